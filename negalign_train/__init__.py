@@ -1,0 +1,1 @@
+"""Graded reader feedback in, the next gated LoRA adapter out."""

@@ -1,0 +1,1 @@
+"""Prompts with ground truth: synthetic grammar, OpenI, plain JSONL."""

@@ -1,0 +1,1 @@
+"""Generation on held-out cases, metrics, and the gate."""

@@ -1,0 +1,1 @@
+"""Event schema, append-only log, import with quarantine, reader statistics."""

@@ -1,0 +1,1 @@
+"""From graded events to preference pairs, unpaired examples and their weights."""

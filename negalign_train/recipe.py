@@ -1,0 +1,250 @@
+"""Recipes: what a cycle is asked to do. Unknown keys are errors; nothing here imports torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from negalign_train.errors import RecipeError
+
+Method = Literal["dpo", "kto", "grpo", "sft"]
+ReferencePolicy = Literal["previous", "approved", "base"]
+Section = TypeVar("Section", bound=BaseModel)
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Strict(BaseModel):
+    """A frozen section of a recipe that refuses keys it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelSettings(Strict):
+    """The base model every adapter of the workspace sits on."""
+
+    model_name_or_path: str
+    """A folder written by ``save_pretrained`` or a hub id. ``embedded`` is the one we ship."""
+    revision: str | None = None
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    max_new_tokens: int = Field(ge=1)
+
+
+class CasesSettings(Strict):
+    """Where cases come from. ``path`` is needed by openi (CSV) and jsonl."""
+
+    source: Literal["synthetic", "openi", "jsonl"]
+    path: Path | None = None
+    num_feedback_cases: int = Field(ge=0)
+    """Cases drafted and read in each cycle (``feedback.source: simulated`` only)."""
+    num_evaluation_cases: int = Field(ge=0)
+    """Frozen evaluation cases, the same in every cycle; 0 takes the log's held-out groups."""
+
+    @model_validator(mode="after")
+    def _path_is_given(self) -> CasesSettings:
+        if self.source != "synthetic" and self.path is None:
+            raise ValueError(f"cases.source {self.source} needs cases.path")
+        return self
+
+
+class ReaderPanel(Strict):
+    """Simulated readers. All rates are probabilities in [0, 1]."""
+
+    num_readers: int = Field(default=3, ge=1)
+    miss_rate: Fraction = 0.0
+    """An error of severity 0.25 is overlooked with this probability; a worse one in proportion
+    less, a severity of 1 never."""
+    severity_noise: float = Field(default=0.0, ge=0)
+    """Standard deviation added to each severity before clipping to [0, 1]."""
+    severity_bias: float = 0.0
+    """Added to each severity before clipping; a strict reader has a positive bias."""
+    reject_edits: Fraction = 0.5
+    """Share of rejected reports that come back with an edit."""
+    max_turns: int = Field(default=3, ge=1, le=3)
+    thread_rate: Fraction = 0.2
+    """Share of imperfect reports negotiated over several turns."""
+
+
+class FeedbackSettings(Strict):
+    """``log``: what was imported. ``simulated``: drafts of the champion, read by a panel."""
+
+    source: Literal["log", "simulated"]
+    readers: ReaderPanel = ReaderPanel()
+    min_events: int = Field(default=1, ge=1)
+    """A cycle with fewer new events than this refuses to start."""
+
+
+class PreferenceSettings(Strict):
+    """Events to pairs, labels and weights (DESIGN 2.3)."""
+
+    pair_weight: Literal["uniform", "margin", "sqrt"]
+    """Weight of a pair from its margin dS; scaled to mean 1 over the dataset."""
+    pair_weight_cap: float = Field(default=3.0, gt=0)
+    """Largest weight relative to the mean before the final scaling."""
+    changed_word_weight: float = Field(ge=1)
+    """Weight of the tokens of changed words on both sides; 1 switches it off."""
+    span_severity: bool
+    """Each changed span is further scaled by its own error's severity (mean 1 over all spans)."""
+    struck_only: bool
+    """Words the reader left standing after the first change weigh 0 on the rejected side."""
+    min_margin: float = Field(default=0.0, ge=0)
+    """Pairs with dS not above this are refused; 0 still refuses dS <= 0."""
+    max_pairs_per_chosen: int = Field(default=20, ge=1)
+    """Cap on pairs that share one chosen text."""
+    reader_trust: dict[str, float] = Field(default_factory=dict)
+    """Reader id to a factor in (0, 1]; readers not named have 1."""
+    held_out_fraction: Fraction = 0.1
+    """Share of case groups of the log kept from training, for retention and (log only) the gate."""
+    replay_fraction: float = Field(default=0.25, ge=0)
+    """Replayed examples of earlier cycles, at most this share of the fresh ones."""
+
+
+class LoraSettings(Strict):
+    """A new adapter's shape: the portable profile that vLLM and llama.cpp both load."""
+
+    r: int = Field(default=16, ge=1)
+    lora_alpha: int = Field(default=32, ge=1)
+    target_modules: tuple[str, ...] = (
+        "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj",
+    )  # fmt: skip
+
+
+class RewardSettings(Strict):
+    """GRPO's reward: ``-S - length_weight * max(0, |words / reference words - 1| - slack)``."""
+
+    length_weight: float = Field(ge=0)
+    length_slack: float = Field(ge=0)
+    unscorable: float = Field(lt=0)
+    """Reward of a completion that cannot be scored; at most -9, the worst S."""
+
+
+class CandidateSettings(Strict):
+    """One way to train from the parent. ``trainer`` holds TRL's own keys, unchanged."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_+-]{0,31}$")
+    method: Method
+    start: Literal["parent", "fresh"] = "parent"
+    reference: ReferencePolicy = "previous"
+    lora: LoraSettings = LoraSettings()
+    trainer: dict[str, Any]
+    reward: RewardSettings | None = None
+
+    @model_validator(mode="after")
+    def _reward_goes_with_grpo(self) -> CandidateSettings:
+        if (self.method == "grpo") != (self.reward is not None):
+            raise ValueError(f"candidate {self.name}: a reward section goes with grpo, only there")
+        return self
+
+
+class EvaluationSettings(Strict):
+    """How held-out cases are generated and compared."""
+
+    batch_size: int = Field(ge=1)
+    num_kl_cases: int = Field(ge=1)
+    """Cases on which KL to parent and base is computed."""
+    max_retention_cases: int = Field(ge=0)
+    """Held-out log cases of each earlier cycle that are generated again."""
+    num_bootstrap: int = Field(default=4000, ge=100)
+
+
+class GateSettings(Strict):
+    """Pre-declared criteria (DESIGN 2.5). Ratios and rates are differences candidate - parent
+    unless their name says otherwise.
+    """
+
+    min_cases: int = Field(ge=2)
+    """Fewer scored cases than this is inconclusive."""
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    max_category_increase: float = Field(ge=0)
+    """Non-inferiority margin: no category's mean may be shown to rise by more than this."""
+    severe_threshold: float = Field(default=0.8, gt=0, le=1)
+    max_severe_rate_increase: float = Field(ge=0)
+    length_ratio: tuple[float, float]
+    """Allowed mean words of the candidate over mean words of the references."""
+    max_template_share_increase: float = Field(ge=0)
+    """Share of reports equal to the most frequent one."""
+    min_distinct_ratio: float = Field(gt=0)
+    """Distinct reports of the candidate over those of the references."""
+    max_placeholder_rate: float = Field(ge=0)
+    """Share of reports that are empty, truncated or hold a placeholder such as XXXX."""
+    max_unscored_rate: float = Field(ge=0)
+    max_kl_to_parent: float = Field(gt=0)
+    """Nats per token."""
+    max_kl_to_base: float = Field(gt=0)
+    max_reference_logps_drop: float = Field(gt=0)
+    """Nats per token by which the log-probability of the held-out references may fall."""
+    max_retention_increase: float = Field(ge=0)
+    """Rise of mean S on any earlier cycle's held-out cases that may not be shown."""
+
+
+class CycleRecipe(Strict):
+    """Everything one feedback cycle needs, ``recipes/**/cycle.yaml``."""
+
+    schema_: Literal["negalign.cycle/1"] = Field(alias="schema")
+    model: ModelSettings
+    cases: CasesSettings
+    feedback: FeedbackSettings
+    preferences: PreferenceSettings
+    candidates: tuple[CandidateSettings, ...] = Field(min_length=1)
+    accelerate_config: Path
+    """Passed to ``accelerate launch --config_file``."""
+    evaluation: EvaluationSettings
+    gate: GateSettings
+
+    @model_validator(mode="after")
+    def _names_are_distinct(self) -> CycleRecipe:
+        names = [candidate.name for candidate in self.candidates]
+        if len(set(names)) != len(names):
+            raise ValueError("candidates: two share a name")
+        return self
+
+
+class CandidateRun(Strict):
+    """One launch of ``negalign_train.training.run``: written by the cycle, read by the run."""
+
+    schema_: Literal["negalign.candidate/1"] = Field(default="negalign.candidate/1", alias="schema")
+    candidate: CandidateSettings
+    model_dir: Path
+    base_digest: str
+    base_name: str
+    """What goes into ``base_model_name_or_path`` of the published adapter; never a machine path
+    unless the user gave one."""
+    dtype: str
+    max_new_tokens: int
+    parent_adapter_dir: Path | None
+    approved_adapter_dir: Path | None = None
+    """Needed by ``reference: approved``."""
+    pairs_path: Path
+    unpaired_path: Path
+    prompts_path: Path
+    output_dir: Path
+    seed: int
+
+
+def _explain(error: ValidationError) -> str:
+    lines = (
+        f"{'.'.join(str(part) for part in item['loc']) or 'recipe'}: {item['msg']}"
+        for item in error.errors(include_input=False, include_url=False)
+    )
+    return "; ".join(lines)
+
+
+def load_yaml(path: Path, section: type[Section]) -> Section:
+    """Reads a YAML file into ``section``.
+
+    Raises:
+        RecipeError: the file is missing, is no YAML mapping, holds an unknown key or a bad value;
+            the message names every key at fault.
+    """
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{path}: not YAML ({error}); fix the file") from error
+    try:
+        return section.model_validate(data)
+    except ValidationError as error:
+        raise RecipeError(f"{path}: {_explain(error)}; fix the recipe") from error

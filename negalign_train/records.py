@@ -1,0 +1,233 @@
+"""The frozen records that the rooms exchange. No torch, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Grade = Literal["accept", "partial", "reject"]
+SeveritySource = Literal["reader", "scorer"]
+Message = Mapping[str, str]
+Prompt = str | tuple[Message, ...]
+"""Text, or chat messages of ``{role, content}``."""
+
+CATEGORIES: tuple[str, ...] = (
+    "false_positive",
+    "false_negative",
+    "contradictory_diagnosis",
+    "artifact_overinterpretation",
+    "wrong_location",
+    "wrong_severity",
+    "device_error",
+    "temporal_error",
+    "report_integrity",
+)
+"""The nine RadAlign categories, R1 to R9 in order (``data/taxonomy.json``)."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One observation of a study. ``name`` is an id of ``data/findings.yaml``.
+
+    ``side`` is left, right or bilateral; ``degree`` mild, moderate or severe; ``change`` new,
+    stable, improved or worse; None where the study says nothing. A device's position is its
+    ``location``.
+    """
+
+    name: str
+    present: bool = True
+    side: str | None = None
+    location: str | None = None
+    degree: str | None = None
+    change: str | None = None
+
+
+@dataclass(frozen=True)
+class Case:
+    """One study: what the generator is asked, and what a right report says.
+
+    ``group`` is the split key: cases of one study, one patient or one normalised text share it.
+    ``findings`` is empty where the source holds no structured ground truth.
+    """
+
+    case_id: str
+    group: str
+    prompt: str
+    reference: str
+    findings: tuple[Finding, ...] = ()
+    has_prior: bool = False
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class ErrorMark:
+    """One error a reader (or the scorer) marked. ``span`` holds character offsets [start, end)."""
+
+    category: str
+    severity: float
+    span: tuple[int, int] | None = None
+    comment: str | None = None
+
+
+@dataclass(frozen=True)
+class Generator:
+    """What wrote a completion: the base model and the adapter on it (None: the bare base)."""
+
+    base: str
+    adapter: str | None = None
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Who graded. ``seconds`` is the time spent, None where it was not measured."""
+
+    id: str
+    role: str = "radiologist"
+    seconds: float | None = None
+    saw_ai: bool = True
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where an event came from: the system, and its own reference there."""
+
+    system: str
+    ref: str = ""
+
+
+@dataclass(frozen=True)
+class Event:
+    """One graded report of the feedback log, schema ``negalign.feedback/1`` (DESIGN 2.1).
+
+    ``severities`` is None where the reader gave no error marks at all on a report that was not
+    accepted; the scorer then fills it and ``severity_source`` says so.
+    """
+
+    event_id: str
+    revision: int
+    case_id: str
+    created_at: str
+    prompt: Prompt
+    completion: str
+    grade: Grade
+    reader: Reader
+    generator: Generator
+    source: Source
+    errors: tuple[ErrorMark, ...] = ()
+    edited: str | None = None
+    thread_id: str | None = None
+    turn: int = 1
+    severities: Mapping[str, float] | None = None
+    severity_source: SeveritySource | None = None
+
+    @property
+    def total_severity(self) -> float | None:
+        """S, the sum of the nine severities, in [0, 9]; None where unknown."""
+        return None if self.severities is None else float(sum(self.severities.values()))
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Why a severity is what it is: one error, its weight, and where it stands."""
+
+    category: str
+    severity: float
+    finding: str | None
+    detail: str
+    span: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class SeverityScore:
+    """Nine severities of one report, each ``min(1, sum of its evidence)``, and their evidence."""
+
+    severities: Mapping[str, float]
+    evidence: tuple[Evidence, ...] = ()
+
+    @property
+    def total(self) -> float:
+        """S in [0, 9]."""
+        return float(sum(self.severities.values()))
+
+
+@dataclass(frozen=True)
+class WeightedSpan:
+    """Characters [start, end) of a text whose tokens carry ``weight`` in the loss."""
+
+    start: int
+    end: int
+    weight: float
+
+
+@dataclass(frozen=True)
+class PreferencePair:
+    """One (prompt, chosen, rejected) with its loss weights.
+
+    ``margin`` is dS = S(rejected) - S(chosen). ``weight`` has mean 1 over the dataset. Tokens
+    outside every span weigh 1; the common prefix weighs 1 on both sides, so that it cancels.
+    ``origin_cycle`` tells fresh pairs from replayed ones.
+    """
+
+    pair_id: str
+    case_id: str
+    group: str
+    origin_cycle: int
+    prompt: Prompt
+    chosen: str
+    rejected: str
+    margin: float
+    weight: float = 1.0
+    chosen_spans: tuple[WeightedSpan, ...] = ()
+    rejected_spans: tuple[WeightedSpan, ...] = ()
+
+
+@dataclass(frozen=True)
+class UnpairedExample:
+    """One (prompt, completion, label) for KTO; True is desirable. ``weight`` has mean 1 over the
+    dataset; tokens outside every span weigh 1.
+    """
+
+    example_id: str
+    case_id: str
+    group: str
+    origin_cycle: int
+    prompt: Prompt
+    completion: str
+    label: bool
+    weight: float = 1.0
+    spans: tuple[WeightedSpan, ...] = ()
+
+
+@dataclass(frozen=True)
+class PromptExample:
+    """One prompt for GRPO, with the reference report its reward is measured against."""
+
+    case_id: str
+    group: str
+    origin_cycle: int
+    prompt: Prompt
+    reference: str
+
+
+@dataclass(frozen=True)
+class Refusals:
+    """How many inputs a step did not use, by reason code."""
+
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def total(self) -> int:
+        return sum(self.counts.values())
+
+
+@dataclass(frozen=True)
+class ScoredReport:
+    """One held-out completion with its judgement. ``score`` is None where it cannot be scored."""
+
+    case_id: str
+    group: str
+    completion: str
+    num_tokens: int
+    truncated: bool
+    score: SeverityScore | None

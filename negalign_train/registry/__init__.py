@@ -1,0 +1,1 @@
+"""Published adapters: manifests, lineage, aliases."""

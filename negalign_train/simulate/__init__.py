@@ -1,0 +1,1 @@
+"""Error injection and simulated readers; never imported by the product path."""

@@ -1,0 +1,1 @@
+"""Losses, trainers, the policy, and the launched entry point."""
