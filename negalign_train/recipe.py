@@ -30,6 +30,8 @@ class ModelSettings(Strict):
     revision: str | None = None
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     max_new_tokens: int = Field(ge=1)
+    temperature: float = Field(ge=0)
+    """How the generator decodes where it is deployed, and so how it is judged; 0 is greedy."""
 
 
 class CasesSettings(Strict):
@@ -72,6 +74,8 @@ class FeedbackSettings(Strict):
 
     source: Literal["log", "simulated"]
     readers: ReaderPanel = ReaderPanel()
+    draft_temperature: float = Field(default=1.0, ge=0)
+    """Decoding of simulated drafts."""
     min_events: int = Field(default=1, ge=1)
     """A cycle with fewer new events than this refuses to start."""
 

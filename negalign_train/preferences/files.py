@@ -19,9 +19,7 @@ from negalign_train.records import (
 )
 from negalign_train.workspace import read_parquet, write_parquet
 
-_SPANS = pa.list_(
-    pa.struct([("start", pa.int32()), ("end", pa.int32()), ("weight", pa.float64())])
-)
+_SPANS = pa.list_(pa.struct([("start", pa.int32()), ("end", pa.int32()), ("weight", pa.float64())]))
 _KEYS = [
     ("case_id", pa.string()),
     ("group", pa.string()),
@@ -90,9 +88,7 @@ def write_unpaired(path: Path, examples: Sequence[UnpairedExample]) -> None:
 
 def read_unpaired(path: Path) -> list[UnpairedExample]:
     return [
-        UnpairedExample(
-            **row | {"prompt": _prompt(row["prompt"]), "spans": _spans(row["spans"])}
-        )
+        UnpairedExample(**row | {"prompt": _prompt(row["prompt"]), "spans": _spans(row["spans"])})
         for row in read_parquet(path)
     ]
 
@@ -102,6 +98,4 @@ def write_prompts(path: Path, prompts: Sequence[PromptExample]) -> None:
 
 
 def read_prompts(path: Path) -> list[PromptExample]:
-    return [
-        PromptExample(**row | {"prompt": _prompt(row["prompt"])}) for row in read_parquet(path)
-    ]
+    return [PromptExample(**row | {"prompt": _prompt(row["prompt"])}) for row in read_parquet(path)]

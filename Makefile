@@ -1,0 +1,54 @@
+# Everything goes through the virtual environment that `setup` makes; nothing else is needed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+WORKSPACE ?= workspace
+SEED ?= 1
+N ?= 3
+export HF_HUB_DISABLE_TELEMETRY := 1
+export HF_HUB_OFFLINE ?= 1
+
+.PHONY: setup cycle cycles openi test check lint format types pytest clean
+
+setup: $(STAMP)
+
+# torch first and alone: its pinned version decides which build the rest is resolved against.
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+		--editable '.[distributed,qlora,postgres,dev]'
+	@touch $@
+
+cycle: setup
+	$(BIN)/negalign cycle --config recipes/embedded/cycle.yaml --workspace $(WORKSPACE) --seed $(SEED)
+
+cycles: setup
+	$(BIN)/negalign cycle --config recipes/embedded/cycle.yaml --workspace $(WORKSPACE) \
+		--seed $(SEED) --cycles $(N)
+
+openi: setup
+	@test -n "$(CSV)" || { echo "usage: make openi CSV=path/to/indiana_reports.csv" >&2; exit 2; }
+	$(BIN)/python scripts/run_openi.py --csv "$(CSV)" --workspace $(WORKSPACE)-openi --seed $(SEED)
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: setup
+	$(BIN)/mypy
+
+pytest: setup
+	$(BIN)/python -m pytest
+
+test: lint types pytest
+
+check: test
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

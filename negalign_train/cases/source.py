@@ -1,0 +1,75 @@
+"""Which cases a cycle drafts and which it is judged on, for every source."""
+
+from __future__ import annotations
+
+from negalign_train.cases.jsonl import read_cases
+from negalign_train.cases.openi import load_openi
+from negalign_train.cases.splits import group_fraction
+from negalign_train.cases.synthetic import synthetic_cases
+from negalign_train.errors import DataError
+from negalign_train.recipe import CasesSettings
+from negalign_train.records import Case
+
+EVALUATION_SHARE = 0.2
+FEEDBACK_SHARE = 0.3
+"""Shares of case groups of a file kept for evaluation and for feedback; the rest may train a
+generator (``scripts/train_generator.py``)."""
+_EVALUATION_STREAM, _FEEDBACK_STREAM = 1, 2
+
+
+def _stream(seed: int, stream: int) -> int:
+    return seed * 10 + stream
+
+
+def split_of(group: str) -> str:
+    """``evaluation``, ``feedback`` or ``generator``: the fate of a case group, fixed for ever."""
+    fraction = group_fraction(group, seed=0)
+    if fraction < EVALUATION_SHARE:
+        return "evaluation"
+    return "feedback" if fraction < EVALUATION_SHARE + FEEDBACK_SHARE else "generator"
+
+
+def file_cases(settings: CasesSettings) -> list[Case]:
+    """All cases of a file source, in the file's order."""
+    assert settings.path is not None  # CasesSettings checks it
+    if settings.source == "openi":
+        return load_openi(settings.path)
+    return read_cases(settings.path)
+
+
+def evaluation_cases(settings: CasesSettings, seed: int) -> list[Case]:
+    """The frozen evaluation cases: the same in every cycle of one seed."""
+    count = settings.num_evaluation_cases
+    if settings.source == "synthetic":
+        return synthetic_cases(0, count, _stream(seed, _EVALUATION_STREAM))
+    cases = [case for case in file_cases(settings) if split_of(case.group) == "evaluation"]
+    _check_enough(len(cases), count, "evaluation", settings)
+    return _seeded(cases, seed)[:count]
+
+
+def feedback_cases(settings: CasesSettings, cycle: int, seed: int) -> list[Case]:
+    """The cases that cycle ``cycle`` drafts; none shares a group with an evaluation case.
+
+    Raises:
+        DataError: a file source has too few cases left for this cycle.
+    """
+    count = settings.num_feedback_cases
+    if settings.source == "synthetic":
+        cases = synthetic_cases((cycle - 1) * count, count, _stream(seed, _FEEDBACK_STREAM))
+        held_out = {case.group for case in evaluation_cases(settings, seed)}
+        return [case for case in cases if case.group not in held_out]
+    cases = [case for case in file_cases(settings) if split_of(case.group) == "feedback"]
+    _check_enough(len(cases), cycle * count, "feedback", settings)
+    return _seeded(cases, seed)[(cycle - 1) * count : cycle * count]
+
+
+def _check_enough(available: int, wanted: int, what: str, settings: CasesSettings) -> None:
+    if available < wanted:
+        raise DataError(
+            f"{settings.path}: {wanted} {what} cases are needed, {available} are there; lower "
+            f"cases.num_{what}_cases or run fewer cycles"
+        )
+
+
+def _seeded(cases: list[Case], seed: int) -> list[Case]:
+    return sorted(cases, key=lambda case: (group_fraction(case.case_id, seed + 1), case.case_id))

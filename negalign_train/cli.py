@@ -1,0 +1,42 @@
+"""``negalign``: one line per command; the commands live in ``negalign_train.commands``."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+from rich.console import Console
+
+from negalign_train.commands import adapters, cycle, env, feedback, unlock
+from negalign_train.errors import NegalignError
+from negalign_train.offline import go_offline
+
+app = typer.Typer(
+    name="negalign",
+    help="Graded reader feedback in, the next gated LoRA adapter out.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    # A pretty traceback shows local variables, and those may hold report text.
+    pretty_exceptions_enable=False,
+)
+app.add_typer(feedback.app, name="feedback")
+app.add_typer(adapters.app, name="adapters")
+app.command()(cycle.cycle)
+app.command()(env.env)
+app.command()(unlock.unlock)
+
+
+def main() -> None:
+    """Runs the command line; an error raised on purpose is one red line and exit code 1."""
+    go_offline()
+    try:
+        app()
+    except NegalignError as error:
+        line = " ".join(f"error: {error}".split())
+        Console(stderr=True, soft_wrap=True).print(line, style="red", markup=False, highlight=False)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The commands of ``negalign``, one module each. No torch at import."""

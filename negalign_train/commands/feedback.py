@@ -1,0 +1,152 @@
+"""``negalign feedback``: the log of graded reports."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from functools import reduce
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from negalign_train.commands.common import (
+    DEFAULT_WORKSPACE,
+    DatabaseUrlOption,
+    JsonOption,
+    WorkspaceOption,
+    number,
+    open_engine,
+    print_json,
+    print_table,
+)
+from negalign_train.errors import FeedbackError
+from negalign_train.feedback.batch import ImportReport
+from negalign_train.feedback.stats import GRADES, LogStats, log_stats
+from negalign_train.feedback.store import FeedbackStore
+
+app = typer.Typer(help="The feedback log: import, look at, export.", no_args_is_help=True)
+
+
+@app.command("import")
+def import_(
+    files: Annotated[
+        list[Path], typer.Argument(help="JSONL files, one negalign.feedback/1 event per line.")
+    ],
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    database_url: DatabaseUrlOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Append the events of JSONL files to the log.
+
+    Importing a file twice adds nothing. Lines that cannot enter the log are quarantined with their
+    place and reason (`negalign feedback quarantine`) and do not fail the import.
+    """
+    for file in files:
+        if not file.is_file():
+            raise FeedbackError(f"{file}: no such file; nothing was imported")
+    store = FeedbackStore(open_engine(workspace, database_url, create=True))
+    report = reduce(ImportReport.plus, (store.import_jsonl(file) for file in files))
+    if as_json:
+        print_json(asdict(report))
+    else:
+        _print_import(report)
+    if report.accepted + report.duplicate == 0:
+        names = ", ".join(str(file) for file in files)
+        raise FeedbackError(
+            f"{names}: no line could be read as an event ({report.read} lines); give JSONL of "
+            "negalign.feedback/1, and see `negalign feedback quarantine` for the reasons"
+        )
+
+
+@app.command()
+def stats(
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    database_url: DatabaseUrlOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show who graded what: grades, severities and times, per reader and category."""
+    store = FeedbackStore(open_engine(workspace, database_url))
+    found = log_stats([event for _, event in store.events()])
+    if as_json:
+        print_json(asdict(found))
+    else:
+        _print_stats(found)
+
+
+@app.command()
+def quarantine(
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    database_url: DatabaseUrlOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the lines that did not enter the log, each with its place and reason."""
+    lines = FeedbackStore(open_engine(workspace, database_url)).quarantine()
+    if as_json:
+        print_json([asdict(line) for line in lines])
+        return
+    table = Table("File", "Line", "Byte", "Reason", "What is wrong", "SHA-256")
+    for line in lines:
+        table.add_row(
+            line.origin,
+            str(line.line_number),
+            str(line.byte_offset),
+            line.reason,
+            line.message,
+            line.raw_sha256[:12],
+        )
+    print_table(table)
+
+
+@app.command()
+def export(
+    path: Annotated[Path, typer.Argument(help="JSONL file to write; replaced if it exists.")],
+    newest: Annotated[
+        bool, typer.Option("--newest", help="Only the newest revision of each event.")
+    ] = False,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    database_url: DatabaseUrlOption = None,
+) -> None:
+    """Write the log as JSONL that `negalign feedback import` reads back."""
+    store = FeedbackStore(open_engine(workspace, database_url))
+    count = store.export_jsonl(path, newest_only=newest)
+    typer.echo(f"{count} events written to {path}")
+
+
+def _print_import(report: ImportReport) -> None:
+    typer.echo(
+        f"read {report.read} = accepted {report.accepted} + duplicate {report.duplicate} "
+        f"+ quarantined {report.quarantined} + incomplete {report.incomplete}"
+    )
+    for reason, count in sorted(report.reasons.items()):
+        typer.echo(f"  {reason}: {count}")
+    if report.incomplete:
+        typer.echo("  the last line was not complete yet; import the file again later")
+    if report.new_readers:
+        typer.echo(f"new readers: {', '.join(report.new_readers)}")
+
+
+def _print_stats(found: LogStats) -> None:
+    typer.echo(
+        f"{found.events} events on {found.cases} cases, {found.threads} threads, "
+        f"{found.edited} with an edit, {found.unscored} not scored yet, "
+        f"mean S {number(found.mean_severity)}"
+    )
+    readers = Table("Reader", "Events", "Share", *GRADES, "Mean S", "Median s", "Near-duplicates")
+    for reader in found.readers:
+        readers.add_row(
+            reader.reader_id,
+            str(reader.events),
+            f"{reader.share:.0%}",
+            *(str(reader.grades[grade]) for grade in GRADES),
+            number(reader.mean_severity),
+            number(reader.median_seconds, 1),
+            str(reader.near_duplicates),
+        )
+    categories = Table("Category", "Events", "Mean severity")
+    for category in found.categories:
+        categories.add_row(
+            category.category, str(category.events), number(category.mean_severity, 3)
+        )
+    print_table(readers)
+    print_table(categories)

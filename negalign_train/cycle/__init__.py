@@ -1,0 +1,1 @@
+"""The only place that joins the rooms: one resumable feedback cycle, step by step."""

@@ -1,0 +1,101 @@
+"""Step 1: this cycle's graded events, frozen in ``snapshot.parquet``."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import pyarrow as pa
+
+from negalign_train.cases.source import feedback_cases
+from negalign_train.cycle.plan import Context
+from negalign_train.errors import CycleError
+from negalign_train.evaluation.generation import Sampling, generate_reports
+from negalign_train.feedback.snapshot import read_snapshot, write_snapshot
+from negalign_train.records import Event, Generator
+from negalign_train.severity.score import fill_severities
+from negalign_train.simulate.panel import judge_for
+from negalign_train.simulate.readers import Draft, Reading, read_drafts
+from negalign_train.training.policy import load_for_inference, load_tokenizer
+from negalign_train.workspace import read_parquet, write_parquet
+
+_DRAFTS = pa.schema([("case_id", pa.string()), ("completion", pa.string())])
+
+
+def _write_drafts(context: Context) -> None:
+    """The champion's reports on this cycle's cases, ``drafts.parquet``."""
+    path = context.folder / "drafts.parquet"
+    if path.is_file():
+        return
+    recipe, plan = context.recipe, context.plan
+    cases = feedback_cases(recipe.cases, plan.cycle, plan.seed)
+    model = load_for_inference(context.model_dir, context.adapter_dir(plan.parent))
+    reports = generate_reports(
+        model,
+        load_tokenizer(context.model_dir),
+        [case.prompt for case in cases],
+        max_new_tokens=recipe.model.max_new_tokens,
+        batch_size=recipe.evaluation.batch_size,
+        sampling=Sampling(recipe.feedback.draft_temperature, seed=plan.seed * 1000 + plan.cycle),
+    )
+    rows = [
+        {"case_id": case.case_id, "completion": report.text}
+        for case, report in zip(cases, reports, strict=True)
+        if report.text.strip()
+    ]
+    write_parquet(path, rows, _DRAFTS)
+
+
+def _read_by_panel(context: Context) -> None:
+    """Simulated readers grade the drafts; their events go through the log like any other."""
+    recipe, plan = context.recipe, context.plan
+    cases = {c.case_id: c for c in feedback_cases(recipe.cases, plan.cycle, plan.seed)}
+    generator = Generator(plan.base_name, plan.parent)
+    drafts = [
+        Draft(cases[row["case_id"]], row["completion"], generator)
+        for row in read_parquet(context.folder / "drafts.parquet")
+    ]
+    start = datetime.fromisoformat(plan.created_at)
+    reading = Reading(
+        panel=recipe.feedback.readers,
+        judge=judge_for(recipe.cases.source),
+        cycle=plan.cycle,
+        seed=plan.seed,
+        clock=lambda number: (start + timedelta(seconds=number)).isoformat(),
+    )
+    report = context.store.append(read_drafts(drafts, reading), source="simulated readers")
+    if report.quarantined:
+        raise CycleError(
+            f"{report.quarantined} simulated events were quarantined ({dict(report.reasons)}); "
+            "this is a bug of simulate/, please report it"
+        )
+
+
+def _filled(events: list[tuple[int, Event]]) -> list[tuple[int, Event]]:
+    """Events with the severities their readers left out, scored against the readers' own edits."""
+    references = {event.event_id: event.edited for _, event in events if event.edited}
+    filled, _ = fill_severities([event for _, event in events], references)
+    return [(sequence, event) for (sequence, _), event in zip(events, filled, strict=True)]
+
+
+def take_snapshot(context: Context) -> list[tuple[int, Event]]:
+    """Freezes the events that are new since the last cycle, and returns them.
+
+    Raises:
+        CycleError: there are fewer than ``feedback.min_events``.
+    """
+    path = context.folder / "snapshot.parquet"
+    if path.is_file():
+        return read_snapshot(path)
+    settings = context.recipe.feedback
+    if settings.source == "simulated":
+        _write_drafts(context)
+        _read_by_panel(context)
+    events = context.store.events(after_sequence=context.plan.after_sequence)
+    if len(events) < settings.min_events:
+        raise CycleError(
+            f"cycle {context.plan.cycle} has {len(events)} new events in the feedback log and "
+            f"needs {settings.min_events} (feedback.min_events); import more with "
+            "`negalign feedback import`, or lower it"
+        )
+    write_snapshot(path, _filled(events))
+    return read_snapshot(path)

@@ -1,0 +1,146 @@
+"""Step 5: one gate record per candidate; the best that passed becomes champion."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from negalign_train.cycle.judge_step import PARENT, Evaluation, HeldOutCases
+from negalign_train.cycle.plan import Context
+from negalign_train.evaluation.bootstrap import BootstrapSettings, Interval, paired_bootstrap
+from negalign_train.evaluation.gate import GateEvidence, GateRecord, decide
+from negalign_train.evaluation.metrics import summarise
+from negalign_train.evaluation.records import seal, settle
+from negalign_train.fingerprint import file_sha256
+from negalign_train.preferences.replay import PAIRS_FILE
+from negalign_train.recipe import CandidateSettings
+from negalign_train.records import ScoredReport
+from negalign_train.registry.adapters import new_adapter_id
+from negalign_train.registry.manifest import AdapterRecord
+from negalign_train.registry.provenance import git_commit, library_versions
+from negalign_train.workspace import read_json, write_json
+
+GATE_FILE = "gate_record.json"
+
+
+def bootstrap_settings(context: Context) -> BootstrapSettings:
+    gate = context.recipe.gate
+    return BootstrapSettings(
+        gate.confidence,
+        context.recipe.evaluation.num_bootstrap,
+        gate.severe_threshold,
+        seed=context.plan.seed,
+    )
+
+
+def publish_candidates(context: Context) -> dict[str, str]:
+    """Puts every trained candidate into the registry; candidate name to adapter id."""
+    return {candidate.name: _publish(context, candidate) for candidate in context.recipe.candidates}
+
+
+def _publish(context: Context, candidate: CandidateSettings) -> str:
+    plan = context.plan
+    adapter_dir = context.candidate_dir(candidate.name) / "adapter"
+    adapter_id = new_adapter_id(plan.cycle, candidate.name, adapter_dir)
+    record = AdapterRecord(
+        adapter_id=adapter_id,
+        parent_id=plan.parent if candidate.start == "parent" else None,
+        cycle=plan.cycle,
+        candidate=candidate.name,
+        method=candidate.method,
+        base_name=plan.base_name,
+        base_digest=plan.base_digest,
+        recipe_fingerprint=plan.recipe_fingerprint,
+        pairs_fingerprint=file_sha256(context.folder / PAIRS_FILE),
+        created_at=plan.created_at,
+        versions=library_versions(),
+        git_commit=git_commit(Path(__file__).parent),
+    )
+    context.registry.publish(adapter_dir, record)
+    return adapter_id
+
+
+def _rise(
+    context: Context, parent: tuple[ScoredReport, ...], candidate: tuple[ScoredReport, ...]
+) -> Interval | None:
+    found = paired_bootstrap(parent, candidate, bootstrap_settings(context))
+    return None if found is None else found.total
+
+
+def _evidence(
+    context: Context,
+    candidate: str,
+    adapter_id: str,
+    evaluations: Mapping[str, Evaluation],
+    references: Mapping[str, str],
+) -> GateEvidence:
+    parent, own = evaluations[PARENT], evaluations[candidate]
+    threshold = context.recipe.gate.severe_threshold
+    return GateEvidence(
+        cycle=context.plan.cycle,
+        candidate=candidate,
+        parent_adapter=context.plan.parent,
+        candidate_adapter=adapter_id,
+        parent=summarise(parent.reports, references, threshold),
+        metrics=summarise(own.reports, references, threshold),
+        comparison=paired_bootstrap(parent.reports, own.reports, bootstrap_settings(context)),
+        divergence=own.divergence,
+        parent_reference_logps=parent.reference_logps,
+        reference_logps=own.reference_logps,
+        retention={
+            cycle: _rise(context, parent.retention[cycle], own.retention[cycle])
+            for cycle in parent.retention
+        },
+    )
+
+
+def _previous_fingerprint(context: Context) -> str | None:
+    if context.plan.cycle == 1:
+        return None
+    earlier = context.workspace.cycle_dir(context.plan.cycle - 1) / GATE_FILE
+    return str(read_json(earlier)["records"][-1]["fingerprint"])
+
+
+def judge_candidates(
+    context: Context,
+    adapter_ids: Mapping[str, str],
+    evaluations: Mapping[str, Evaluation],
+    cases: HeldOutCases,
+) -> tuple[GateRecord, ...]:
+    """Decides on every candidate and writes ``gate_record.json``, chained to the last cycle's."""
+    records = settle(
+        [
+            decide(
+                _evidence(context, name, adapter_id, evaluations, cases.references),
+                context.recipe.gate,
+                context.plan.criteria_digest,
+            )
+            for name, adapter_id in adapter_ids.items()
+        ]
+    )
+    sealed = seal(records, _previous_fingerprint(context))
+    write_json(context.folder / GATE_FILE, {"records": sealed})
+    return records
+
+
+def settle_registry(context: Context, records: tuple[GateRecord, ...]) -> str | None:
+    """Moves ``champion`` to the promoted candidate and rejects the others; returns its id."""
+    registry = context.registry
+    promoted = None
+    for record in records:
+        adapter_id = record.evidence.candidate_adapter
+        assert adapter_id is not None  # publish_candidates() came first
+        if record.outcome == "promoted":
+            reason = "; ".join(record.reasons)
+            registry.promote(adapter_id, "gate", reason, context.folder / GATE_FILE)
+            promoted = adapter_id
+        else:
+            registry.reject(adapter_id, f"{record.outcome}: {'; '.join(record.reasons)}")
+    return promoted
+
+
+def sealed_records(context: Context) -> list[dict[str, Any]]:
+    """The cycle's gate records as they were written."""
+    records: list[dict[str, Any]] = read_json(context.folder / GATE_FILE)["records"]
+    return records

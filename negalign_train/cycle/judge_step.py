@@ -1,0 +1,177 @@
+"""Step 4: held-out reports of the parent and of every candidate, scored and measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from peft import PeftModel
+from transformers import PreTrainedModel
+
+from negalign_train.cases.source import evaluation_cases
+from negalign_train.cycle.plan import Context
+from negalign_train.cycle.preferences_step import held_out_cases
+from negalign_train.errors import CycleError
+from negalign_train.evaluation.divergence import (
+    divergence,
+    load_with_parent,
+    reference_logps,
+    tokenise_completions,
+)
+from negalign_train.evaluation.generation import Sampling, generate_reports
+from negalign_train.evaluation.metrics import Divergence
+from negalign_train.records import Case, ScoredReport, SeverityScore
+from negalign_train.severity.score import score_report
+from negalign_train.simulate.panel import judge_for
+from negalign_train.simulate.readers import true_score
+from negalign_train.training.policy import load_for_inference, load_tokenizer
+from negalign_train.workspace import read_json, write_json
+
+PARENT = "parent"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What one model wrote on the held-out cases, and how far it stands from where it came.
+
+    ``reader_scores`` are what noise-free simulated readers say of the same reports, an independent
+    check on the scorer; None for a real log. ``divergence`` is None for the parent.
+    """
+
+    reports: tuple[ScoredReport, ...]
+    retention: Mapping[int, tuple[ScoredReport, ...]]
+    reader_scores: tuple[SeverityScore, ...] | None
+    divergence: Divergence | None
+    reference_logps: float
+
+
+@dataclass(frozen=True)
+class HeldOutCases:
+    """The gate's cases and, per earlier cycle, the cases that must not be forgotten."""
+
+    gate: tuple[Case, ...]
+    retention: Mapping[int, tuple[Case, ...]]
+
+    @property
+    def references(self) -> dict[str, str]:
+        return {case.case_id: case.reference for case in self.gate}
+
+
+def held_out(context: Context) -> HeldOutCases:
+    """The same cases for every model of a cycle.
+
+    Raises:
+        CycleError: there is none: no frozen evaluation cases, and none held out of the log.
+    """
+    recipe, plan = context.recipe, context.plan
+    of_log = held_out_cases(context)
+    gate = evaluation_cases(recipe.cases, plan.seed) if recipe.cases.num_evaluation_cases else None
+    if gate is None:
+        distinct = {case.case_id: case for case in of_log.all_cases()}
+        gate = list(distinct.values())
+    if not gate:
+        raise CycleError(
+            "no held-out case with an approved report: the gate has nothing to judge on; raise "
+            "preferences.held_out_fraction, import more feedback, or give cases.path and "
+            "cases.num_evaluation_cases"
+        )
+    limit = recipe.evaluation.max_retention_cases
+    earlier = {c: tuple(cs[:limit]) for c, cs in of_log.by_cycle.items() if c < plan.cycle}
+    return HeldOutCases(tuple(gate), {c: cases for c, cases in earlier.items() if cases})
+
+
+def _generate(
+    context: Context, model: PreTrainedModel | PeftModel, cases: Sequence[Case]
+) -> tuple[ScoredReport, ...]:
+    """Reports as the generator writes them where it is deployed, scored against the references."""
+    recipe, plan = context.recipe, context.plan
+    temperature = recipe.model.temperature
+    # One seed for parent and candidates: what differs is the model, not the dice.
+    sampling = Sampling(temperature, seed=plan.seed) if temperature > 0 else None
+    reports = generate_reports(
+        model,
+        load_tokenizer(context.model_dir),
+        [case.prompt for case in cases],
+        max_new_tokens=recipe.model.max_new_tokens,
+        batch_size=recipe.evaluation.batch_size,
+        sampling=sampling,
+    )
+    return tuple(
+        ScoredReport(
+            case.case_id,
+            case.group,
+            report.text,
+            report.num_tokens,
+            report.truncated,
+            score_report(case.reference, report.text),
+        )
+        for case, report in zip(cases, reports, strict=True)
+    )
+
+
+def _measure(context: Context, adapter_dir: Path | None, cases: HeldOutCases) -> Evaluation:
+    recipe, plan = context.recipe, context.plan
+    model = load_for_inference(context.model_dir, adapter_dir, recipe.model.dtype)
+    reports = _generate(context, model, cases.gate)
+    retention = {cycle: _generate(context, model, some) for cycle, some in cases.retention.items()}
+    tokenizer = load_tokenizer(context.model_dir)
+    prompts = [case.prompt for case in cases.gate]
+    references = tokenise_completions(tokenizer, prompts, [case.reference for case in cases.gate])
+    logps = reference_logps(model, references, recipe.evaluation.batch_size)
+    moved = None
+    if adapter_dir is not None and adapter_dir != context.adapter_dir(plan.parent):
+        first = recipe.evaluation.num_kl_cases
+        own = tokenise_completions(
+            tokenizer, prompts[:first], [report.completion for report in reports[:first]]
+        )
+        pair = load_with_parent(
+            context.model_dir, adapter_dir, context.adapter_dir(plan.parent), recipe.model.dtype
+        )
+        moved = divergence(pair, own, recipe.evaluation.batch_size)
+    readers = None
+    if recipe.feedback.source == "simulated" and recipe.cases.num_evaluation_cases:
+        judge = judge_for(recipe.cases.source)
+        readers = tuple(
+            true_score(judge, case, report.completion)
+            for case, report in zip(cases.gate, reports, strict=True)
+        )
+    return Evaluation(reports, retention, readers, moved, logps)
+
+
+def evaluate(
+    context: Context, name: str, adapter_dir: Path | None, cases: HeldOutCases
+) -> Evaluation:
+    """Evaluates one model, or reads what was measured before: ``evaluation/<name>.json``."""
+    path = context.folder / "evaluation" / f"{name}.json"
+    if not path.is_file():
+        write_json(path, _to_dict(_measure(context, adapter_dir, cases)))
+    return _from_dict(read_json(path))
+
+
+def _to_dict(evaluation: Evaluation) -> dict[str, Any]:
+    value = asdict(evaluation)
+    value["retention"] = {str(cycle): rows for cycle, rows in value["retention"].items()}
+    return value
+
+
+def _score(value: dict[str, Any] | None) -> SeverityScore | None:
+    return None if value is None else SeverityScore(value["severities"])
+
+
+def _reports(rows: list[dict[str, Any]]) -> tuple[ScoredReport, ...]:
+    return tuple(ScoredReport(**row | {"score": _score(row["score"])}) for row in rows)
+
+
+def _from_dict(value: dict[str, Any]) -> Evaluation:
+    readers = value["reader_scores"]
+    return Evaluation(
+        reports=_reports(value["reports"]),
+        retention={int(cycle): _reports(rows) for cycle, rows in value["retention"].items()},
+        reader_scores=None
+        if readers is None
+        else tuple(SeverityScore(row["severities"]) for row in readers),
+        divergence=None if value["divergence"] is None else Divergence(**value["divergence"]),
+        reference_logps=value["reference_logps"],
+    )

@@ -1,0 +1,126 @@
+"""One cycle from log to champion. Every step leaves a whole file, so any of them can die."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Engine
+
+from negalign_train.cycle.feedback_step import take_snapshot
+from negalign_train.cycle.gate_step import (
+    judge_candidates,
+    publish_candidates,
+    sealed_records,
+    settle_registry,
+)
+from negalign_train.cycle.judge_step import PARENT, Evaluation, evaluate, held_out
+from negalign_train.cycle.page import write_page
+from negalign_train.cycle.plan import (
+    SUMMARY,
+    Context,
+    LocatedRecipe,
+    completed_cycles,
+    next_cycle,
+    open_cycle,
+)
+from negalign_train.cycle.preferences_step import build
+from negalign_train.cycle.summary import summarise_cycle
+from negalign_train.cycle.train_step import train
+from negalign_train.registry.lock import cycle_lock
+from negalign_train.workspace import Workspace, read_json, write_json
+
+Progress = Callable[[str], None]
+"""Told what starts; the command line shows it."""
+
+
+@dataclass
+class _Clock:
+    """Seconds by step; a step that was done before costs next to nothing."""
+
+    progress: Progress
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def step(self, name: str, what: str) -> Iterator[None]:
+        self.progress(what)
+        start = time.monotonic()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - start
+
+
+def _train_all(context: Context, clock: _Clock) -> dict[str, dict[str, object]]:
+    metrics = {}
+    for candidate in context.recipe.candidates:
+        with clock.step(f"train {candidate.name}", f"training candidate {candidate.name}"):
+            metrics[candidate.name] = train(context, candidate)
+    return metrics
+
+
+def _evaluate_all(
+    context: Context, adapter_ids: Mapping[str, str], clock: _Clock
+) -> dict[str, Evaluation]:
+    cases = held_out(context)
+    parent_dir = context.adapter_dir(context.plan.parent)
+    evaluations = {}
+    with clock.step("evaluate", f"evaluating the parent on {len(cases.gate)} held-out cases"):
+        evaluations[PARENT] = evaluate(context, PARENT, parent_dir, cases)
+    for name, adapter_id in adapter_ids.items():
+        with clock.step("evaluate", f"evaluating candidate {name}"):
+            folder = context.adapter_dir(adapter_id)
+            evaluations[name] = evaluate(context, f"candidate-{name}", folder, cases)
+    return evaluations
+
+
+def run_cycle(context: Context, progress: Progress) -> dict[str, Any]:
+    """All steps of the open cycle, those already done taken from disk; returns its summary."""
+    clock = _Clock(progress)
+    with clock.step("feedback", f"cycle {context.plan.cycle}: gathering graded feedback"):
+        snapshot = take_snapshot(context)
+    with clock.step("preferences", f"building preferences from {len(snapshot)} events"):
+        counts = build(context)
+    training = _train_all(context, clock)
+    with clock.step("publish", "publishing the candidates"):
+        adapter_ids = publish_candidates(context)
+    evaluations = _evaluate_all(context, adapter_ids, clock)
+    with clock.step("gate", "deciding"):
+        records = judge_candidates(context, adapter_ids, evaluations, held_out(context))
+        settle_registry(context, records)
+    data = counts | {"last_sequence": max(sequence for sequence, _ in snapshot)}
+    summary = summarise_cycle(context, records, evaluations, data, clock.seconds)
+    summary["training"] = training
+    write_page(context, summary, sealed_records(context))
+    # Last: the cycle is complete when its summary is there.
+    write_json(context.folder / SUMMARY, summary)
+    return summary
+
+
+def run_cycles(
+    workspace: Workspace,
+    engine: Engine,
+    recipe: LocatedRecipe,
+    seed: int,
+    progress: Progress,
+    up_to: int | None = None,
+) -> Iterator[dict[str, Any]]:
+    """Yields the summary of each cycle as it is there.
+
+    Args:
+        up_to: bring the workspace to this many cycles, giving the finished ones' summaries too;
+            None finishes the unfinished cycle, or runs one new one.
+    """
+    finished = completed_cycles(workspace)
+    if up_to is not None:
+        for cycle in finished[:up_to]:
+            yield read_json(workspace.cycle_dir(cycle) / SUMMARY)
+    last = next_cycle(workspace) if up_to is None else up_to
+    while (cycle := next_cycle(workspace)) <= last:
+        with cycle_lock(engine, cycle):
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            context = open_cycle(workspace, engine, recipe, seed, now)
+            summary = run_cycle(context, progress)
+        yield summary

@@ -1,0 +1,174 @@
+"""How far a policy has moved: exact KL per token, and the log-probability of reference reports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from peft import PeftModel
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from negalign_train.errors import GateError
+from negalign_train.evaluation.decode import left_padded, positions_of
+from negalign_train.evaluation.metrics import Divergence
+from negalign_train.records import Prompt
+from negalign_train.training.policy import load_for_inference
+from negalign_train.training.tokenise import render_prompt
+
+_PARENT_ADAPTER = "parent"
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """Prompts with completions as token ids; a completion ends in the end-of-sequence token."""
+
+    prompts: tuple[tuple[int, ...], ...]
+    completions: tuple[tuple[int, ...], ...]
+    pad_token_id: int
+
+    @property
+    def num_tokens(self) -> int:
+        return sum(len(completion) for completion in self.completions)
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """``ids``, ``mask``, ``positions`` (batch, tokens), padded left; ``targets`` and ``kept``
+    (batch, longest completion), ``kept`` False on padding.
+    """
+
+    ids: Tensor
+    mask: Tensor
+    positions: Tensor
+    targets: Tensor
+    kept: Tensor
+
+
+def tokenise_completions(
+    tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt], completions: Sequence[str]
+) -> Sequences:
+    """Token ids of completions as the policy writes them: after the generation prompt, then EOS."""
+    encoded = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in completions]
+    return Sequences(
+        tuple(tuple(render_prompt(tokenizer, prompt)) for prompt in prompts),
+        tuple((*ids, tokenizer.eos_token_id) for ids in encoded),
+        tokenizer.pad_token_id,
+    )
+
+
+def load_with_parent(
+    model_dir: Path, candidate_dir: Path, parent_dir: Path | None, dtype: str = "float32"
+) -> PeftModel:
+    """One base with the candidate active and, where there is one, the parent beside it."""
+    model = load_for_inference(model_dir, candidate_dir, dtype)
+    assert isinstance(model, PeftModel)
+    if parent_dir is not None:
+        model.load_adapter(str(parent_dir), adapter_name=_PARENT_ADAPTER, is_trainable=False)
+        model.requires_grad_(False)
+    return model.eval()
+
+
+def divergence(model: PeftModel, sequences: Sequences, batch_size: int) -> Divergence:
+    """Exact KL(candidate || parent) and KL(candidate || base), a sum over the whole vocabulary.
+
+    ``model`` comes from ``load_with_parent`` and stands on the candidate before and after. Without
+    a parent adapter the parent is the base, and the two are one number.
+
+    Raises:
+        GateError: there is no completion, or a divergence is not finite.
+    """
+    candidate = model.active_adapter
+    has_parent = _PARENT_ADAPTER in model.peft_config
+    sums = torch.zeros(2, dtype=torch.float64)
+    with torch.inference_mode():
+        for batch in _batches(sequences, batch_size, model.device):
+            logps = _logps(model, batch, nullcontext)
+            to_base = _kl_sum(logps, _logps(model, batch, model.disable_adapter), batch.kept)
+            to_parent = to_base
+            if has_parent:
+                model.set_adapter(_PARENT_ADAPTER, inference_mode=True)
+                to_parent = _kl_sum(logps, _logps(model, batch, nullcontext), batch.kept)
+                model.set_adapter(candidate, inference_mode=True)
+            sums += torch.tensor([to_parent, to_base], dtype=torch.float64)
+    to_parent, to_base = (sums / _tokens_of(sequences)).tolist()
+    if not (sums.isfinite().all()):
+        raise GateError(
+            "the KL divergence of the candidate is not finite; its adapter holds NaN or "
+            "infinite weights: discard it and train again"
+        )
+    return Divergence(to_parent, to_base, sequences.num_tokens)
+
+
+def reference_logps(
+    model: PreTrainedModel | PeftModel, sequences: Sequences, batch_size: int
+) -> float:
+    """Mean log-probability, in nats per token, that ``model`` gives to reference reports.
+
+    Raises:
+        GateError: there is no completion.
+    """
+    total = 0.0
+    with torch.inference_mode():
+        for batch in _batches(sequences, batch_size, model.device):
+            logps = _logps(model, batch, nullcontext)
+            taken = logps.gather(-1, batch.targets.unsqueeze(-1)).squeeze(-1)
+            total += float(taken[batch.kept].sum(dtype=torch.float64))
+    return total / _tokens_of(sequences)
+
+
+def _tokens_of(sequences: Sequences) -> int:
+    if not sequences.num_tokens:
+        raise GateError("there is no completion to measure; give at least one held-out case")
+    return sequences.num_tokens
+
+
+def _batches(sequences: Sequences, size: int, device: torch.device) -> Iterator[_Batch]:
+    """Length-sorted batches: the sums do not depend on the order, padding is kept small."""
+    pairs = sorted(
+        zip(sequences.prompts, sequences.completions, strict=True),
+        key=lambda pair: len(pair[0]) + len(pair[1]),
+    )
+    for first in range(0, len(pairs), size):
+        part = pairs[first : first + size]
+        ids, mask = left_padded([prompt + done for prompt, done in part], sequences.pad_token_id)
+        targets, kept = left_padded([done for _, done in part], sequences.pad_token_id)
+        yield _Batch(
+            ids.to(device),
+            mask.to(device),
+            positions_of(mask).to(device),
+            targets.to(device),
+            kept.bool().to(device),
+        )
+
+
+def _logps(
+    model: PreTrainedModel | PeftModel,
+    batch: _Batch,
+    using: Callable[[], AbstractContextManager[None]],
+) -> Tensor:
+    """Log-probabilities (batch, longest completion, vocabulary), float32.
+
+    Rows are padded on the left, so the completions are the last columns and only those reach the
+    language-model head.
+    """
+    length = batch.targets.shape[1]
+    with using():
+        logits = model(
+            input_ids=batch.ids,
+            attention_mask=batch.mask,
+            position_ids=batch.positions,
+            logits_to_keep=length + 1,
+            use_cache=False,
+        ).logits
+    return F.log_softmax(logits[:, :-1].float(), dim=-1)
+
+
+def _kl_sum(logps: Tensor, other_logps: Tensor, kept: Tensor) -> float:
+    """Sum over kept tokens of KL(p || q) = sum_v p (log p - log q), in nats."""
+    kl = (logps.exp() * (logps - other_logps)).sum(-1)
+    return float(kl[kept].sum(dtype=torch.float64))

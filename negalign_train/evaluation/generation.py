@@ -1,0 +1,116 @@
+"""Completions of held-out prompts, in length-sorted batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from peft import PeftModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from negalign_train.errors import GateError
+from negalign_train.evaluation.decode import Chooser, decode_batch, greedy, sampler
+from negalign_train.records import Prompt
+from negalign_train.training.tokenise import render_prompt
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Sampling from the whole vocabulary instead of greedy decoding.
+
+    A report depends on its prompt's place in the list and the seed, not on the batch size; the
+    global generator is left alone. Models sampled with one seed are coupled (``decode.sampler``).
+    """
+
+    temperature: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class Generated:
+    """One completion. ``num_tokens`` counts generated tokens, the end-of-sequence token too;
+    ``truncated`` where generation stopped at the limit without one.
+    """
+
+    text: str
+    num_tokens: int
+    truncated: bool
+
+
+def generate_reports(
+    model: PreTrainedModel | PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Prompt],
+    max_new_tokens: int,
+    batch_size: int,
+    sampling: Sampling | None = None,
+) -> list[Generated]:
+    """One completion per prompt, in the order of ``prompts``; greedy where ``sampling`` is None.
+
+    The model's own generation_config (Qwen's penalises repetition) is not used, so that every model
+    is decoded alike. Equal prompts of a greedy call are decoded once.
+
+    Raises:
+        GateError: the prompt and ``max_new_tokens`` do not fit the model's positions, or the
+            temperature is not above 0.
+    """
+    rows = [tuple(render_prompt(tokenizer, prompt)) for prompt in prompts]
+    _check_positions(model, rows, max_new_tokens)
+    # Numbers of the prompts that are decoded: all of them, or one of each where none is sampled.
+    first_of = {row: number for number, row in reversed(list(enumerate(rows)))}
+    numbers = range(len(rows)) if sampling is not None else sorted(first_of.values())
+    order = sorted(numbers, key=lambda number: (len(rows[number]), number))
+    choosers = _choosers(sampling, len(rows), max_new_tokens)
+    found: dict[int, Generated] = {}
+    for first in range(0, len(order), batch_size):
+        batch = order[first : first + batch_size]
+        with torch.inference_mode():
+            written = decode_batch(
+                model,
+                [rows[number] for number in batch],
+                choosers(batch),
+                max_new_tokens,
+                tokenizer.eos_token_id,
+                tokenizer.pad_token_id,
+            )
+        done = [_finished(tokenizer, tokens) for tokens in written]
+        found.update(zip(batch, done, strict=True))
+    return [
+        found[number if sampling is not None else first_of[row]] for number, row in enumerate(rows)
+    ]
+
+
+def _choosers(
+    sampling: Sampling | None, num_rows: int, max_new_tokens: int
+) -> Callable[[list[int]], Chooser]:
+    """How a batch of rows, given by number, picks its tokens."""
+    if sampling is None:
+        return lambda batch: greedy
+    if not sampling.temperature > 0:
+        raise GateError(
+            f"sampling temperature {sampling.temperature!r} must be above 0; "
+            "leave sampling out for greedy decoding"
+        )
+    temperature = sampling.temperature
+    generator = torch.Generator().manual_seed(sampling.seed)
+    uniforms = torch.rand(num_rows, max_new_tokens, generator=generator)
+    return lambda batch: sampler(uniforms[batch], temperature)
+
+
+def _check_positions(
+    model: PreTrainedModel | PeftModel, rows: Sequence[Sequence[int]], max_new_tokens: int
+) -> None:
+    limit = model.config.max_position_embeddings
+    longest = max((len(row) for row in rows), default=0)
+    if longest + max_new_tokens > limit:
+        raise GateError(
+            f"a prompt of {longest} tokens and max_new_tokens {max_new_tokens} exceed the model's "
+            f"{limit} positions; lower model.max_new_tokens or shorten the prompts"
+        )
+
+
+def _finished(tokenizer: PreTrainedTokenizerBase, tokens: list[int]) -> Generated:
+    text = tokenizer.decode(tokens, skip_special_tokens=True)
+    assert isinstance(text, str)
+    return Generated(text.strip(), len(tokens), tokens[-1] != tokenizer.eos_token_id)

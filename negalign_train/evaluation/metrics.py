@@ -1,0 +1,108 @@
+"""What a set of held-out reports looks like in numbers. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from negalign_train.errors import GateError
+from negalign_train.records import CATEGORIES, ScoredReport, SeverityScore
+
+_PLACEHOLDER = re.compile(r"x{3,}|_{3,}|<unk>|\[(?:redacted|removed|deidentified)\]", re.IGNORECASE)
+"""OpenI's XXXX, MIMIC's ___, and what tokenizers and de-identification tools leave behind."""
+
+
+@dataclass(frozen=True)
+class ReportMetrics:
+    """Metrics of one model on the held-out cases.
+
+    ``mean_S``, ``per_category`` and ``severe_rate`` are over scored reports, None where there is
+    none. ``length_ratio`` is mean words over the references' mean words; ``template_share`` the
+    share of the most frequent report; ``distinct_ratio`` distinct reports over distinct references.
+    """
+
+    num_cases: int
+    num_scored: int
+    mean_S: float | None
+    per_category: Mapping[str, float] | None
+    severe_rate: float | None
+    length_ratio: float
+    template_share: float
+    distinct_ratio: float
+    placeholder_rate: float
+    unscored_rate: float
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """Mean nats per token over the candidate's own completions, and how many tokens there were."""
+
+    kl_to_parent: float
+    kl_to_base: float
+    num_tokens: int
+
+
+def is_severe(score: SeverityScore, threshold: float) -> bool:
+    """Whether any of the nine severities reaches ``threshold``."""
+    return max(score.severities.values()) >= threshold
+
+
+def is_placeholder(report: ScoredReport) -> bool:
+    """Whether the report is empty, was cut off, or holds a placeholder such as XXXX."""
+    text = report.completion
+    return not text.strip() or report.truncated or _PLACEHOLDER.search(text) is not None
+
+
+def summarise(
+    reports: Sequence[ScoredReport], references: Mapping[str, str], severe_threshold: float
+) -> ReportMetrics:
+    """Metrics of ``reports`` against the references of the same cases (case id to text).
+
+    Raises:
+        GateError: there is no report, a case comes twice, or a case has no reference.
+    """
+    _check_cases(reports, references)
+    scores = [report.score for report in reports if report.score is not None]
+    texts = Counter(" ".join(report.completion.split()) for report in reports)
+    reference_texts = [references[report.case_id] for report in reports]
+    words = sum(len(report.completion.split()) for report in reports)
+    reference_words = sum(len(text.split()) for text in reference_texts)
+    return ReportMetrics(
+        num_cases=len(reports),
+        num_scored=len(scores),
+        mean_S=_mean([score.total for score in scores]),
+        per_category=_category_means(scores),
+        severe_rate=_mean([float(is_severe(score, severe_threshold)) for score in scores]),
+        length_ratio=words / reference_words,
+        template_share=max(texts.values()) / len(reports),
+        distinct_ratio=len(texts) / len({" ".join(text.split()) for text in reference_texts}),
+        placeholder_rate=sum(map(is_placeholder, reports)) / len(reports),
+        unscored_rate=1 - len(scores) / len(reports),
+    )
+
+
+def _check_cases(reports: Sequence[ScoredReport], references: Mapping[str, str]) -> None:
+    if not reports:
+        raise GateError("there are no held-out reports to summarise; generate them first")
+    case_id, count = Counter(report.case_id for report in reports).most_common(1)[0]
+    if count > 1:
+        raise GateError(f"case {case_id} has {count} held-out reports; give one report per case")
+    for report in reports:
+        if not references.get(report.case_id, "").split():
+            raise GateError(
+                f"case {report.case_id} has no reference report; hold out cases that have one"
+            )
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def _category_means(scores: Sequence[SeverityScore]) -> dict[str, float] | None:
+    if not scores:
+        return None
+    return {
+        name: sum(score.severities[name] for score in scores) / len(scores) for name in CATEGORIES
+    }

@@ -1,0 +1,138 @@
+"""Typed reading of one JSON object's fields. Every refusal has a stable reason code.
+
+Messages name the place, the expected form and the kind of value found, never report text: a value
+is shown only where it should be a number or a word of a closed vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from typing import Any, TypeVar
+
+from negalign_train.errors import FeedbackError
+
+T = TypeVar("T")
+
+MAX_ID_CHARACTERS = 200
+MAX_INTEGER = 2**31 - 1
+"""Revisions and turns fit a 32-bit database column."""
+
+_SHOWABLE = re.compile(r"[\w.:/+-]{1,40}", re.ASCII)
+_UNREADABLE = re.compile("[\x00\ud800-\udfff]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+_JSON_NAMES = {
+    dict: "an object",
+    list: "a list",
+    str: "text",
+    bool: "a boolean",
+    int: "a number",
+    float: "a number",
+    type(None): "null",
+}
+
+
+class QuarantineError(FeedbackError):
+    """One event cannot enter the log. ``code`` is stable, ``message`` holds no report text."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+
+
+def kind_of(value: object) -> str:
+    """What a JSON value is, without the value."""
+    return _JSON_NAMES.get(type(value), f"a value of type {type(value).__name__}")
+
+
+def show(value: object) -> str:
+    """A word of a closed vocabulary, for a message: as it is where it looks like one word or a
+    number, otherwise by its kind. Never for fields that hold report text.
+    """
+    if isinstance(value, str) and not _SHOWABLE.fullmatch(value):
+        return f"text of {len(value)} characters"
+    if isinstance(value, str) or (isinstance(value, (int, float)) and abs(value) < 1e12):
+        return repr(value)
+    return kind_of(value)
+
+
+def check_keys(
+    value: object, where: str, required: Collection[str], optional: Collection[str] = ()
+) -> Mapping[str, Any]:
+    """``value`` as an object that holds all ``required`` keys and no unknown one."""
+    if not isinstance(value, Mapping):
+        raise QuarantineError("bad_type", f"{where} must be an object, not {kind_of(value)}")
+    allowed = {*required, *optional}
+    unknown = sorted(show(key) for key in value if key not in allowed)
+    if unknown:
+        raise QuarantineError(
+            "unknown_key",
+            f"{where} holds {len(unknown)} unknown key(s), first {unknown[0]}; "
+            f"allowed: {', '.join(sorted(allowed))}",
+        )
+    missing = sorted(key for key in required if key not in value)
+    if missing:
+        raise QuarantineError("missing_key", f"{where} lacks {', '.join(missing)}")
+    return value
+
+
+def typed(value: object, kind: type[T], where: str) -> T:
+    """``value`` if it is of ``kind``; a boolean is never a number."""
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise QuarantineError(
+            "bad_type", f"{where} must be {_JSON_NAMES[kind]}, not {kind_of(value)}"
+        )
+    return value
+
+
+def text(value: object, where: str) -> str:
+    """Any text that can be stored: no NUL, no half of a surrogate pair."""
+    found = typed(value, str, where)
+    if _UNREADABLE.search(found):
+        raise QuarantineError("bad_text", f"{where} holds a NUL or a lone surrogate")
+    return found
+
+
+def identifier(value: object, where: str) -> str:
+    """A non-blank text without control characters, at most ``MAX_ID_CHARACTERS`` long."""
+    found = typed(value, str, where)
+    if not found.strip() or len(found) > MAX_ID_CHARACTERS or _CONTROL.search(found):
+        raise QuarantineError(
+            "bad_id",
+            f"{where} must hold 1 to {MAX_ID_CHARACTERS} characters and no control characters",
+        )
+    return found
+
+
+def positive_integer(value: object, where: str) -> int:
+    """A whole number from 1 to ``MAX_INTEGER``."""
+    found = typed(value, int, where)
+    if not 1 <= found <= MAX_INTEGER:
+        raise QuarantineError("bad_number", f"{where} {show(found)} is not in [1, {MAX_INTEGER}]")
+    return found
+
+
+def number(value: object, where: str) -> float:
+    """A finite or infinite number as float; range checks are the caller's."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise QuarantineError("bad_type", f"{where} must be a number, not {kind_of(value)}")
+    return math.inf if abs(value) > 1e300 else float(value)
+
+
+def utc_text(value: object, where: str) -> str:
+    """ISO 8601 date and time with its offset, kept as written."""
+    found = typed(value, str, where)
+    try:
+        moment = datetime.fromisoformat(found)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise QuarantineError(
+            "bad_time",
+            f"{where} must be ISO 8601 with a time zone, such as 2026-11-02T09:14:00Z, "
+            f"not {show(found)}",
+        )
+    return found

@@ -1,0 +1,259 @@
+"""The registry of published adapters: immutable folders, and one alias that moves."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sqlalchemy import Engine
+
+from negalign_train.database import reading, writing
+from negalign_train.errors import RegistryError
+from negalign_train.fingerprint import file_sha256
+from negalign_train.registry import rows
+from negalign_train.registry.manifest import AdapterRecord, check_files, read_manifest
+from negalign_train.registry.publish import check_published, write_folder
+from negalign_train.registry.rows import CHAMPION, AliasChange
+from negalign_train.registry.rules import (
+    check_parent,
+    check_rollback,
+    lineage,
+    previous_champion,
+)
+from negalign_train.registry.weights import WEIGHTS_NAME, check_adapter
+from negalign_train.workspace import MANIFEST, Workspace
+
+_ID = re.compile(r"[a-z0-9][a-z0-9_+-]{0,63}")
+
+
+def new_adapter_id(cycle: int, candidate: str, candidate_dir: Path) -> str:
+    """``c0003-dpo-1f9a02bc``: cycle, candidate, first digits of the weights' SHA-256.
+
+    The same training gives the same id, so a cycle that is run again finds its own adapter.
+    """
+    return f"c{cycle:04d}-{candidate}-{file_sha256(candidate_dir / WEIGHTS_NAME)[:8]}"
+
+
+class Registry:
+    """The adapters of one workspace.
+
+    Args:
+        workspace: where the folders lie.
+        engine: an open database (``database.open_database``).
+        clock: gives the aware time of alias changes.
+    """
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        engine: Engine,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._workspace = workspace
+        self._engine = engine
+        self._clock = clock
+
+    def publish(self, candidate_dir: Path, record: AdapterRecord) -> AdapterRecord:
+        """Copies a trained adapter into the registry, as a candidate.
+
+        The folder appears by one rename, manifest inside, and then its row. Publishing the same
+        adapter again (after a crash between the two) completes what is missing.
+
+        Raises:
+            RegistryError: the adapter is not publishable, its parent is unknown or sits on another
+                base, or the id is taken by other content.
+        """
+        if not _ID.fullmatch(record.adapter_id) or record.adapter_id == CHAMPION:
+            raise RegistryError(
+                f"adapter id {record.adapter_id!r} must match {_ID.pattern} and not be {CHAMPION}"
+            )
+        shape = check_adapter(candidate_dir, record.base_name)
+        with reading(self._engine) as connection:
+            check_parent(connection, record)
+            registered = rows.find_adapter(connection, record.adapter_id) is not None
+        folder = self._folder(record.adapter_id)
+        if not folder.exists():
+            if registered:
+                raise RegistryError(
+                    f"adapter {record.adapter_id} is registered but {folder} is gone; restore the "
+                    "folder from a backup, ids are never reused"
+                )
+            write_folder(folder, candidate_dir, record, shape)
+        stored = check_published(folder, candidate_dir, record)
+        with writing(self._engine) as connection:
+            if rows.find_adapter(connection, record.adapter_id) is None:
+                check_parent(connection, record)
+                rows.insert_adapter(connection, stored, file_sha256(folder / MANIFEST))
+        return self.get(record.adapter_id)
+
+    def get(self, adapter_id: str) -> AdapterRecord:
+        """One adapter's record.
+
+        Raises:
+            RegistryError: no such adapter.
+        """
+        with reading(self._engine) as connection:
+            return rows.get_adapter(connection, adapter_id)
+
+    def list(self) -> tuple[AdapterRecord, ...]:
+        """Every registered adapter, by cycle and id, whatever its state."""
+        with reading(self._engine) as connection:
+            return tuple(rows.all_adapters(connection))
+
+    def champion(self) -> AdapterRecord | None:
+        """The promoted adapter; None before the first promotion."""
+        with reading(self._engine) as connection:
+            found = rows.champion_id(connection)
+            return None if found is None else rows.get_adapter(connection, found)
+
+    def history(self) -> tuple[AliasChange, ...]:
+        """Every move of the champion alias, oldest first."""
+        with reading(self._engine) as connection:
+            return tuple(rows.champion_history(connection))
+
+    def state_reason(self, adapter_id: str) -> str:
+        """Why the adapter is in its state."""
+        with reading(self._engine) as connection:
+            rows.get_adapter(connection, adapter_id)
+            return rows.state_reason(connection, adapter_id)
+
+    def resolve(self, id_or_alias: str) -> str:
+        """The adapter id behind ``champion``; any other name is returned as it is.
+
+        Raises:
+            RegistryError: there is no champion yet.
+        """
+        if id_or_alias != CHAMPION:
+            return id_or_alias
+        champion = self.champion()
+        if champion is None:
+            raise RegistryError(
+                "there is no champion yet; run a cycle, or `negalign adapters promote ID`"
+            )
+        return champion.adapter_id
+
+    def path(self, id_or_alias: str) -> Path:
+        """The folder of an adapter, whole by its manifest's presence; ``verify`` hashes it.
+
+        Raises:
+            RegistryError: no such adapter, or its folder or manifest is missing.
+        """
+        record = self.get(self.resolve(id_or_alias))
+        folder = self._folder(record.adapter_id)
+        read_manifest(folder)
+        return folder
+
+    def verify(self, id_or_alias: str) -> AdapterRecord:
+        """Hashes every file of an adapter again, the manifest against the database too.
+
+        Raises:
+            RegistryError: naming the file that is missing, damaged or foreign.
+        """
+        folder = self.path(id_or_alias)
+        with reading(self._engine) as connection:
+            expected = rows.manifest_sha256(connection, folder.name)
+        if file_sha256(folder / MANIFEST) != expected:
+            raise RegistryError(
+                f"{folder / MANIFEST} is damaged (its SHA-256 differs from the registry's row); "
+                "restore the folder from a backup"
+            )
+        check_files(folder, read_manifest(folder))
+        return self.get(folder.name)
+
+    def lineage(self, adapter_id: str) -> tuple[AdapterRecord, ...]:
+        """The adapter, its parent, and so on to the first one trained on the bare base."""
+        with reading(self._engine) as connection:
+            return lineage(connection, adapter_id)
+
+    def promote(
+        self, adapter_id: str, by: str, reason: str, gate_record: Path | None = None
+    ) -> AdapterRecord:
+        """Makes a verified candidate the champion and retires the one before, in one transaction.
+
+        Promoting the champion again changes nothing.
+
+        Raises:
+            RegistryError: files are damaged, the parent's base differs, the adapter was rejected
+                or retired, or ``by`` or ``reason`` is blank.
+        """
+        _check_words(by=by, reason=reason)
+        self.verify(adapter_id)
+        gate = None if gate_record is None else self._gate_reference(gate_record)
+        with writing(self._engine) as connection:
+            record = rows.get_adapter(connection, adapter_id)
+            current = rows.champion_id(connection)
+            if current == adapter_id:
+                return record
+            if record.state != "candidate":
+                raise RegistryError(
+                    f"adapter {adapter_id} is {record.state}, only a candidate can be promoted; "
+                    "go back to a former champion with `negalign adapters rollback --to ID`"
+                )
+            check_parent(connection, record)
+            change = AliasChange("promote", adapter_id, current, by, reason, self._now())
+            if gate is not None:
+                change = replace(change, gate_record=gate[0], gate_record_sha256=gate[1])
+            rows.move_champion(connection, change)
+            return rows.get_adapter(connection, adapter_id)
+
+    def reject(self, adapter_id: str, reason: str) -> AdapterRecord:
+        """Marks a candidate as rejected; it stays in the registry and is never promoted.
+
+        Raises:
+            RegistryError: it is, or was, champion.
+        """
+        _check_words(reason=reason)
+        with writing(self._engine) as connection:
+            record = rows.get_adapter(connection, adapter_id)
+            if record.state in ("promoted", "retired"):
+                raise RegistryError(
+                    f"adapter {adapter_id} is {record.state}, only a candidate can be rejected; "
+                    "take a champion back with `negalign adapters rollback`"
+                )
+            if record.state == "candidate":
+                rows.set_state(connection, adapter_id, "rejected", reason)
+            return rows.get_adapter(connection, adapter_id)
+
+    def rollback(self, to: str | None, by: str, reason: str) -> AdapterRecord:
+        """Gives ``champion`` back to its previous holder, or to ``to``.
+
+        Raises:
+            RegistryError: there is no earlier champion, ``to`` is neither a former champion nor an
+                ancestor of this one, it was rejected, or its files are damaged.
+        """
+        _check_words(by=by, reason=reason)
+        with reading(self._engine) as connection:
+            target = to or previous_champion(connection)
+        self.verify(target)
+        with writing(self._engine) as connection:
+            check_rollback(connection, target)
+            current = rows.champion_id(connection)
+            rows.move_champion(
+                connection, AliasChange("rollback", target, current, by, reason, self._now())
+            )
+            return rows.get_adapter(connection, target)
+
+    def _gate_reference(self, gate_record: Path) -> tuple[str, str]:
+        """Where the gate record lies, relative to the workspace if inside, and its SHA-256."""
+        if not gate_record.is_file():
+            raise RegistryError(
+                f"gate record {gate_record} is missing; write it before promoting the adapter"
+            )
+        root, path = self._workspace.root.resolve(), gate_record.resolve()
+        place = path.relative_to(root) if path.is_relative_to(root) else path
+        return str(place), file_sha256(path)
+
+    def _folder(self, adapter_id: str) -> Path:
+        return self._workspace.adapters_dir / adapter_id
+
+    def _now(self) -> str:
+        return self._clock().isoformat()
+
+
+def _check_words(**words: str) -> None:
+    for name, value in words.items():
+        if not value.strip():
+            raise RegistryError(f"{name} is blank; say it, the history keeps it")

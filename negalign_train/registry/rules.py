@@ -1,0 +1,59 @@
+"""What the registry allows: whose child an adapter may be, and where champion may go back to."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection
+
+from negalign_train.errors import RegistryError
+from negalign_train.registry import rows
+from negalign_train.registry.manifest import AdapterRecord
+
+
+def check_parent(connection: Connection, record: AdapterRecord) -> None:
+    """Raises RegistryError where the parent is unknown or was trained on another base."""
+    if record.parent_id is None:
+        return
+    parent = rows.get_adapter(connection, record.parent_id)
+    if parent.base_digest != record.base_digest:
+        raise RegistryError(
+            f"adapter {record.adapter_id} sits on base {record.base_digest[:12]}, its parent "
+            f"{parent.adapter_id} on {parent.base_digest[:12]}; use the parent's base model, or "
+            "train from the bare base"
+        )
+
+
+def lineage(connection: Connection, adapter_id: str) -> tuple[AdapterRecord, ...]:
+    """The adapter, its parent, and so on to the first one trained on the bare base."""
+    chain = [rows.get_adapter(connection, adapter_id)]
+    while (parent := chain[-1].parent_id) is not None:
+        chain.append(rows.get_adapter(connection, parent))
+    return tuple(chain)
+
+
+def previous_champion(connection: Connection) -> str:
+    """The holder before the present champion; RegistryError where there was none."""
+    former = rows.former_champions(rows.champion_history(connection))
+    if not former:
+        raise RegistryError(
+            "there is no earlier champion to roll back to; promote another candidate instead"
+        )
+    return former[-1]
+
+
+def check_rollback(connection: Connection, target_id: str) -> None:
+    """Raises RegistryError unless ``target_id`` may take ``champion`` over from its holder."""
+    current = rows.champion_id(connection)
+    if current is None:
+        raise RegistryError("there is no champion yet; use `negalign adapters promote ID`")
+    if current == target_id:
+        raise RegistryError(f"adapter {target_id} is champion already; nothing to roll back")
+    former = rows.former_champions(rows.champion_history(connection))
+    ancestors = [record.adapter_id for record in lineage(connection, current)[1:]]
+    if target_id not in {*former, *ancestors}:
+        allowed = ", ".join(dict.fromkeys([*former, *ancestors])) or "none"
+        raise RegistryError(
+            f"adapter {target_id} is neither a former champion nor an ancestor of {current}; "
+            f"roll back to one of: {allowed}"
+        )
+    if rows.get_adapter(connection, target_id).state == "rejected":
+        raise RegistryError(f"adapter {target_id} was rejected; roll back to another one")

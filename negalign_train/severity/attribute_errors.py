@@ -1,0 +1,76 @@
+"""Errors on a finding that both reports assert: side and place, degree and size, change, doubt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from negalign_train.records import Evidence
+from negalign_train.severity.lexicon import lexicon
+from negalign_train.severity.mentions import Mention
+from negalign_train.severity.taxonomy import finding_types
+
+FULL = 0.5
+"""A wrong attribute costs this share of its finding's weight (CRIMSON: at most 0.5)."""
+HALF = 0.25
+"""The same for one that is left out, added, or wrong by one step."""
+OVERSURE = 0.5
+"""The same for a finding that the reference only calls possible."""
+SIZE_TOLERANCE = 0.2
+"""Measurements that differ by more than this share of the larger one are wrong."""
+_LEVEL = {"mild": 0, "moderate": 1, "severe": 2}
+
+
+def _set_factor(expected: frozenset[str], said: frozenset[str]) -> float:
+    """0 for the same, ``FULL`` for nothing in common, ``HALF`` for too much or too little."""
+    if expected == said:
+        return 0.0
+    return FULL if expected and said and expected.isdisjoint(said) else HALF
+
+
+def _degree_factor(expected: frozenset[str], said: frozenset[str]) -> float:
+    """By steps between the nearest degrees named; a degree that one side leaves out is half."""
+    if expected & said or not (expected or said):
+        return 0.0
+    if not (expected and said):
+        return HALF
+    steps = min(abs(_LEVEL[a] - _LEVEL[b]) for a in expected for b in said)
+    return FULL if steps > 1 else HALF
+
+
+def _size_is_wrong(expected: float | None, said: float | None) -> bool:
+    if expected is None or said is None:
+        return False
+    return abs(expected - said) > SIZE_TOLERANCE * max(expected, said)
+
+
+def place_errors(reference: Mention, candidate: Mention) -> Iterator[Evidence]:
+    """R5, or R7 for a device: the worse of side and place."""
+    name = candidate.finding
+    if name in lexicon().midline:
+        return
+    entry = finding_types()[name]
+    factor = max(
+        _set_factor(reference.side, candidate.side),
+        _set_factor(reference.location, candidate.location),
+    )
+    category = "device_error" if entry.kind == "device" else "wrong_location"
+    cost = factor * entry.weight
+    yield Evidence(category, cost, name, "side or place differs", candidate.span)
+
+
+def attribute_errors(reference: Mention, candidate: Mention) -> Iterator[Evidence]:
+    """All attribute errors of one matched finding; those of cost 0 are left in."""
+    name, span = candidate.finding, candidate.span
+    weight = finding_types()[name].weight
+    yield from place_errors(reference, candidate)
+    if finding_types()[name].kind == "device":
+        return
+    degree = _degree_factor(reference.degree, candidate.degree)
+    if _size_is_wrong(reference.size_mm, candidate.size_mm):
+        degree = FULL
+    yield Evidence("wrong_severity", degree * weight, name, "degree or size differs", span)
+    change = _set_factor(reference.change, candidate.change)
+    yield Evidence("temporal_error", change * weight, name, "change differs", span)
+    if candidate.certain and not reference.certain:
+        detail = "only possible in the reference"
+        yield Evidence("artifact_overinterpretation", OVERSURE * weight, name, detail, span)

@@ -1,0 +1,101 @@
+"""Side, place, degree, change and size: each goes to the statement it stands by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from negalign_train.severity.drafts import Draft, Item
+
+_KINDS = ("side", "location", "degree", "change", "position")
+_PREPOSITION_REACH_WORDS = 3
+
+
+def _after_preposition(items: Sequence[Item], at: int) -> bool:
+    """Whether a preposition leads to item ``at``: "in the right upper lobe"."""
+    for item in reversed(items[:at]):
+        if items[at].start - item.end > _PREPOSITION_REACH_WORDS or item.value("comma"):
+            return False
+        if item.value("preposition"):
+            return True
+        if not any(item.value(kind) for kind in (*_KINDS, "subject", "qualifier", "and")):
+            return False
+    return False
+
+
+def _joint_between(items: Sequence[Item], start: int, end: int) -> bool:
+    return any(
+        start <= item.start < end and (item.value("comma") or item.value("and") or item.value("or"))
+        for item in items
+    )
+
+
+def target_of(items: Sequence[Item], at: int, drafts: Sequence[Draft]) -> Draft | None:
+    """The draft that the attribute at item ``at`` belongs to.
+
+    Inside a draft's words: that draft. After a preposition: the draft before. Else the next one
+    unless a comma or "and" lies between, else the one before, else the next one.
+    """
+    item = items[at]
+    here = [d for d in drafts if d.clause == item.clause] or list(drafts)
+    for draft in here:
+        if draft.start <= item.start and item.end <= draft.end:
+            return draft
+    left = [d for d in here if d.end <= item.start]
+    right = [d for d in here if d.start >= item.end]
+    if left and (not right or _after_preposition(items, at)):
+        return left[-1]
+    if right and not _joint_between(items, item.end, right[0].start):
+        return right[0]
+    if left:
+        return left[-1]
+    return right[0] if right else None
+
+
+def _same_mention(drafts: Sequence[Draft], target: Draft) -> list[Draft]:
+    """The target and the drafts made of the very same words ("clear" denies several)."""
+    return [d for d in drafts if d.start == target.start and d.end == target.end]
+
+
+def attach_attributes(drafts: Sequence[Draft], items: Sequence[Item]) -> set[str]:
+    """Adds every attribute of the sentence to its draft; returns changes nothing here took.
+
+    The words of a draft itself give no attribute, but for the place or side they name ("blunting
+    of the right costophrenic angle").
+    """
+    live = [draft for draft in drafts if not draft.dropped]
+    loose: set[str] = set()
+    of_drafts = {id(item) for draft in live for item in draft.items}
+    for index, item in enumerate(items):
+        used = id(item) in of_drafts
+        for kind in _KINDS:
+            value = item.value(kind)
+            if value is None or (used and kind in ("degree", "change")):
+                continue
+            target = target_of(items, index, live) if live else None
+            if target is None:
+                if kind == "change":
+                    loose.add(value)
+                continue
+            for draft in _same_mention(live, target):
+                _add(draft, kind, value)
+    return loose
+
+
+def _add(draft: Draft, kind: str, value: str) -> None:
+    if kind == "side":
+        draft.sides.append(value)
+    elif kind in ("location", "position"):
+        draft.locations.append(value)
+    elif kind == "degree":
+        draft.degrees.append(value)
+    else:
+        draft.changes.append(value)
+
+
+def attach_size(drafts: Sequence[Draft], word: int, size_mm: float) -> None:
+    """Gives a measurement at word ``word`` to the nearest statement; the largest one counts."""
+    live = [draft for draft in drafts if draft.present and not draft.dropped]
+    if not live:
+        return
+    nearest = min(live, key=lambda d: (max(d.start - word, word - d.end, 0), d.start))
+    nearest.size_mm = max(size_mm, nearest.size_mm or 0.0)

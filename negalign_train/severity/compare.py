@@ -1,0 +1,190 @@
+"""Two reports' facts into nine severities with their evidence (``data/taxonomy.json``).
+
+Weights follow the classes of CRIMSON (arXiv 2603.06183): a finding missed or invented costs its
+clinical weight, an error of an attribute at most half of it, and each category is capped at 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from negalign_train.records import Evidence, SeverityScore
+from negalign_train.severity.attribute_errors import attribute_errors, place_errors
+from negalign_train.severity.facts import ReportFacts
+from negalign_train.severity.lexicon import lexicon
+from negalign_train.severity.mentions import (
+    Mention,
+    contradictions,
+    mentions_of,
+    side_conflicts,
+)
+from negalign_train.severity.statements import STUDY
+from negalign_train.severity.taxonomy import cap_severities, finding_types
+
+UNCERTAIN = 0.5
+"""Factor for a finding that one of the reports only calls possible."""
+LEAP = 0.5
+"""Factor for a diagnosis beyond the sign that the reference names."""
+VAGUE = 0.25
+"""Factor for the general word where the reference has the specific one."""
+INVENTED_COMPARISON = 0.25
+"""Of a whole-study comparison, and factor for one on an invented finding."""
+CONTRADICTION = 0.5
+"""Factor for a finding that one report both asserts and denies, or puts on both sides."""
+SLIP_WEIGHTS: Mapping[str, float] = {
+    "repeated_sentence": 0.25,
+    "truncated": 0.25,
+    "empty_section": 0.25,
+    "placeholder": 0.25,
+    "misspelt": 0.1,
+    "doubled_word": 0.1,
+}
+"""What each fault of the text itself costs in R9."""
+NOTHING_SAID = 1.0
+"""R9 of a candidate in which no statement at all is recognised."""
+
+Mentions = Mapping[str, Mention]
+
+
+def _weight(finding: str) -> float:
+    return finding_types()[finding].weight
+
+
+def _kind(finding: str) -> str:
+    return finding_types()[finding].kind
+
+
+def _related(mention: Mention, others: Mentions, as_reference: bool) -> str | None:
+    """The asserted finding in ``others`` that stands in for ``mention``, the closest first."""
+    table = lexicon().relations
+    best: tuple[int, str] | None = None
+    for name, other in others.items():
+        if not other.present or name == mention.finding:
+            continue
+        pair = (mention.finding, name) if as_reference else (name, mention.finding)
+        kind = table.get(pair)
+        if kind is not None:
+            best = min(best or (2, ""), (0 if kind == "vague" else 1, name))
+    return best[1] if best else None
+
+
+def _stand_in(reference: Mention, candidate: Mention) -> Iterator[Evidence]:
+    """The cost of naming a related finding: a leap is R4, a vague word R6; the place as well."""
+    kind = lexicon().relations[reference.finding, candidate.finding]
+    doubt = 1.0 if candidate.certain else UNCERTAIN
+    detail = f"{candidate.finding} said for {reference.finding}"
+    if kind == "leap":
+        cost = LEAP * doubt * _weight(candidate.finding)
+        category = "artifact_overinterpretation"
+    else:
+        cost, category = VAGUE * _weight(reference.finding), "wrong_severity"
+    yield Evidence(category, cost, candidate.finding, detail, candidate.span)
+    yield from place_errors(reference, candidate)
+
+
+def _invented(mention: Mention, reference: Mentions) -> Iterator[Evidence]:
+    """A finding that the candidate alone asserts, and nothing in the reference stands for."""
+    name = mention.finding
+    cost = _weight(name) * (1.0 if mention.certain else UNCERTAIN)
+    mimics = lexicon().mimics
+    artefacts = [a for a, m in reference.items() if m.present and name in mimics.get(a, ())]
+    if _kind(name) == "device":
+        yield Evidence("device_error", cost, name, "device not in the reference", mention.span)
+    elif artefacts:
+        detail = f"{artefacts[0]} of the reference read as disease"
+        yield Evidence("artifact_overinterpretation", cost, name, detail, mention.span)
+    else:
+        denied = name in reference
+        detail = "denied in the reference" if denied else "not in the reference"
+        yield Evidence("false_positive", cost, name, detail, mention.span)
+    if mention.change:
+        cost = INVENTED_COMPARISON * _weight(name)
+        detail = "comparison for a finding that is not there"
+        yield Evidence("temporal_error", cost, name, detail, mention.span)
+
+
+def _candidate_side(reference: Mentions, candidate: Mentions) -> Iterator[Evidence]:
+    for name, mention in candidate.items():
+        if not mention.present or name == STUDY or _kind(name) == "artefact":
+            continue
+        matched = reference.get(name)
+        if matched is not None and matched.present:
+            yield from attribute_errors(matched, mention)
+            continue
+        denied = matched is not None and matched.denied
+        other = None if denied else _related(mention, reference, as_reference=False)
+        if other is None:
+            yield from _invented(mention, reference)
+        elif not (name in reference and reference[name].present):
+            exact = candidate.get(other)
+            vague = lexicon().relations[other, name] == "vague"
+            if not (vague and exact is not None and exact.present):
+                yield from _stand_in(reference[other], mention)
+
+
+def _missed(mention: Mention, candidate: Mentions) -> Iterator[Evidence]:
+    """A finding of the reference that the candidate does not assert."""
+    name = mention.finding
+    if _kind(name) == "artefact":
+        return
+    said = candidate.get(name)
+    denied = said is not None and said.denied
+    other = None if denied else _related(mention, candidate, as_reference=True)
+    if other is not None:
+        # Where the stand-in is the candidate's own extra finding, its cost is counted there.
+        return
+    category = "device_error" if _kind(name) == "device" else "false_negative"
+    cost = _weight(name) * (1.0 if mention.certain else UNCERTAIN)
+    span = said.span if said is not None else None
+    yield Evidence(category, cost, name, "denied" if said else "not mentioned", span)
+
+
+def _reference_side(reference: Mentions, candidate: Mentions) -> Iterator[Evidence]:
+    for name, mention in reference.items():
+        said = candidate.get(name)
+        if mention.present and name != STUDY and not (said is not None and said.present):
+            yield from _missed(mention, candidate)
+
+
+def _study_comparison(reference: Mentions, candidate: Mentions) -> Iterator[Evidence]:
+    """A comparison of the whole study that the reference, which compares nothing, does not have."""
+    compares = any(mention.change for mention in reference.values())
+    if STUDY in candidate and not compares:
+        detail = "comparison with a prior study that the reference does not make"
+        yield Evidence(
+            "temporal_error", INVENTED_COMPARISON, None, detail, candidate[STUDY].span
+        )
+
+
+def _of_the_text(facts: ReportFacts) -> Iterator[Evidence]:
+    """R3 and R9: what is wrong with the candidate whatever the reference says."""
+    for statement, _ in contradictions(facts):
+        cost, name = CONTRADICTION * _weight(statement.finding), statement.finding
+        detail = "asserted and denied in one report"
+        yield Evidence("contradictory_diagnosis", cost, name, detail, statement.span)
+    for statement in side_conflicts(facts):
+        cost, name = CONTRADICTION * _weight(statement.finding), statement.finding
+        detail = "findings and impression name different sides"
+        yield Evidence("contradictory_diagnosis", cost, name, detail, statement.span)
+    for slip in facts.slips:
+        detail = slip.kind.replace("_", " ")
+        yield Evidence("report_integrity", SLIP_WEIGHTS[slip.kind], None, detail, slip.span)
+    if not facts.statements:
+        detail = "no statement on any finding"
+        yield Evidence("report_integrity", NOTHING_SAID, None, detail, None)
+
+
+def compare(reference: ReportFacts, candidate: ReportFacts) -> SeverityScore:
+    """Nine severities of ``candidate`` against ``reference``, with evidence that costs something."""
+    expected, said = mentions_of(reference), mentions_of(candidate)
+    evidence = [
+        *_candidate_side(expected, said),
+        *_reference_side(expected, said),
+        *_study_comparison(expected, said),
+        *_of_the_text(candidate),
+    ]
+    costly = tuple(item for item in evidence if item.severity > 0)
+    sums: dict[str, float] = {}
+    for item in costly:
+        sums[item.category] = sums.get(item.category, 0.0) + item.severity
+    return SeverityScore(cap_severities(sums), costly)

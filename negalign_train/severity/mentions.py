@@ -1,0 +1,103 @@
+"""All statements of a report on one finding, joined into one mention."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from negalign_train.severity.facts import ReportFacts
+from negalign_train.severity.statements import Statement
+
+
+@dataclass(frozen=True, slots=True)
+class Mention:
+    """What a report says of one finding over all its sentences.
+
+    ``present``: asserted somewhere, and then the attributes are those of the asserting
+    statements. ``denied``: denied in so many words (not by "lungs are clear").
+    """
+
+    finding: str
+    present: bool
+    certain: bool
+    denied: bool
+    side: frozenset[str]
+    location: frozenset[str]
+    degree: frozenset[str]
+    change: frozenset[str]
+    size_mm: float | None
+    span: tuple[int, int]
+
+
+def _single(s: Statement) -> Mention:
+    return Mention(
+        s.finding, s.present, s.present and s.certain, not (s.present or s.implied),
+        frozenset(s.side), frozenset(s.location), frozenset((s.degree,) if s.degree else ()),
+        frozenset((s.change,) if s.change else ()), s.size_mm, s.span,
+    )  # fmt: skip
+
+
+def _joined(finding: str, statements: list[Statement]) -> Mention:
+    if len(statements) == 1:
+        return _single(statements[0])
+    asserted = [s for s in statements if s.present]
+    source = asserted or statements
+    return Mention(
+        finding=finding,
+        present=bool(asserted),
+        certain=any(s.certain for s in asserted),
+        denied=any(not s.present and not s.implied for s in statements),
+        side=frozenset(side for s in source for side in s.side),
+        location=frozenset(place for s in source for place in s.location),
+        degree=frozenset(s.degree for s in source if s.degree),
+        change=frozenset(s.change for s in source if s.change),
+        size_mm=max((s.size_mm for s in source if s.size_mm), default=None),
+        span=source[0].span,
+    )
+
+
+def mentions_of(facts: ReportFacts) -> Mapping[str, Mention]:
+    """One mention per finding named, in order of first statement."""
+    grouped: dict[str, list[Statement]] = {}
+    for statement in facts.statements:
+        grouped.setdefault(statement.finding, []).append(statement)
+    return {finding: _joined(finding, found) for finding, found in grouped.items()}
+
+
+def _is_slight(statement: Statement) -> bool:
+    """A finding that many call normal lungs around it all the same: mild, or nothing new."""
+    return statement.degree == "mild" or statement.change in ("stable", "improved")
+
+
+def contradictions(facts: ReportFacts) -> Iterable[tuple[Statement, Statement]]:
+    """Pairs (assertion, denial) of one finding that exclude each other within one report.
+
+    Left aside: assertions that are only possible, denials in part ("no large effusion", one side
+    only, "otherwise clear") and two statements of the same words.
+    """
+    denials: dict[str, Statement] = {}
+    for statement in facts.statements:
+        if not statement.present and not statement.partial:
+            denials.setdefault(statement.finding, statement)
+    seen: set[str] = set()
+    for statement in facts.statements:
+        denial = denials.get(statement.finding)
+        if denial is None or not statement.present or statement.finding in seen:
+            continue
+        if not statement.certain or (denial.implied and _is_slight(statement)):
+            continue
+        seen.add(statement.finding)
+        yield statement, denial
+
+
+def side_conflicts(facts: ReportFacts) -> Iterable[Statement]:
+    """Impression statements that put a finding on the other side than the findings section."""
+    sides: dict[str, set[str]] = {}
+    for statement in facts.statements:
+        if statement.section == "findings" and statement.present and statement.side:
+            sides.setdefault(statement.finding, set()).update(statement.side)
+    for statement in facts.statements:
+        if statement.section == "impression" and statement.present and statement.side:
+            before = sides.get(statement.finding)
+            if before and before.isdisjoint(statement.side):
+                yield statement

@@ -1,0 +1,123 @@
+"""How far "no", "possible" and "evaluate for" reach within a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from negalign_train.severity.drafts import Draft, Item
+
+
+def _ends_negation(items: Sequence[Item], at: int) -> bool:
+    """Whether the list a "no" began ends at item ``at``: "no effusion, mild cardiomegaly".
+
+    A further "or" shows that the list goes on: "no effusion, large mass, or nodule".
+    """
+    if not (items[at].value("comma") or items[at].value("and")) or at + 1 >= len(items):
+        return False
+    after = items[at + 1]
+    starts_anew = (
+        after.value("degree") in ("mild", "moderate")
+        or after.value("change")
+        or after.value("study")
+    )
+    if not starts_anew or after.value("qualifier"):
+        return False
+    rest = (item for item in items[at + 1 :] if item.clause == items[at].clause)
+    return not any(item.value("or") for item in rest)
+
+
+def _reach_forward(items: Sequence[Item], at: int) -> int:
+    """The word at which the reach of the cue at item ``at`` ends."""
+    cue = items[at]
+    for index in range(at + 1, len(items)):
+        item = items[index]
+        if item.clause != cue.clause or _ends_negation(items, index):
+            return item.start
+        if item.value("negation") == "before" and cue.value("negation"):
+            return item.start  # that one takes over
+    return items[-1].end
+
+
+def _reach_back(items: Sequence[Item], at: int) -> int:
+    """The word from which a cue after its finding ("is not seen") holds."""
+    cue = items[at]
+    start = cue.start
+    for item in reversed(items[:at]):
+        if item.clause != cue.clause or item.value("negation") == "after":
+            break
+        start = item.start
+    return start
+
+
+def _within(drafts: Sequence[Draft], start: int, end: int) -> list[Draft]:
+    return [draft for draft in drafts if start <= draft.start and draft.end <= end]
+
+
+def _deny(draft: Draft, qualified: bool) -> None:
+    if draft.implied and not draft.present:
+        return  # "heart size normal" is no assertion that a "no" could turn round
+    draft.present = False
+    draft.partial = draft.partial or qualified
+
+
+def _is_qualified(between: Sequence[Item], draft: Draft) -> bool:
+    """Whether "large", "acute" or "new" stands right before what a "no" denies."""
+    if not between or draft.start - between[-1].end > 1:
+        return False
+    last = between[-1]
+    return any(last.value(kind) for kind in ("qualifier", "degree", "change"))
+
+
+def _negate(drafts: Sequence[Draft], items: Sequence[Item], at: int) -> None:
+    if items[at].value("negation") == "after":
+        reached = _within(drafts, _reach_back(items, at), items[at].start)
+        for draft in reached[-1:] if _own_clause_is_mixed(reached) else reached:
+            _deny(draft, qualified=False)
+        return
+    end = _reach_forward(items, at)
+    for draft in drafts:
+        if draft.start < items[at].start < draft.end <= end:
+            _deny(draft, qualified=False)  # "the heart is not markedly enlarged"
+    for draft in _within(drafts, items[at].end, end):
+        _deny(draft, qualified=_is_qualified(items[at + 1 : draft.first], draft))
+
+
+def _own_clause_is_mixed(drafts: Sequence[Draft]) -> bool:
+    """Whether the drafts already carry attributes of their own, so a late "no" is the last's."""
+    return any(not draft.present for draft in drafts)
+
+
+def _alternatives(drafts: Sequence[Draft], items: Sequence[Item]) -> None:
+    """ "atelectasis or scarring", "scarring/atelectasis": neither is certain."""
+    for item in items:
+        if not (item.value("or") or item.value("uncertainty") == "before"):
+            continue
+        versus = item.value("or") is not None
+        left = [d for d in drafts if d.end <= item.start and d.clause == item.clause]
+        right = [d for d in drafts if d.start >= item.end and d.clause == item.clause]
+        if versus and left and right and left[-1].present and right[0].present:
+            left[-1].certain = right[0].certain = False
+
+
+def apply_scopes(drafts: Sequence[Draft], items: Sequence[Item]) -> None:
+    """Sets ``present``, ``certain``, ``partial`` and ``dropped`` of every draft."""
+    for index, item in enumerate(items):
+        if item.value("negation"):
+            _negate(drafts, items, index)
+    for index, item in enumerate(items):
+        uncertainty = item.value("uncertainty")
+        if uncertainty == "before":
+            for draft in _within(drafts, item.end, _reach_forward(items, index)):
+                draft.certain = False
+        elif uncertainty == "after":
+            for draft in _within(drafts, _reach_back(items, index), item.start):
+                draft.certain = False
+                draft.present = True
+        if item.value("hypothetical"):
+            for draft in _within(drafts, item.end, items[-1].end):
+                draft.dropped = True
+    _alternatives(drafts, items)
+    for draft in drafts:
+        # An uncertain denial ("possibly no effusion") and an asserted summary say nothing.
+        if draft.implied and draft.present:
+            draft.dropped = True

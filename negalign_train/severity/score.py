@@ -1,0 +1,96 @@
+"""Severities of a candidate report against a reference report; unknown is not zero."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from negalign_train.records import Event, Refusals, SeverityScore
+from negalign_train.severity.compare import compare
+from negalign_train.severity.facts import ReportFacts, extract_facts
+
+MAX_CHARACTERS = 200_000
+"""A longer text is no report."""
+MIN_KNOWN_WORDS = 0.4
+"""A text without a statement, of which the lexicon knows a smaller share, is not English."""
+
+UNSCORABLE: Mapping[str, str] = {
+    "empty_reference": "the reference is empty",
+    "empty_candidate": "the candidate is empty",
+    "too_long": f"a text is longer than {MAX_CHARACTERS} characters",
+    "no_statement_in_reference": "the reference says nothing on any finding",
+    "unreadable_candidate": "the candidate says nothing on any finding and is not English",
+}
+"""Reason codes of a pair that cannot be scored, and what they mean."""
+
+
+def _is_unreadable(facts: ReportFacts) -> bool:
+    """No statement, no placeholder that would explain it, and mostly words nobody knows."""
+    if facts.statements or any(slip.kind == "placeholder" for slip in facts.slips):
+        return False
+    return facts.num_known < MIN_KNOWN_WORDS * facts.num_words or not facts.num_words
+
+
+def explain_unscorable(reference: str, candidate: str) -> str | None:
+    """The reason code (a key of ``UNSCORABLE``) why a pair cannot be scored; None if it can.
+
+    A candidate in which nothing is recognised, but which is English or placeholders, *is* scored:
+    all findings of the reference are missed, and the text itself is worth nothing (R9 = 1).
+    """
+    if not reference.strip():
+        return "empty_reference"
+    if not candidate.strip():
+        return "empty_candidate"
+    if max(len(reference), len(candidate)) > MAX_CHARACTERS:
+        return "too_long"
+    if not extract_facts(reference).statements:
+        return "no_statement_in_reference"
+    if _is_unreadable(extract_facts(candidate)):
+        return "unreadable_candidate"
+    return None
+
+
+def score_report(reference: str, candidate: str) -> SeverityScore | None:
+    """Nine severities with evidence; None where the pair cannot be scored.
+
+    Ask ``explain_unscorable`` for the reason. Time is linear in the length of both texts.
+    """
+    if explain_unscorable(reference, candidate) is not None:
+        return None
+    return compare(extract_facts(reference), extract_facts(candidate))
+
+
+def score_many(pairs: Iterable[tuple[str, str]]) -> list[SeverityScore | None]:
+    """``score_report`` for each (reference, candidate), in order."""
+    return [score_report(reference, candidate) for reference, candidate in pairs]
+
+
+def fill_severities(
+    events: Sequence[Event], references: Mapping[str, str]
+) -> tuple[list[Event], Refusals]:
+    """Gives events without severities the scorer's, against ``references`` by event id.
+
+    The reference of an event is what its reader made of the report: the reader's own edit. Events
+    that have severities come back as they are, in their order. The refusals count those left
+    without: ``no_reference``, or a reason code of ``explain_unscorable``.
+    """
+    filled: list[Event] = []
+    counts: dict[str, int] = {}
+    for event in events:
+        if event.severities is not None:
+            filled.append(event)
+            continue
+        reference = references.get(event.event_id)
+        reason = (
+            "no_reference"
+            if reference is None
+            else explain_unscorable(reference, event.completion)
+        )
+        if reference is None or reason is not None:
+            assert reason is not None
+            counts[reason] = counts.get(reason, 0) + 1
+            filled.append(event)
+            continue
+        score = compare(extract_facts(reference), extract_facts(event.completion))
+        filled.append(replace(event, severities=score.severities, severity_source="scorer"))
+    return filled, Refusals(counts)

@@ -1,0 +1,168 @@
+"""One sentence read: its words to statements about findings, cached by sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from negalign_train.severity.attributes import attach_attributes, attach_size
+from negalign_train.severity.drafts import Draft, Item, draft_statements, scan, split_clauses
+from negalign_train.severity.lexicon import Word, lexicon, read_word
+from negalign_train.severity.scope import apply_scopes
+from negalign_train.severity.tokens import Section, Token, tokens
+
+STUDY = "study"
+"""Pseudo-finding of a sentence that compares the study as a whole: "no interval change"."""
+_MM_PER_UNIT = {"mm": 1.0, "cm": 10.0, "millimeter": 1.0, "centimeter": 10.0}
+_DEGREE_ORDER = ("mild", "moderate", "severe")
+_CACHED_SENTENCES = 1 << 15
+_LONGEST_CACHED = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What a report says of one finding (an id of ``data/findings.yaml``, or ``STUDY``).
+
+    ``certain`` is False for "possible". ``implied``: follows from a statement of normality.
+    ``partial``: a denial that leaves something possible ("no large effusion"). ``location`` and
+    ``side`` hold every place named, sorted. ``span``: characters [start, end) of the report.
+    """
+
+    finding: str
+    present: bool
+    certain: bool
+    side: tuple[str, ...]
+    location: tuple[str, ...]
+    degree: str | None
+    change: str | None
+    size_mm: float | None
+    implied: bool
+    partial: bool
+    span: tuple[int, int]
+    section: Section = "findings"
+
+
+@dataclass(frozen=True, slots=True)
+class SentenceFacts:
+    """One sentence: its bare words (``key``), statements (spans within it), a change said of the sentence before, and the
+    places of slips: misspelt words, words said twice in a row, placeholders.
+    """
+
+    key: str
+    statements: tuple[Statement, ...]
+    change_of_previous: str | None
+    misspelt: tuple[tuple[int, int], ...]
+    doubled: tuple[tuple[int, int], ...]
+    placeholders: tuple[tuple[int, int], ...]
+    num_words: int
+    num_known: int
+
+
+def _sides(values: Sequence[str]) -> tuple[str, ...]:
+    named = set(values)
+    if "bilateral" in named or {"left", "right"} <= named:
+        return ("left", "right")
+    return tuple(sorted(named))
+
+
+def _strongest(degrees: Sequence[str]) -> str | None:
+    return max(degrees, key=_DEGREE_ORDER.index) if degrees else None
+
+
+def _statement(draft: Draft, found: Sequence[Token]) -> Statement:
+    return Statement(
+        finding=draft.finding,
+        present=draft.present,
+        certain=draft.certain,
+        side=_sides(draft.sides),
+        location=tuple(sorted(set(draft.locations))),
+        degree=_strongest(draft.degrees),
+        change=draft.changes[0] if draft.changes else None,
+        size_mm=draft.size_mm,
+        implied=draft.implied,
+        # One side denied leaves the other open.
+        partial=draft.partial or (not draft.present and len(set(_sides(draft.sides))) == 1),
+        span=(found[draft.start].start, found[draft.end - 1].end),
+    )
+
+
+def _sizes(found: Sequence[Token], words: Sequence[Word]) -> list[tuple[int, float]]:
+    """(word index, millimetres) of every measurement; "2 x 3 cm" gives its last number too."""
+    sizes = []
+    for index in range(len(found) - 1):
+        unit = _MM_PER_UNIT.get(words[index + 1].form)
+        if unit is not None and found[index].text[0].isdigit():
+            sizes.append((index, float(found[index].text) * unit))
+    return sizes
+
+
+def _slips(
+    found: Sequence[Token], words: Sequence[Word], placeholders: frozenset[str]
+) -> tuple[list[tuple[int, int]], list[tuple[int, int]], list[tuple[int, int]]]:
+    """Spans of misspelt words, of words doubled, and of placeholders."""
+    misspelt, doubled, placeholder = [], [], []
+    before: Token | None = None
+    for token, word in zip(found, words, strict=True):
+        if word.misspelt:
+            misspelt.append((token.start, token.end))
+        if token.text in placeholders or set(token.text) == {"x"} and len(token.text) > 1:
+            placeholder.append((token.start, token.end))
+        elif before is not None and before.text == token.text and token.text.isalpha():
+            doubled.append((token.start, token.end))
+        before = token
+    return misspelt, doubled, placeholder
+
+
+def _read(sentence: str) -> SentenceFacts:
+    tables = lexicon()
+    found = tokens(sentence)
+    words = [read_word(token.text) for token in found]
+    items = scan(words, tables.trie)
+    split_clauses(items)
+    drafts = draft_statements(tables, items)
+    apply_scopes(drafts, items)
+    loose = attach_attributes(drafts, items)
+    for index, size_mm in _sizes(found, words):
+        attach_size(drafts, index, size_mm)
+    statements = [_statement(draft, found) for draft in drafts if not draft.dropped]
+    change = min(loose, default=None) if not drafts else None
+    anaphoric = any(item.value("anaphor") for item in items[:2])
+    if change is not None and not anaphoric:
+        span = (found[0].start, found[-1].end)
+        statements.append(
+            Statement(STUDY, True, True, (), (), None, change, None, False, False, span)
+        )
+        change = None
+    misspelt, doubled, placeholders = _slips(found, words, tables.placeholders)
+    return SentenceFacts(
+        " ".join(token.text for token in found if token.text.isalnum()),
+        tuple(statements),
+        change,
+        tuple(misspelt),
+        tuple(doubled),
+        tuple(placeholders),
+        sum(token.text.isalpha() for token in found),
+        sum(
+            word.known and token.text.isalpha()
+            for token, word in zip(found, words, strict=True)
+        ),
+    )
+
+
+_read_cached = lru_cache(maxsize=_CACHED_SENTENCES)(_read)
+
+
+def read_sentence(sentence: str) -> SentenceFacts:
+    """The facts of one sentence. Long ones are not cached, so that memory stays flat."""
+    return _read_cached(sentence) if len(sentence) <= _LONGEST_CACHED else _read(sentence)
+
+
+def placed(statement: Statement, offset: int, section: Section) -> Statement:
+    """A statement of a sentence moved to where the sentence stands in its report."""
+    s = statement
+    # Not dataclasses.replace: this is the inner loop, and replace takes three times as long.
+    return Statement(
+        s.finding, s.present, s.certain, s.side, s.location, s.degree, s.change, s.size_mm,
+        s.implied, s.partial, (s.span[0] + offset, s.span[1] + offset), section,
+    )  # fmt: skip

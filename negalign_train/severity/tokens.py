@@ -1,0 +1,97 @@
+"""Sections, sentences and words of a report, each with its place in the text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+Section = Literal["findings", "impression", "aside"]
+"""``aside``: indication, technique, comparison; what stands there is not read as a finding."""
+
+_SECTION_OF: dict[str, Section] = {
+    "findings": "findings",
+    "finding": "findings",
+    "impression": "impression",
+    "impressions": "impression",
+    "conclusion": "impression",
+    "indication": "aside",
+    "history": "aside",
+    "clinical history": "aside",
+    "clinical information": "aside",
+    "technique": "aside",
+    "comparison": "aside",
+    "comparisons": "aside",
+    "examination": "aside",
+    "exam": "aside",
+}
+_NAMES = "|".join(_SECTION_OF)
+# A heading starts the text, follows a mark, or is capitalised in the middle of a line.
+_HEADING = re.compile(
+    rf"(?:(?:^|[.;:\n)])\s{{0,8}}|\b(?=[A-Z]))((?i:{_NAMES}))[ \t]{{0,8}}:", re.MULTILINE
+)
+# A stop ends a sentence before white space, a capital or the end; never inside a number.
+_STOP = re.compile(r"[.!?]+(?=\s|$|[A-Z])|\n+")
+_LONGEST_SENTENCE = 400
+"""Characters; what runs on without a stop is read in pieces, so that time stays linear."""
+_HAS_WORD = re.compile(r"[A-Za-z0-9]")
+_WORD = re.compile(r"[a-z]+|\d+(?:\.\d+)?|[,;/]")
+
+
+class SentenceAt(NamedTuple):
+    """One sentence, stripped, with its [start, ...) in the report and its section."""
+
+    text: str
+    start: int
+    section: Section
+
+
+class Token(NamedTuple):
+    """One lower-case word or mark with its [start, end) in the sentence."""
+
+    text: str
+    start: int
+    end: int
+
+
+def sections(text: str) -> Iterator[tuple[Section, int, int]]:
+    """(section, start, end) in order; text before the first heading counts as findings."""
+    section: Section = "findings"
+    start = 0
+    for match in _HEADING.finditer(text):
+        if match.start(1) > start:
+            yield section, start, match.start(1)
+        section, start = _SECTION_OF[match[1].lower()], match.end()
+    yield section, start, len(text)
+
+
+def _pieces(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """[start, end) whole, or cut before a space where it is too long for a sentence."""
+    while end - start > _LONGEST_SENTENCE:
+        cut = text.rfind(" ", start + 1, start + _LONGEST_SENTENCE)
+        cut = cut if cut > start else start + _LONGEST_SENTENCE
+        yield start, cut
+        start = cut
+    yield start, end
+
+
+def sentences(text: str) -> Iterator[SentenceAt]:
+    """The non-empty sentences of a report."""
+    for section, start, end in sections(text):
+        at = start
+        stops = [match.end() for match in _STOP.finditer(text, start, end)]
+        for stop in [*stops, end]:
+            for piece_start, piece_end in _pieces(text, at, stop):
+                piece = text[piece_start:piece_end]
+                stripped = piece.strip()
+                if _HAS_WORD.search(stripped):
+                    offset = len(piece) - len(piece.lstrip())
+                    yield SentenceAt(stripped, piece_start + offset, section)
+            at = stop
+
+
+def tokens(sentence: str) -> tuple[Token, ...]:
+    """Words, numbers and the marks that matter; hyphens and other marks only separate."""
+    return tuple(
+        Token(match[0], match.start(), match.end()) for match in _WORD.finditer(sentence.lower())
+    )

@@ -1,0 +1,20 @@
+"""Which judge reads which source of cases."""
+
+from __future__ import annotations
+
+from negalign_train.errors import RecipeError
+from negalign_train.simulate.readers import GrammarJudge, Judge
+
+
+def judge_for(source: str) -> Judge:
+    """The judge of one case source.
+
+    Raises:
+        RecipeError: the source has no structured ground truth to judge from.
+    """
+    if source == "synthetic":
+        return GrammarJudge()
+    raise RecipeError(
+        f"feedback.source simulated needs cases with structured ground truth; {source} has none: "
+        "use feedback.source log"
+    )

@@ -1,0 +1,193 @@
+"""A panel of simulated readers: grades, marks, edits and threads, with noise and bias.
+
+For the demo, tests and experiments only. What is wrong comes from a judge of ground truth; what a
+reader overlooks and how strictly it marks comes from here.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from negalign_train.recipe import ReaderPanel
+from negalign_train.records import (
+    Case,
+    ErrorMark,
+    Event,
+    Generator,
+    Reader,
+    SeverityScore,
+    Source,
+)
+from negalign_train.severity.taxonomy import cap_severities, grade_of
+from negalign_train.simulate.edit import mend
+from negalign_train.simulate.judge import Fault, find_faults
+
+_MAX_ROUNDS = 3
+_SECONDS_PER_WORD = 0.3
+
+
+class Judge(Protocol):
+    """How a reader sees cases of one source: what is wrong, and the report with it mended."""
+
+    def faults(self, case: Case, completion: str) -> Sequence[Fault]: ...
+
+    def mend(self, case: Case, completion: str, faults: Sequence[Fault]) -> str: ...
+
+
+@dataclass(frozen=True)
+class GrammarJudge:
+    """Judges synthetic reports by inverting the grammar."""
+
+    def faults(self, case: Case, completion: str) -> Sequence[Fault]:
+        return find_faults(case, completion)
+
+    def mend(self, case: Case, completion: str, faults: Sequence[Fault]) -> str:
+        return mend(case, completion, faults)
+
+
+def true_score(judge: Judge, case: Case, completion: str) -> SeverityScore:
+    """The severities a reader without noise would give: the independent measure of a report."""
+    return SeverityScore(_severities([fault.mark() for fault in judge.faults(case, completion)]))
+
+
+def _severities(marks: Sequence[ErrorMark]) -> dict[str, float]:
+    sums: dict[str, float] = {}
+    for mark in marks:
+        sums[mark.category] = sums.get(mark.category, 0.0) + mark.severity
+    return cap_severities(sums)
+
+
+def _seen(faults: Sequence[Fault], panel: ReaderPanel, rng: random.Random) -> list[Fault]:
+    """The faults this reader notices, with the severities this reader gives them."""
+    noticed = []
+    for fault in faults:
+        overlook = min(1.0, panel.miss_rate * (1 - fault.severity) / 0.75)
+        if rng.random() < overlook:
+            continue
+        noise = rng.gauss(0.0, panel.severity_noise) if panel.severity_noise else 0.0
+        severity = min(1.0, max(0.05, fault.severity + panel.severity_bias + noise))
+        noticed.append(replace(fault, severity=round(severity, 3)))
+    return noticed
+
+
+def _mended(
+    judge: Judge, case: Case, completion: str, everything: Sequence[Fault], seen: Sequence[Fault]
+) -> str:
+    """The edit, read again until nothing but what the reader overlooked is left: striking one
+    sentence can bring another fault to light."""
+    noticed = {(fault.category, fault.finding) for fault in seen}
+    overlooked = {(fault.category, fault.finding) for fault in everything} - noticed
+    text = judge.mend(case, completion, seen)
+    for _ in range(_MAX_ROUNDS - 1):
+        left = [f for f in judge.faults(case, text) if (f.category, f.finding) not in overlooked]
+        if not left:
+            break
+        text = judge.mend(case, text, left)
+    return text
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A report to be read, and what wrote it."""
+
+    case: Case
+    completion: str
+    generator: Generator
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the panel reads: settings, judge, and the ids its events carry."""
+
+    panel: ReaderPanel
+    judge: Judge
+    cycle: int
+    seed: int
+    clock: Callable[[int], str]
+    """Gives the ``created_at`` of the n-th report read."""
+
+
+def _event(
+    draft: Draft, completion: str, marks: Sequence[ErrorMark], reading: Reading, number: int
+) -> Event:
+    rng = random.Random(f"reader:{reading.seed}:{reading.cycle}:{draft.case.case_id}")
+    severities = _severities(marks)
+    words = len(completion.split())
+    return Event(
+        event_id=f"sim-c{reading.cycle:04d}-{draft.case.case_id}",
+        revision=1,
+        case_id=draft.case.case_id,
+        created_at=reading.clock(number),
+        prompt=draft.case.prompt,
+        completion=completion,
+        grade=grade_of(sum(severities.values())),
+        reader=Reader(
+            id=f"sim-reader-{rng.randrange(reading.panel.num_readers) + 1}",
+            role="simulated",
+            seconds=round(words * _SECONDS_PER_WORD, 1),
+        ),
+        generator=draft.generator,
+        source=Source("simulated", f"c{reading.cycle:04d}"),
+        errors=tuple(marks),
+        severities=severities,
+        severity_source="reader",
+    )
+
+
+def _half_mended(
+    reading: Reading, draft: Draft, faults: Sequence[Fault], edited: str
+) -> str | None:
+    """The generator's answer of turn two: the worst faults mended, the rest still there."""
+    worst_first = sorted(faults, key=lambda fault: -fault.severity)
+    text = reading.judge.mend(draft.case, draft.completion, worst_first[: len(faults) // 2])
+    return text if text not in (draft.completion, edited) else None
+
+
+def read_draft(draft: Draft, reading: Reading, number: int) -> list[Event]:
+    """One report as one event, or as a thread of turns whose last one is accepted."""
+    case = draft.case
+    rng = random.Random(f"read:{reading.seed}:{reading.cycle}:{case.case_id}")
+    everything = reading.judge.faults(case, draft.completion)
+    faults = _seen(everything, reading.panel, rng)
+    event = _event(draft, draft.completion, [f.mark() for f in faults], reading, number)
+    edited = None
+    if faults:
+        edited = _mended(reading.judge, case, draft.completion, everything, faults)
+    negotiated = rng.random() < reading.panel.thread_rate and reading.panel.max_turns > 1
+    keeps_edit = event.grade == "partial" or rng.random() < reading.panel.reject_edits
+    if not faults or edited is None or edited == draft.completion:
+        return [event]
+    if not negotiated:
+        return [replace(event, edited=edited if keeps_edit else None)]
+    texts = [draft.completion]
+    if reading.panel.max_turns > 2 and (half := _half_mended(reading, draft, faults, edited)):
+        texts.append(half)
+    texts.append(edited)
+    return [
+        _turn(replace(draft, completion=text), reading, number, turn)
+        for turn, text in enumerate(texts, start=1)
+    ]
+
+
+def _turn(draft: Draft, reading: Reading, number: int, turn: int) -> Event:
+    """One turn of a thread. All turns are read by the same reader, with the same noise."""
+    rng = random.Random(f"read:{reading.seed}:{reading.cycle}:{draft.case.case_id}")
+    faults = _seen(reading.judge.faults(draft.case, draft.completion), reading.panel, rng)
+    event = _event(draft, draft.completion, [f.mark() for f in faults], reading, number)
+    return replace(
+        event,
+        event_id=f"{event.event_id}-t{turn}",
+        thread_id=f"thread-c{reading.cycle:04d}-{draft.case.case_id}",
+        turn=turn,
+    )
+
+
+def read_drafts(drafts: Sequence[Draft], reading: Reading) -> list[Event]:
+    """All reports read. Deterministic in seed, cycle and case; the order of drafts is irrelevant
+    to every event but its ``created_at``."""
+    return [
+        event for number, draft in enumerate(drafts) for event in read_draft(draft, reading, number)
+    ]

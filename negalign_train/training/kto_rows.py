@@ -1,0 +1,87 @@
+"""The order of KTO's rows, and the mismatched completions its z0 is estimated from.
+
+TRL never shuffles KTO's rows and rotates completions within contiguous blocks (trl 1.16.0,
+trainer/kto_trainer.py:836-848 and 1005-1013), so that unpaired pairs arrive as blocks of one class.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from negalign_train.errors import TrainingError
+from negalign_train.training.batches import UnpairedRow
+
+
+def arrange(rows: Sequence[UnpairedRow], seed: int) -> list[UnpairedRow]:
+    """Rows shuffled with ``seed``, classes interleaved in proportion, neighbours of other cases.
+
+    Raises:
+        TrainingError: fewer than two rows, or all rows are of one case, so that no prompt has a
+            completion of another case.
+    """
+    if len({row["group"] for row in rows}) < 2:
+        raise TrainingError(
+            f"kto needs examples of at least two cases, got {len(rows)} rows of one; collect more "
+            "feedback, or train with dpo"
+        )
+    rng = random.Random(seed)
+    classes = [[row for row in rows if row["label"] is label] for label in (True, False)]
+    placed: list[tuple[float, UnpairedRow]] = []
+    for members in classes:
+        rng.shuffle(members)
+        offset = rng.random()
+        placed += [((i + offset) / len(members), row) for i, row in enumerate(members)]
+    placed.sort(key=lambda item: item[0])
+    return _separate([row for _, row in placed])
+
+
+def _separate(rows: list[UnpairedRow]) -> list[UnpairedRow]:
+    """Swaps a row that follows one of its own case with the next that fits, of its class first."""
+    for index in range(1, len(rows)):
+        before = rows[index - 1]["group"]
+        if rows[index]["group"] != before:
+            continue
+        later = range(index + 1, len(rows))
+        fits = (j for j in later if rows[j]["group"] != before)
+        same_class = (j for j in later if rows[j]["group"] != before and _alike(rows, index, j))
+        swap = next(same_class, next(fits, None))
+        if swap is not None:
+            rows[index], rows[swap] = rows[swap], rows[index]
+    return rows
+
+
+def _alike(rows: Sequence[UnpairedRow], left: int, right: int) -> bool:
+    return rows[left]["label"] is rows[right]["label"]
+
+
+def add_mismatched(rows: list[UnpairedRow], block_size: int) -> None:
+    """Gives each row the completion of another row, with its token weights, in place.
+
+    Completions are rotated by one within each block of ``block_size`` rows, as TRL does. A rotation
+    that would give a row a completion of its own case, or its own text (normal reports are often
+    word for word the same), or a last block of one row, takes the nearest earlier row that differs
+    instead: a matched completion would make z0 the reward.
+    """
+    for start in range(0, len(rows), block_size):
+        block = range(start, min(start + block_size, len(rows)))
+        for index in block:
+            donor = index - 1 if index > start else block[-1]
+            if not _mismatched(rows[donor], rows[index]):
+                donor = _nearest_donor(rows, index)
+            rows[index]["KL_completion_ids"] = rows[donor]["completion_ids"]
+            rows[index]["KL_token_weights"] = rows[donor]["token_weights"]
+
+
+def _mismatched(donor: UnpairedRow, row: UnpairedRow) -> bool:
+    same_text = donor["completion_ids"] == row["completion_ids"]
+    return donor["group"] != row["group"] and not same_text
+
+
+def _nearest_donor(rows: Sequence[UnpairedRow], index: int) -> int:
+    """The nearest row before ``index``, going round, of another case and text; of another case
+    alone where every text is the same.
+    """
+    before = [(index - step) % len(rows) for step in range(1, len(rows))]
+    other_case = (j for j in before if rows[j]["group"] != rows[index]["group"])
+    return next((j for j in before if _mismatched(rows[j], rows[index])), next(other_case))

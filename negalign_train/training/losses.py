@@ -1,0 +1,153 @@
+"""The objectives, as pure functions of tensors.
+
+Weights have mean 1 over the *dataset*, so every loss is the plain mean over the rows at hand of
+weight times row loss. It is never divided by a micro-batch's own weight sum: that would cancel the
+weights at batch size 1, and make the loss depend on how rows fall into micro-batches.
+
+With all weights 1 these are TRL's losses (trl 1.16.0, trainer/dpo_trainer.py:1345-1497 and
+trainer/kto_trainer.py:1443-1483), which the golden tests hold them to.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+DPO_LOSS_TYPES = ("sigmoid", "hinge", "ipo", "robust", "sigmoid_norm", "sft")
+KTO_LOSS_TYPES = ("kto", "apo_zero_unpaired")
+
+
+@dataclass(frozen=True)
+class DPOObjective:
+    """Which DPO losses are mixed, and how: TRL's ``loss_type``, ``loss_weights``, ``beta`` and
+    ``label_smoothing`` (the probability that a preference is flipped, in [0, 0.5)).
+    """
+
+    beta: float
+    loss_types: tuple[str, ...] = ("sigmoid",)
+    loss_weights: tuple[float, ...] = (1.0,)
+    label_smoothing: float = 0.0
+
+
+@dataclass(frozen=True)
+class Completions:
+    """One side of a batch of pairs; every tensor is (batch,).
+
+    ``logratios``: policy minus reference sequence log-probability, token-weighted, in nats.
+    ``lengths``: summed token weights, which is the number of completion tokens where all weigh 1.
+    """
+
+    logratios: Tensor
+    lengths: Tensor
+
+
+def weighted_logps(token_logps: Tensor, token_weights: Tensor) -> Tensor:
+    """Token-weighted sequence log-probability ``sum_t u_t log p_t``, (batch,), in nats.
+
+    ``token_logps`` and ``token_weights`` are (batch, length), both zero off the completion. All
+    weights 1 give the plain log-probability; a weight of 0 removes a token from value and gradient.
+    """
+    return (token_logps * token_weights).sum(dim=1)
+
+
+def sft_losses(chosen_token_logps: Tensor, chosen_mask: Tensor) -> Tensor:
+    """Negative log-likelihood of the chosen completions, (batch,); its mean is TRL's ``sft`` term.
+
+    Row i is ``batch * sum_t -log p_it / (completion tokens of the batch)``: with equal pair weights
+    the mean over rows is TRL's mean over tokens (trl 1.16.0, dpo_trainer.py:1474-1481). Tokens all
+    weigh 1 here: the term keeps the whole chosen text likely, not only its changed words.
+    """
+    num_tokens = chosen_mask.sum().clamp(min=1)
+    return -(chosen_token_logps * chosen_mask).sum(dim=1) * len(chosen_mask) / num_tokens
+
+
+def dpo_losses(
+    loss_type: str, chosen: Completions, rejected: Completions, objective: DPOObjective
+) -> Tensor:
+    """One loss per pair, (batch,), of the margin ``h = logratio(chosen) - logratio(rejected)``.
+
+    - sigmoid: ``-log sigma(beta h)`` (DPO, Rafailov et al. 2023, Eq. 7)
+    - hinge: ``max(0, 1 - beta h)`` (SLiC, Zhao et al. 2023, on DPO's margin)
+    - ipo: ``(h' - 1 / (2 beta))^2``, h' from per-token means (IPO, Azar et al. 2023, Eq. 17)
+    - robust: ``(-(1-e) log sigma(beta h) + e log sigma(-beta h)) / (1 - 2e)`` (rDPO,
+      Chowdhury et al. 2024, Eq. 12; e is ``label_smoothing``)
+    - sigmoid_norm: sigmoid of per-token means
+    """
+    beta = objective.beta
+    margin = chosen.logratios - rejected.logratios
+    if loss_type == "sigmoid":
+        return -F.logsigmoid(beta * margin)
+    if loss_type == "hinge":
+        return torch.relu(1 - beta * margin)
+    if loss_type == "robust":
+        flipped = objective.label_smoothing
+        clean = -(1 - flipped) * F.logsigmoid(beta * margin)
+        return (clean + flipped * F.logsigmoid(-beta * margin)) / (1 - 2 * flipped)
+    per_token = chosen.logratios / chosen.lengths.clamp(min=1)
+    per_token = per_token - rejected.logratios / rejected.lengths.clamp(min=1)
+    if loss_type == "ipo":
+        return (per_token - 1 / (2 * beta)) ** 2
+    if loss_type == "sigmoid_norm":
+        return -F.logsigmoid(beta * per_token)
+    raise ValueError(f"loss type {loss_type!r} is not one of {DPO_LOSS_TYPES}")
+
+
+def weighted_dpo_loss(
+    chosen: Completions,
+    rejected: Completions,
+    weight: Tensor,
+    objective: DPOObjective,
+    sft: Tensor | None = None,
+) -> Tensor:
+    """``sum_k loss_weight_k * mean_i(weight_i * loss_k,i)``, a scalar.
+
+    Args:
+        weight: (batch,) pair weights, mean 1 over the dataset.
+        sft: (batch,) from :func:`sft_losses`; needed where ``loss_types`` holds ``sft``.
+
+    Three pairs of margin 0, +2 and -2 at beta 0.1 lose 0.6931, 0.5981 and 0.7981 (sigmoid).
+    """
+    total = weight.new_zeros(())
+    for loss_type, loss_weight in zip(objective.loss_types, objective.loss_weights, strict=True):
+        if loss_type == "sft":
+            assert sft is not None
+            losses = sft
+        else:
+            losses = dpo_losses(loss_type, chosen, rejected, objective)
+        total = total + loss_weight * (weight * losses).mean()
+    return total
+
+
+def kl_reference_point(mismatched_logratios: Tensor) -> Tensor:
+    """KTO's z0, a scalar without gradient: the mean log-ratio of mismatched (prompt, completion)
+    rows. It estimates a KL divergence, so it is never negative (KTO, arXiv 2402.01306, Sec. 4.1).
+    """
+    return mismatched_logratios.mean().detach().clamp(min=0)
+
+
+def kto_losses(
+    loss_type: str, logratios: Tensor, labels: Tensor, z0: Tensor, beta: float
+) -> Tensor:
+    """One loss per row, (batch,). ``labels`` is boolean, True for desirable.
+
+    - kto: ``1 - sigma(beta (r - z0))`` if desirable, else ``1 - sigma(beta (z0 - r))`` (KTO,
+      Ethayarajh et al. 2024, Eq. 7)
+    - apo_zero_unpaired: ``1 - sigma(beta r)`` if desirable, else ``sigma(beta r)`` (APO,
+      D'Oosterlinck et al. 2024, Eq. 7, unpaired)
+    """
+    if loss_type not in KTO_LOSS_TYPES:
+        raise ValueError(f"loss type {loss_type!r} is not one of {KTO_LOSS_TYPES}")
+    centred = logratios - z0 if loss_type == "kto" else logratios
+    sign = torch.where(labels, 1.0, -1.0).to(logratios.dtype)
+    return 1 - torch.sigmoid(beta * sign * centred)
+
+
+def weighted_kto_loss(losses: Tensor, weight: Tensor, class_weight: Tensor) -> Tensor:
+    """``mean_i(weight_i * class_weight_i * loss_i)``, a scalar; all three are (batch,).
+
+    ``class_weight`` is TRL's ``desirable_weight`` or ``undesirable_weight`` of the row's label.
+    """
+    return (weight * class_weight * losses).mean()

@@ -1,0 +1,130 @@
+"""Train one candidate adapter from a parent. It neither gates nor promotes.
+
+accelerate launch --config_file recipes/accelerate/cpu.yaml \
+    -m negalign_train.training.run --config CANDIDATE.yaml
+
+Writes ``adapter/``, ``metrics.json``, ``log.jsonl`` and, last, ``COMPLETE.json`` into the run's
+output_dir. Run again after a crash, it goes on from the newest whole checkpoint; run again after
+success, it does nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import shutil
+import sys
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
+from transformers import PrinterCallback, Trainer, set_seed
+from transformers.utils.logging import disable_progress_bar
+
+from negalign_train.errors import NegalignError
+from negalign_train.recipe import CandidateRun, load_yaml
+from negalign_train.training.arguments import trainer_config
+from negalign_train.training.checkpoints import CompleteMarker, newest_complete
+from negalign_train.training.outputs import (
+    ADAPTER_DIR,
+    LOG,
+    JsonLog,
+    is_finished,
+    run_identity,
+    save_adapter,
+    write_results,
+)
+from negalign_train.training.policy import load_policy, load_tokenizer
+from negalign_train.training.session import Stopwatch, Task, build_session, summarise
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parses the command line, trains, and returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="negalign_train.training.run", description=(__doc__ or "").split("\n")[0]
+    )
+    parser.add_argument("--config", type=Path, required=True, help="candidate file (YAML)")
+    config_path: Path = parser.parse_args(arguments).config
+    try:
+        train_candidate(load_yaml(config_path, CandidateRun))
+    except NegalignError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    return 0
+
+
+def train_candidate(run: CandidateRun) -> None:
+    """Trains the candidate, or goes on where an earlier attempt stopped.
+
+    Raises:
+        RecipeError: the trainer section is wrong.
+        TrainingError: the inputs do not fit together, or a guard stopped the run.
+    """
+    _quieten()
+    config = trainer_config(run)
+    identity = run_identity(run)
+    label = f"{run.candidate.name} ({run.candidate.method})"
+    if is_finished(run.output_dir, identity):
+        _say(f"{label}: already complete in {run.output_dir}")
+        return
+    stopwatch = Stopwatch()
+    set_seed(run.seed)
+    with stopwatch.phase("load"):
+        tokenizer = load_tokenizer(run.model_dir)
+        policy = load_policy(run)
+        policy.to(config.device)
+    callbacks = [JsonLog(run.output_dir / LOG), CompleteMarker()]
+    session = build_session(Task(run, config, policy, tokenizer, callbacks, stopwatch))
+    session.trainer.remove_callback(PrinterCallback)
+    _say(f"{label}: {session.num_examples} examples, seed {run.seed}")
+    before = session.watch()
+    with stopwatch.phase("train"):
+        _train(session.trainer, run.output_dir / "checkpoints")
+    metrics = summarise(session, before)
+    if PartialState().is_main_process:
+        save_adapter(policy, run.output_dir / ADAPTER_DIR, run.base_name)
+        shutil.rmtree(run.output_dir / "checkpoints", ignore_errors=True)
+        write_results(run.output_dir, metrics, identity)
+    PartialState().wait_for_everyone()
+    _say(f"{label}: {_headline(metrics)}")
+
+
+def _quieten() -> None:
+    """Keeps report text and library chatter out of the output."""
+    # TRL's warnings can quote prompts and completions (trl 1.16.0, grpo_trainer.py:1675).
+    logging.getLogger("trl").setLevel(logging.ERROR)
+    # PEFT 0.21.2 and TRL 1.16.0 read a property that transformers 5.23 has renamed.
+    warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+    if not sys.stderr.isatty():
+        disable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def _train(trainer: Trainer, checkpoints_dir: Path) -> None:
+    """Trains from the newest whole checkpoint; one process looks, all hear."""
+    found: list[str | None] = [None]
+    if PartialState().is_main_process and (folder := newest_complete(checkpoints_dir)):
+        found = [str(folder)]
+    broadcast_object_list(found, from_process=0)
+    if found[0] is not None:
+        _say(f"going on from {found[0]}")
+    trainer.train(resume_from_checkpoint=found[0])
+
+
+def _headline(metrics: Mapping[str, Any]) -> str:
+    return (
+        f"{metrics['num_steps']} steps, loss {metrics['loss_start']:.4f} -> "
+        f"{metrics['loss_end']:.4f}, {sum(metrics['seconds'].values()):.1f} s"
+    )
+
+
+def _say(text: str) -> None:
+    if PartialState().is_main_process:
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

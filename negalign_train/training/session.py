@@ -1,0 +1,218 @@
+"""From a run's examples to a trainer ready to train, and from a trained one to its metrics."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from peft import PeftModel
+from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback, TrainingArguments
+from trl import DPOConfig, GRPOConfig, KTOConfig
+
+from negalign_train.errors import TrainingError
+from negalign_train.preferences.files import read_pairs, read_prompts, read_unpaired
+from negalign_train.recipe import CandidateRun
+from negalign_train.training.batches import (
+    TokenSequence,
+    chosen_sequence,
+    rejected_sequence,
+    unpaired_sequence,
+)
+from negalign_train.training.dpo import WeightedDPOTrainer
+from negalign_train.training.grpo import severity_grpo_trainer
+from negalign_train.training.kto import WeightedKTOTrainer
+from negalign_train.training.kto_rows import add_mismatched, arrange
+from negalign_train.training.outputs import data_path
+from negalign_train.training.reference import (
+    add_pair_reference,
+    add_unpaired_reference,
+    sequence_logps,
+)
+from negalign_train.training.tokenise import (
+    refuse_longer_than,
+    tokenise_pairs,
+    tokenise_unpaired,
+)
+
+_MAX_PROBED = 64
+"""Completions of each side whose log-probability is taken before and after training."""
+
+_LAST_LOGGED = (
+    "rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies", "kl",
+)  # fmt: skip
+"""Step metrics whose last logged value goes into ``metrics.json``."""
+
+
+class Stopwatch:
+    """Seconds spent in named phases."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+@dataclass(frozen=True)
+class Task:
+    """All that a trainer is made of, but its examples."""
+
+    run: CandidateRun
+    config: TrainingArguments
+    policy: PeftModel
+    tokenizer: PreTrainedTokenizerBase
+    callbacks: Sequence[TrainerCallback]
+    stopwatch: Stopwatch
+
+    @property
+    def pad_token_id(self) -> int:
+        assert isinstance(self.tokenizer.pad_token_id, int)
+        return self.tokenizer.pad_token_id
+
+    @property
+    def scoring_batch_size(self) -> int:
+        """Rows of a batch without gradients: two per pair trained, unless the recipe says."""
+        given: int | None = getattr(self.config, "precompute_ref_batch_size", None)
+        return given or 2 * self.config.per_device_train_batch_size
+
+    def mean_logps(self, sequences: Sequence[TokenSequence]) -> float:
+        """Mean log-probability of completions under the policy as it is, nats, tokens all 1."""
+        plain = [replace(each, token_weights=[1.0] * len(each.token_weights)) for each in sequences]
+        logps = sequence_logps(self.policy, plain, self.scoring_batch_size, self.pad_token_id)
+        return sum(logps) / len(logps)
+
+
+@dataclass(frozen=True)
+class Session:
+    """A trainer and the completions watched over the run (name to completions)."""
+
+    task: Task
+    trainer: Trainer
+    num_examples: int
+    watched: Mapping[str, Sequence[TokenSequence]] = field(default_factory=dict)
+
+    def watch(self) -> dict[str, float]:
+        """Mean plain log-probability of each watched set, in nats."""
+        return {name: self.task.mean_logps(each) for name, each in self.watched.items()}
+
+
+def build_session(task: Task) -> Session:
+    """Reads, tokenises and checks the run's examples, scores the reference, makes the trainer.
+
+    Raises:
+        TrainingError: there are no examples, or some cannot be used.
+    """
+    if task.run.candidate.method == "kto":
+        return _unpaired_session(task)
+    if task.run.candidate.method == "grpo":
+        return _prompt_session(task)
+    return _pair_session(task)
+
+
+def _refuse_empty(task: Task, examples: Sequence[object]) -> None:
+    if not examples:
+        raise TrainingError(
+            f"{data_path(task.run)} holds no examples for {task.run.candidate.method}; collect "
+            "feedback first, or leave this candidate out of the recipe"
+        )
+
+
+def _max_tokens(task: Task) -> int:
+    """The longest sequence allowed: trainer.max_length, and never more than the base can see."""
+    assert isinstance(task.config, DPOConfig | KTOConfig)
+    context: int = task.policy.config.get_text_config().max_position_embeddings
+    return min(task.config.max_length or context, context)
+
+
+def _pair_session(task: Task) -> Session:
+    assert isinstance(task.config, DPOConfig)
+    pairs = read_pairs(task.run.pairs_path)
+    _refuse_empty(task, pairs)
+    with task.stopwatch.phase("tokenise"):
+        rows = tokenise_pairs(task.tokenizer, pairs)
+    chosen = [chosen_sequence(row) for row in rows]
+    rejected = [rejected_sequence(row) for row in rows]
+    names = [row["example_id"] for row in rows]
+    refuse_longer_than(_max_tokens(task), list(zip(names * 2, chosen + rejected, strict=True)))
+    if task.run.candidate.method == "dpo":
+        with task.stopwatch.phase("reference"):
+            add_pair_reference(
+                task.policy, rows, task.run, task.scoring_batch_size, task.pad_token_id
+            )
+    trainer = WeightedDPOTrainer(task.policy, task.config, rows, task.tokenizer, task.callbacks)
+    watched = {"chosen": chosen[:_MAX_PROBED], "rejected": rejected[:_MAX_PROBED]}
+    return Session(task, trainer, len(rows), watched)
+
+
+def _unpaired_session(task: Task) -> Session:
+    assert isinstance(task.config, KTOConfig)
+    examples = read_unpaired(task.run.unpaired_path)
+    _refuse_empty(task, examples)
+    with task.stopwatch.phase("tokenise"):
+        rows = arrange(tokenise_unpaired(task.tokenizer, examples), task.run.seed)
+        if task.config.loss_type == "kto":
+            add_mismatched(rows, task.config.per_device_train_batch_size)
+    sequences = [(row["example_id"], unpaired_sequence(row)) for row in rows]
+    refuse_longer_than(_max_tokens(task), sequences)
+    with task.stopwatch.phase("reference"):
+        add_unpaired_reference(
+            task.policy, rows, task.run, task.scoring_batch_size, task.pad_token_id
+        )
+    trainer = WeightedKTOTrainer(task.policy, task.config, rows, task.tokenizer, task.callbacks)
+    watched = {
+        name: [unpaired_sequence(row) for row in rows if row["label"] is label][:_MAX_PROBED]
+        for name, label in (("chosen", True), ("rejected", False))
+    }
+    return Session(task, trainer, len(rows), {k: v for k, v in watched.items() if v})
+
+
+def _prompt_session(task: Task) -> Session:
+    assert isinstance(task.config, GRPOConfig)
+    prompts = read_prompts(task.run.prompts_path)
+    _refuse_empty(task, prompts)
+    trainer = severity_grpo_trainer(
+        task.run, task.policy, task.config, prompts, task.tokenizer, task.callbacks
+    )
+    return Session(task, trainer, len(prompts))
+
+
+def summarise(session: Session, before: Mapping[str, float]) -> dict[str, Any]:
+    """``metrics.json``: what the run did, and how far the watched completions moved.
+
+    A falling ``logps/chosen_change`` is likelihood displacement (arXiv 2410.08847).
+    """
+    history = session.trainer.state.log_history
+    losses = [entry["loss"] for entry in history if "loss" in entry]
+    after = session.watch()
+    run = session.task.run
+    metrics: dict[str, Any] = {
+        "candidate": run.candidate.name,
+        "method": run.candidate.method,
+        "reference": run.candidate.reference,
+        "seed": run.seed,
+        "num_examples": session.num_examples,
+        "num_steps": session.trainer.state.global_step,
+        "loss_start": losses[0],
+        "loss_end": losses[-1],
+        "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "seconds": {
+            name: round(value, 3) for name, value in session.task.stopwatch.seconds.items()
+        },
+    }
+    for name, value in before.items():
+        metrics[f"logps/{name}_start"] = value
+        metrics[f"logps/{name}_end"] = after[name]
+        metrics[f"logps/{name}_change"] = after[name] - value
+    for name in _LAST_LOGGED:
+        if logged := [entry[name] for entry in history if name in entry]:
+            metrics[name] = logged[-1]
+    if rewards := [entry["reward"] for entry in history if "reward" in entry]:
+        metrics |= {"reward_start": rewards[0], "reward_end": rewards[-1]}
+    return metrics

@@ -1,0 +1,139 @@
+"""Compare ways to train on equal feedback: every arm through `negalign cycle`, several seeds.
+
+An arm is the embedded recipe with some keys changed (`recipes/embedded/arms.yaml`). In cycle 1 all
+arms of a seed see the same drafts and the same readings. It prints one table and writes one JSON;
+workspaces stay under --out, so a stopped comparison goes on where it was.
+
+    python scripts/ablation.py --arms uniform,default --seeds 1,2,3 --cycles 1 --out runs/ablation
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+RECIPE = ROOT / "recipes" / "embedded" / "cycle.yaml"
+ARMS = ROOT / "recipes" / "embedded" / "arms.yaml"
+
+
+def merged(base: Any, change: Any) -> Any:
+    """``base`` with the keys of ``change`` replaced, mappings merged; lists replaced whole."""
+    if not isinstance(base, dict) or not isinstance(change, dict):
+        return copy.deepcopy(change)
+    return {
+        key: merged(base.get(key), change[key]) if key in change else copy.deepcopy(base[key])
+        for key in [*base, *(key for key in change if key not in base)]
+    }
+
+
+def arm_recipe(arms: dict[str, Any], name: str) -> dict[str, Any]:
+    """The recipe of one arm: the embedded one, its candidates replaced or each changed."""
+    recipe = yaml.safe_load(RECIPE.read_text(encoding="utf-8"))
+    change = copy.deepcopy(arms[name])
+    of_each = change.pop("each_candidate", {})
+    recipe = merged(recipe, change)
+    recipe["candidates"] = [merged(candidate, of_each) for candidate in recipe["candidates"]]
+    return dict(recipe)
+
+
+def run_arm(name: str, recipe: dict[str, Any], seed: int, args: argparse.Namespace) -> list[Any]:
+    """The cycle summaries of one arm and seed."""
+    folder = args.out / name / f"seed{seed}"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "cycle.yaml"
+    path.write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
+    command = [
+        sys.executable, "-m", "negalign_train.cli", "cycle", "--config", str(path),
+        "--workspace", str(folder / "workspace"), "--seed", str(seed),
+        "--cycles", str(args.cycles), "--json",
+    ]  # fmt: skip
+    env = os.environ | {"OMP_NUM_THREADS": str(args.threads)}
+    done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=ROOT, check=False)
+    if done.returncode != 0:
+        raise SystemExit(f"arm {name}, seed {seed} failed:\n{done.stderr[-3000:]}")
+    summaries = [json.loads(line) for line in done.stdout.splitlines()]
+    last = summaries[-1]
+    print(
+        f"{name:24} seed {seed}: S {summaries[0]['mean_S_before']:.3f} -> "
+        f"{last['mean_S_after']:.3f}  {[s['decision'] for s in summaries]}",
+        flush=True,
+    )
+    return summaries
+
+
+def row(name: str, runs: list[list[dict[str, Any]]]) -> dict[str, Any]:
+    """One arm over its seeds. S is that of the last cycle's candidate, promoted or not."""
+
+    def over_seeds(values: list[float]) -> dict[str, float]:
+        return {"mean": mean(values), "sd": stdev(values) if len(values) > 1 else 0.0}
+
+    lasts = [summaries[-1] for summaries in runs]
+    finals = [next(c for c in s["candidates"] if c["name"] == s["candidate"]) for s in lasts]
+    return {
+        "arm": name,
+        "seeds": len(runs),
+        "S_start": over_seeds([summaries[0]["mean_S_before"] for summaries in runs]),
+        "S_end": over_seeds([final["mean_S"] for final in finals]),
+        "S_champion": over_seeds([last["mean_S_after"] for last in lasts]),
+        "readers_S_start": over_seeds([s[0]["readers_check"]["mean_S_before"] for s in runs]),
+        "readers_S_end": over_seeds([last["readers_check"]["mean_S_after"] for last in lasts]),
+        "severe_end": over_seeds([final["severe_rate"] for final in finals]),
+        "promoted": sum(s["decision"] == "promoted" for summaries in runs for s in summaries),
+        "cycles": sum(len(summaries) for summaries in runs),
+        "seconds_per_cycle": mean([s["seconds"] for summaries in runs for s in summaries]),
+    }
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    lines = [
+        "| arm | S start | S end | readers' S end | severe errors | promoted |",
+        "|---|---|---|---|---|---|",
+    ]
+    for r in sorted(rows, key=lambda r: r["readers_S_end"]["mean"]):
+        end, readers, severe = r["S_end"], r["readers_S_end"], r["severe_end"]
+        lines.append(
+            f"| {r['arm']} | {r['S_start']['mean']:.3f} | {end['mean']:.3f} ± {end['sd']:.3f} "
+            f"| {readers['mean']:.3f} ± {readers['sd']:.3f} "
+            f"| {severe['mean']:.3f} | {r['promoted']}/{r['cycles']} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    arms = yaml.safe_load(ARMS.read_text(encoding="utf-8"))
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
+    parser.add_argument("--arms", required=True, help=f"comma-separated, of: {', '.join(arms)}")
+    parser.add_argument("--seeds", default="1,2,3")
+    parser.add_argument("--cycles", type=int, default=1)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--workers", type=int, default=2, help="runs at a time")
+    parser.add_argument("--threads", type=int, default=1, help="threads of each run")
+    args = parser.parse_args()
+    names = args.arms.split(",")
+    unknown = set(names) - set(arms)
+    if unknown:
+        parser.error(f"unknown arms {sorted(unknown)}; {ARMS} has {sorted(arms)}")
+    seeds = [int(seed) for seed in args.seeds.split(",")]
+    with ThreadPoolExecutor(args.workers) as pool:
+        jobs = {
+            name: [pool.submit(run_arm, name, arm_recipe(arms, name), s, args) for s in seeds]
+            for name in names
+        }
+        rows = [row(name, [job.result() for job in jobs[name]]) for name in names]
+    (args.out / "ablation.json").write_text(json.dumps({"rows": rows}, indent=2) + "\n")
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""Fixtures shared by every room. Additive: extend, never change what a fixture returns."""
+
+from __future__ import annotations
+
+import copy
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import create_engine, make_url, text
+from sqlalchemy.pool import NullPool
+
+from negalign_train.offline import go_offline
+from negalign_train.records import ErrorMark, Event, Generator, Reader, Source
+from negalign_train.severity.taxonomy import cap_severities
+
+go_offline()  # before any test imports transformers, peft or datasets
+
+COMPLETION = "Findings: Small left pleural effusion. The heart is normal in size."
+EDITED = "Findings: Small right pleural effusion. The heart is normal in size."
+
+_EVENT_DICT: dict[str, Any] = {
+    "schema": "negalign.feedback/1",
+    "event_id": "ls-8812",
+    "revision": 1,
+    "case_id": "openi-1042",
+    "thread_id": None,
+    "turn": 1,
+    "created_at": "2026-11-02T09:14:00Z",
+    "prompt": "Indication: cough.",
+    "completion": COMPLETION,
+    "generator": {"base": "embedded", "adapter": "c0003-dpo-1f9a"},
+    "grade": "partial",
+    "errors": [{"category": "wrong_location", "severity": 0.5, "span": [10, 37], "comment": None}],
+    "edited": EDITED,
+    "reader": {"id": "r-03", "role": "radiologist", "seconds": 38.5, "saw_ai": True},
+    "source": {"system": "label-studio", "ref": "task 8812"},
+}
+
+
+@pytest.fixture
+def now() -> datetime:
+    """The only clock of the tests."""
+    return datetime(2026, 11, 2, 12, 0, tzinfo=UTC)
+
+
+@pytest.fixture
+def event_dict() -> Callable[..., dict[str, Any]]:
+    """``event_dict(**overrides)``: one legal event as JSON (DESIGN 2.1), keys replaced."""
+
+    def make(**overrides: Any) -> dict[str, Any]:
+        return copy.deepcopy(_EVENT_DICT) | overrides
+
+    return make
+
+
+@pytest.fixture
+def make_event() -> Callable[..., Event]:
+    """``make_event(**overrides)``: one legal event, record fields replaced.
+
+    Severities follow from grade and errors, as at import, unless they are given.
+    """
+
+    def make(**overrides: Any) -> Event:
+        accepted = overrides.get("grade") == "accept"
+        fields: dict[str, Any] = {
+            "event_id": "ls-8812",
+            "revision": 1,
+            "case_id": "openi-1042",
+            "created_at": "2026-11-02T09:14:00Z",
+            "prompt": "Indication: cough.",
+            "completion": COMPLETION,
+            "grade": "partial",
+            "reader": Reader("r-03", "radiologist", 38.5, True),
+            "generator": Generator("embedded", "c0003-dpo-1f9a"),
+            "source": Source("label-studio", "task 8812"),
+            "errors": () if accepted else (ErrorMark("wrong_location", 0.5, (10, 37)),),
+            "edited": None if accepted else EDITED,
+        }
+        fields |= overrides
+        if "severities" not in fields and (fields["errors"] or fields["grade"] == "accept"):
+            weights: dict[str, float] = {}
+            for error in fields["errors"]:
+                weights[error.category] = weights.get(error.category, 0.0) + error.severity
+            fields |= {"severities": cap_severities(weights), "severity_source": "reader"}
+        return Event(**fields)
+
+    return make
+
+
+_POSTGRESQL_URL = os.environ.get("NEGALIGN_TEST_DATABASE_URL")
+_DATABASES = ["sqlite"] if _POSTGRESQL_URL is None else ["sqlite", "postgresql"]
+
+
+@pytest.fixture(params=_DATABASES)
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """An empty database of each kind; PostgreSQL where NEGALIGN_TEST_DATABASE_URL names one."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'workspace' / 'negalign.db'}"
+        return
+    assert _POSTGRESQL_URL is not None
+    schema = f"test_{uuid.uuid4().hex}"
+    engine = create_engine(_POSTGRESQL_URL, poolclass=NullPool)
+    with engine.begin() as connection:
+        connection.execute(text(f"CREATE SCHEMA {schema}"))
+    url = make_url(_POSTGRESQL_URL).update_query_dict({"options": f"-csearch_path={schema}"})
+    yield url.render_as_string(hide_password=False)
+    with engine.begin() as connection:
+        connection.execute(text(f"DROP SCHEMA {schema} CASCADE"))

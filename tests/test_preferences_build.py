@@ -1,0 +1,301 @@
+"""Events to pairs, labels and prompts: the table of DESIGN 2.3."""
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from negalign_train.errors import PreferenceError
+from negalign_train.preferences.build import build_preferences
+from negalign_train.preferences.splits import case_groups
+from negalign_train.recipe import PreferenceSettings
+from negalign_train.records import (
+    ErrorMark,
+    Event,
+    Generator,
+    Reader,
+    Source,
+    WeightedSpan,
+)
+from negalign_train.severity.taxonomy import cap_severities
+
+
+def make_event(name, completion, severity=0.0, **overrides):
+    grade = "accept" if severity == 0 else ("partial" if severity <= 0.5 else "reject")
+    fields = {
+        "event_id": name,
+        "revision": 1,
+        "case_id": f"case-{name}",
+        "created_at": "2026-01-01T00:00:00Z",
+        "prompt": f"Indication {name}",
+        "completion": completion,
+        "grade": grade,
+        "reader": Reader("r-1"),
+        "generator": Generator("base"),
+        "source": Source("test"),
+        "errors": () if severity == 0 else (ErrorMark("false_positive", severity),),
+        "severities": cap_severities({"false_positive": severity}),
+    }
+    return Event(**(fields | overrides))
+
+
+def settings(**overrides):
+    base = {
+        "pair_weight": "margin",
+        "changed_word_weight": 5.0,
+        "span_severity": False,
+        "struck_only": False,
+    }
+    return PreferenceSettings.model_validate(base | overrides)
+
+
+def build(events, **overrides):
+    return build_preferences(events, settings(**overrides), 3, case_groups(events, {}))
+
+
+def pairs_of(result):
+    return {(pair.chosen, pair.rejected, round(pair.margin, 6)) for pair in result.pairs}
+
+
+def labels_of(result):
+    return {(example.completion, example.label) for example in result.unpaired}
+
+
+def test_accept_gives_a_desirable_label_and_no_pair():
+    result = build([make_event("a", "Clear.")])
+    assert result.pairs == ()
+    assert labels_of(result) == {("Clear.", True)}
+    assert [prompt.reference for prompt in result.prompts] == ["Clear."]
+    assert result.refusals.total == 0
+
+
+def test_edit_gives_a_pair_two_labels_and_a_reference():
+    result = build([make_event("a", "Large mass.", 0.5, edited="Clear.")])
+    assert pairs_of(result) == {("Clear.", "Large mass.", 0.5)}
+    assert labels_of(result) == {("Clear.", True), ("Large mass.", False)}
+    assert [prompt.reference for prompt in result.prompts] == ["Clear."]
+    assert {pair.origin_cycle for pair in result.pairs} == {3}
+
+
+def test_reject_without_edit_is_set_against_the_accepted_report_of_the_same_prompt():
+    events = [
+        make_event("a", "Clear.", prompt="Cough"),
+        make_event("b", "Large mass.", 1.0, prompt=" cough "),
+    ]
+    result = build(events)
+    assert pairs_of(result) == {("Clear.", "Large mass.", 1.0)}
+    assert {pair.case_id for pair in result.pairs} == {"case-b"}
+
+
+def test_reject_without_edit_or_accepted_report_is_a_counted_label():
+    result = build([make_event("a", "Large mass.", 1.0)])
+    assert result.pairs == ()
+    assert labels_of(result) == {("Large mass.", False)}
+    assert result.refusals.counts == {"no_accepted_completion": 1, "no_reference": 1}
+
+
+def thread(*turns):
+    return [
+        make_event(f"t{i}", text, severity, turn=i, thread_id="t", case_id="case", prompt="Cough")
+        for i, (text, severity) in enumerate(turns, start=1)
+    ]
+
+
+def test_thread_gives_every_ordered_pair_whose_severity_falls():
+    result = build(thread(("Mass, nodule.", 0.9), ("Mass.", 0.4), ("Clear.", 0.0)))
+    assert pairs_of(result) == {
+        ("Clear.", "Mass, nodule.", 0.9),
+        ("Clear.", "Mass.", 0.4),
+        ("Mass.", "Mass, nodule.", 0.5),
+    }
+    assert {pair.prompt for pair in result.pairs} == {"Cough"}
+    assert labels_of(result) == {("Clear.", True), ("Mass.", False), ("Mass, nodule.", False)}
+
+
+def test_thread_that_gets_worse_gives_no_pair_of_that_order():
+    result = build(thread(("Mass.", 0.4), ("Mass, nodule.", 0.9)))
+    assert result.pairs == ()
+    assert result.refusals.counts["margin_too_small"] == 1
+
+
+def test_later_turns_prompt_is_the_first_turns():
+    first, second = thread(("Mass.", 0.4), ("Clear.", 0.0))
+    longer = ({"role": "user", "content": "Cough"}, {"role": "user", "content": "no mass"})
+    second = Event(**(vars(second) | {"prompt": longer}))
+    assert {pair.prompt for pair in build([first, second]).pairs} == {"Cough"}
+
+
+@pytest.mark.parametrize(
+    ("reason", "overrides"),
+    [
+        ("empty_edit", {"edited": " \n"}),
+        ("unchanged_edit", {"edited": "Large  mass."}),
+        ("no_severity", {"edited": "Clear.", "severities": None, "errors": ()}),
+    ],
+)
+def test_unusable_event_is_counted_and_gives_no_pair(reason, overrides):
+    result = build([make_event("a", "Large mass.", 0.5, **overrides)])
+    assert result.pairs == ()
+    assert result.refusals.counts[reason] == 1
+
+
+def test_unscored_report_is_no_label_but_its_edit_is():
+    event = make_event("a", "Large mass.", 0.5, edited="Clear.", severities=None)
+    assert labels_of(build([event])) == {("Clear.", True)}
+
+
+def test_edit_of_an_accepted_report_is_counted():
+    result = build([make_event("a", "Clear.", edited="Clear lungs.")])
+    assert result.refusals.counts == {"edit_on_accept": 1}
+    assert labels_of(result) == {("Clear.", True)}
+
+
+def test_margin_at_the_minimum_is_refused():
+    event = make_event("a", "Large mass.", 0.5, edited="Clear.")
+    assert build([event], min_margin=0.5).refusals.counts["margin_too_small"] == 1
+    assert len(build([event], min_margin=0.49).pairs) == 1
+
+
+def test_text_that_one_reader_accepts_and_another_rejects_is_refused_on_both_sides():
+    events = [
+        make_event("a", "Large mass.", prompt="Cough"),
+        make_event("b", "Large mass.", 0.5, edited="Clear.", prompt="Cough"),
+    ]
+    result = build(events)
+    assert result.pairs == ()
+    assert labels_of(result) == {("Clear.", True)}
+    assert result.refusals.counts == {
+        "contradictory": 1,
+        "contradictory_label": 2,
+        "no_reference": 1,
+    }
+
+
+def test_pairs_of_opposite_order_are_both_refused():
+    events = [
+        make_event("a", "Mass.", 0.5, edited="Clear.", prompt="Cough"),
+        make_event("b", "Clear.", 0.5, edited="Mass.", prompt="Cough"),
+    ]
+    result = build(events)
+    assert result.pairs == ()
+    assert result.refusals.counts["contradictory"] == 2
+
+
+def test_cap_keeps_the_largest_margins_of_a_chosen_text():
+    events = [make_event(f"e{i}", f"Mass {i}.", i / 10, edited="Clear.") for i in range(1, 6)]
+    result = build(events, max_pairs_per_chosen=2)
+    assert {round(pair.margin, 6) for pair in result.pairs} == {0.4, 0.5}
+    assert result.refusals.counts["cap_chosen"] == 3
+
+
+def test_same_pair_from_two_events_counts_once():
+    events = [
+        make_event(name, "Mass.", 0.5, edited="Clear.", case_id="c", prompt="Cough")
+        for name in ("a", "b")
+    ]
+    result = build(events)
+    assert len(result.pairs) == 1
+    assert result.refusals.counts == {"duplicate": 1, "duplicate_label": 2}
+
+
+def test_newest_revision_counts():
+    old = make_event("a", "Mass.", 0.5, edited="Clear.")
+    new = Event(**(vars(old) | {"revision": 2, "edited": "Lungs clear."}))
+    assert [pair.chosen for pair in build([new, old]).pairs] == ["Lungs clear."]
+
+
+def test_one_revision_with_two_contents_is_an_error():
+    events = [make_event("a", "Mass.", 0.5), make_event("a", "Nodule.", 0.5)]
+    with pytest.raises(PreferenceError, match="higher revision"):
+        build_preferences(events, settings(), 1, {"case-a": "g"})
+
+
+def test_trust_outside_its_range_is_an_error():
+    with pytest.raises(PreferenceError, match="leave their events out"):
+        build([make_event("a", "Clear.")], reader_trust={"r-1": 0.0})
+
+
+def test_case_without_group_is_an_error():
+    with pytest.raises(PreferenceError, match="case_groups"):
+        build_preferences([make_event("a", "Clear.")], settings(), 1, {})
+
+
+def test_span_severity_weighs_each_change_by_its_own_error():
+    rejected = "Mass here. Heart big."
+    errors = (
+        ErrorMark("false_positive", 0.75, (0, 4)),
+        ErrorMark("wrong_severity", 0.25, (17, 20)),
+    )
+    event = make_event("a", rejected, 1.0, edited="Nothing here. Heart fine.", errors=errors)
+    (pair,) = build([event], span_severity=True).pairs
+    assert pair.rejected_spans == (WeightedSpan(0, 4, 7.5), WeightedSpan(17, 20, 2.5))
+    assert pair.chosen_spans == (WeightedSpan(0, 7, 7.5), WeightedSpan(20, 24, 2.5))
+
+
+def test_labels_carry_the_changed_words_of_both_sides():
+    result = build([make_event("a", "Large mass.", 0.5, edited="Small mass.")], struck_only=True)
+    spans = {example.label: example.spans for example in result.unpaired}
+    assert spans == {
+        True: (WeightedSpan(0, 5, 5.0),),
+        False: (WeightedSpan(0, 5, 5.0), WeightedSpan(6, 11, 0.0)),
+    }
+
+
+def test_labels_weigh_by_severity_with_mean_one():
+    events = [
+        make_event("a", "Mass.", 0.25, edited="Clear."),
+        make_event("b", "Nodule.", 0.75, edited="Lungs clear."),
+    ]
+    weights = {example.completion: example.weight for example in build(events).unpaired}
+    assert weights == pytest.approx(
+        {"Clear.": 1.0, "Lungs clear.": 1.0, "Mass.": 0.5, "Nodule.": 1.5}
+    )
+
+
+def test_reference_is_the_approved_text_of_the_latest_turn():
+    result = build(thread(("Mass.", 0.4), ("Clear.", 0.0)))
+    assert [(p.case_id, p.reference) for p in result.prompts] == [("case", "Clear.")]
+
+
+TEXTS = ["Clear.", "Mass.", "Large mass.", "Small effusion. Mass.", "Heart big."]
+
+
+@st.composite
+def logs(draw):
+    events = []
+    for i in range(draw(st.integers(0, 12))):
+        severity = draw(st.sampled_from([0.0, 0.0, 0.25, 0.5, 1.0]))
+        events.append(
+            make_event(
+                f"e{i:02d}",
+                draw(st.sampled_from(TEXTS)),
+                severity,
+                case_id=f"c{draw(st.integers(0, 4))}",
+                prompt=f"p{draw(st.integers(0, 2))}",
+                edited=draw(st.sampled_from([None, *TEXTS])),
+                thread_id=draw(st.sampled_from([None, "t"])),
+                turn=draw(st.integers(1, 3)),
+                reader=Reader(draw(st.sampled_from(["r-1", "r-2"]))),
+            )
+        )
+    return events
+
+
+@given(logs(), st.sampled_from(["uniform", "margin", "sqrt"]), st.randoms(use_true_random=False))
+def test_result_is_sound_and_independent_of_order_and_repetition(events, rule, rng: random.Random):
+    options = {"pair_weight": rule, "reader_trust": {"r-2": 0.5}, "span_severity": True}
+    result = build(events, **options)
+    again = [*events, *events]
+    rng.shuffle(again)
+    assert build(again, **options) == result
+    orders = {(pair.prompt, pair.chosen, pair.rejected) for pair in result.pairs}
+    assert len({pair.pair_id for pair in result.pairs}) == len(result.pairs)
+    for pair in result.pairs:
+        assert pair.chosen != pair.rejected
+        assert pair.margin > 0
+        assert (pair.prompt, pair.rejected, pair.chosen) not in orders
+    for examples in (result.pairs, result.unpaired):
+        if examples:
+            mean = sum(example.weight for example in examples) / len(examples)
+            assert mean == pytest.approx(1, abs=1e-12)

@@ -1,0 +1,120 @@
+"""What a candidate's trainer section becomes, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from negalign_train.errors import RecipeError
+from negalign_train.training.arguments import dpo_objective, trainer_config
+from negalign_train.training.losses import DPOObjective
+from tests.tiny import write_run, write_tiny_model
+
+REWARD = {"length_weight": 0.1, "length_slack": 0.2, "unscorable": -9.0}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("base")
+    write_tiny_model(folder)
+    return folder
+
+
+@pytest.fixture
+def config(base: Path, tmp_path: Path) -> Any:
+    """``config(method, dtype=..., **trainer)``."""
+
+    def make(method: str = "dpo", dtype: str = "float32", **trainer: Any) -> Any:
+        candidate: dict[str, Any] = {"method": method}
+        if method == "grpo":
+            candidate["reward"] = REWARD
+        run = write_run(tmp_path, base, dtype=dtype, candidate=candidate, trainer=trainer)
+        return trainer_config(run)
+
+    return make
+
+
+def test_recipe_keys_reach_trls_config(config):
+    made = config(learning_rate=3.0e-4, beta=0.25, loss_type=["sigmoid", "sft"], weight_decay=0.1)
+    assert (made.learning_rate, made.beta, made.weight_decay) == (3.0e-4, 0.25, 0.1)
+    assert made.loss_type == ["sigmoid", "sft"]
+
+
+def test_safe_values_hold_whatever_the_libraries_default_to(config):
+    made = config()
+    assert made.report_to == []
+    assert made.gradient_checkpointing is False
+    assert made.activation_checkpointing is False
+    assert made.logging_nan_inf_filter is False
+    assert made.remove_unused_columns is False
+    assert made.disable_dropout is True
+    assert made.precompute_ref_log_probs is False
+    assert (made.seed, made.data_seed) == (7, 7)
+    assert (made.bf16, made.fp16) == (False, False)
+    assert made.save_strategy.value == "no"
+    assert made.train_sampling_strategy == "group_by_length"
+
+
+def test_dtype_of_the_base_sets_mixed_precision(config):
+    assert config(dtype="bfloat16").bf16 is True
+
+
+def test_save_steps_switches_checkpoints_on(config):
+    made = config(save_steps=5)
+    assert (made.save_strategy.value, made.save_steps, made.save_total_limit) == ("steps", 5, 2)
+
+
+def test_gradient_checkpointing_is_a_recipe_value(config):
+    assert config(gradient_checkpointing=True).gradient_checkpointing is True
+
+
+def test_grpo_never_logs_completions_and_generates_as_the_run_says(config):
+    made = config("grpo", num_generations=4)
+    assert made.log_completions is False
+    assert made.max_completion_length == 12
+    assert made.beta == 0.1
+
+
+def test_sft_is_dpo_code_with_the_sft_loss_alone(config):
+    assert config("sft").loss_type == ["sft"]
+
+
+def test_the_objective_holds_what_the_config_says(config):
+    made = config(loss_type=["robust", "sft"], loss_weights=[1.0, 0.2], label_smoothing=0.1)
+    assert dpo_objective(made) == DPOObjective(0.1, ("robust", "sft"), (1.0, 0.2), 0.1)
+
+
+REFUSED: list[tuple[str, dict[str, Any], str]] = [
+    ("dpo", {"betta": 0.5}, "betta is no key of DPOConfig"),
+    ("kto", {"loss_weights": [1.0]}, "loss_weights is no key of KTOConfig"),
+    ("dpo", {"output_dir": "x"}, "output_dir is set by negalign_train"),
+    ("dpo", {"seed": 1}, "seed is set by negalign_train"),
+    ("dpo", {"report_to": "wandb"}, "report_to is set by negalign_train"),
+    ("dpo", {"ld_alpha": 0.5}, "ld_alpha is set by negalign_train or has no effect on dpo"),
+    ("sft", {"beta": 0.1}, "beta is set by negalign_train or has no effect on sft"),
+    ("grpo", {"log_completions": True}, "log_completions is set by negalign_train"),
+    ("dpo", {"learning_rate": "5e-7"}, "expected a number; YAML reads 5e-7 as text"),
+    ("dpo", {"learning_rate": None}, "lacks learning_rate"),
+    ("grpo", {"beta": None}, "lacks beta"),
+    ("dpo", {"max_steps": 5}, "needs one of num_train_epochs and max_steps"),
+    ("dpo", {"num_train_epochs": None}, "needs one of num_train_epochs and max_steps"),
+    ("dpo", {"loss_type": ["bco_pair"]}, "has no weighted dpo loss"),
+    ("dpo", {"loss_weights": [1.0, 2.0]}, "loss_weights"),
+    ("dpo", {"loss_type": ["robust"], "label_smoothing": 0.5}, r"must lie in \[0, 0.5\)"),
+    ("kto", {"per_device_train_batch_size": 1}, "must be at least 2 for kto"),
+    ("dpo", {"lr_scheduler_type": "no-such"}, "DPOConfig refuses it"),
+]
+
+
+@pytest.mark.parametrize(("method", "keys", "message"), REFUSED)
+def test_a_wrong_key_is_refused_by_name(config, method, keys, message):
+    with pytest.raises(RecipeError, match=message):
+        config(method, **keys)
+
+
+def test_float16_without_a_gpu_is_refused(config, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    with pytest.raises(RecipeError, match="needs a CUDA device"):
+        config(dtype="float16")
