@@ -101,6 +101,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("dpo", {"max_steps": 5}, "needs one of num_train_epochs and max_steps"),
     ("dpo", {"num_train_epochs": None}, "needs one of num_train_epochs and max_steps"),
     ("dpo", {"loss_type": ["bco_pair"]}, "has no weighted dpo loss"),
+    ("dpo", {"train_sampling_strategy": "sequential"}, "train_sampling_strategy must be one of"),
     ("dpo", {"loss_weights": [1.0, 2.0]}, "loss_weights"),
     ("dpo", {"loss_type": ["robust"], "label_smoothing": 0.5}, r"must lie in \[0, 0.5\)"),
     ("kto", {"per_device_train_batch_size": 1}, "must be at least 2 for kto"),

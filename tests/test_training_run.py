@@ -210,6 +210,33 @@ def test_a_sequence_that_is_too_long_stops_the_run(base, tmp_path, capsys):
     assert "Effusion" not in error
 
 
+def test_bfloat16_starts_at_the_reference_and_learns(base, tmp_path):
+    run = write_run(tmp_path, base, dtype="bfloat16")
+    assert launch(run) == 0
+    metrics = read_metrics(run)
+    assert metrics["loss_start"] == pytest.approx(math.log(2), abs=2e-3)
+    assert metrics["loss_end"] < 0.4
+    tensors = load_file(run.output_dir / "adapter" / "adapter_model.safetensors")
+    assert {str(tensor.dtype) for tensor in tensors.values()} == {"torch.float32"}
+
+
+def test_gradient_checkpointing_changes_no_loss(base, tmp_path):
+    plain = write_run(tmp_path / "a", base)
+    saving = write_run(tmp_path / "b", base, trainer={"gradient_checkpointing": True})
+    assert [launch(plain), launch(saving)] == [0, 0]
+    losses = [[e["loss"] for e in read_log(run) if "loss" in e] for run in (plain, saving)]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-6)
+
+
+def test_missing_inputs_are_named(base, parent, tmp_path, capsys):
+    run = write_run(tmp_path, base)
+    run.pairs_path.unlink()
+    assert launch(run) == 1
+    assert "pairs.parquet is missing" in capsys.readouterr().err
+    assert launch(write_run(tmp_path, base, parent_adapter_dir=tmp_path)) == 1
+    assert "holds no adapter_config.json" in capsys.readouterr().err
+
+
 def test_an_empty_set_of_examples_is_refused(base, tmp_path, capsys):
     assert launch(write_run(tmp_path, base, pairs=[])) == 1
     assert "holds no examples for dpo" in capsys.readouterr().err

@@ -89,7 +89,7 @@ def test_unpaired_rows_keep_label_weight_and_span_weights():
 
 def test_a_label_that_is_not_a_boolean_is_refused():
     example = replace(make_unpaired([PAIR])[0], label=0.5)  # type: ignore[arg-type]
-    with pytest.raises(TrainingError, match="label 0.5 is not true or false"):
+    with pytest.raises(TrainingError, match=r"label 0\.5 is not true or false"):
         tokenise_unpaired(TOKENIZER, [example])
 
 
@@ -135,5 +135,5 @@ def test_a_sequence_over_the_limit_stops_the_run_and_is_named():
 
 def test_many_long_sequences_are_counted_but_not_all_named():
     sequences = [(f"p{i}", TokenSequence([1], [2], [1.0])) for i in range(9)]
-    with pytest.raises(TrainingError, match="p4 and 4 more; raise trainer.max_length"):
+    with pytest.raises(TrainingError, match=r"p4 and 4 more; raise trainer\.max_length"):
         refuse_longer_than(1, sequences)

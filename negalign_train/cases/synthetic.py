@@ -35,8 +35,10 @@ def _finding(name: str, has_prior: bool, rng: random.Random) -> Finding:
         place
         for place in phrases.places
         if place is None
-        or (tables.places[place].only in (None, side)
-        and not (side == "bilateral" and tables.places[place].plural is None))
+        or (
+            tables.places[place].only in (None, side)
+            and not (side == "bilateral" and tables.places[place].plural is None)
+        )
     ]
     degree = rng.choice(_DEGREES) if phrases.degree_scale else None
     change = rng.choice(_CHANGES) if has_prior and phrases.acute and rng.random() < 0.7 else None

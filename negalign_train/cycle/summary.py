@@ -71,6 +71,9 @@ def _candidate(record: GateRecord) -> dict[str, Any]:
         "ci_low": None if interval is None else interval.low,
         "ci_high": None if interval is None else interval.high,
         "severe_rate": evidence.metrics.severe_rate,
+        "template_share": evidence.metrics.template_share,
+        "length_ratio": evidence.metrics.length_ratio,
+        "distinct_ratio": evidence.metrics.distinct_ratio,
         "kl_to_parent": None if evidence.divergence is None else evidence.divergence.kl_to_parent,
         "kl_to_base": None if evidence.divergence is None else evidence.divergence.kl_to_base,
     }
@@ -117,6 +120,7 @@ def summarise_cycle(
         },
         "length_ratio": champion.length_ratio,
         "distinct_ratio": champion.distinct_ratio,
+        "template_share_before": before.template_share,
         "template_share": champion.template_share,
         "num_cases": after.num_cases,
         "readers_check": _reader_check(context, evaluations[PARENT], evaluations[name]),

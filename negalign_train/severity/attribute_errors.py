@@ -43,8 +43,13 @@ def _size_is_wrong(expected: float | None, said: float | None) -> bool:
     return abs(expected - said) > SIZE_TOLERANCE * max(expected, said)
 
 
-def place_errors(reference: Mention, candidate: Mention) -> Iterator[Evidence]:
-    """R5, or R7 for a device: the worse of side and place."""
+def place_errors(
+    reference: Mention, candidate: Mention, *, only_contrary: bool = False
+) -> Iterator[Evidence]:
+    """R5, or R7 for a device: the worse of side and place.
+
+    ``only_contrary``: what is left out or added costs nothing.
+    """
     name = candidate.finding
     if name in lexicon().midline:
         return
@@ -53,6 +58,8 @@ def place_errors(reference: Mention, candidate: Mention) -> Iterator[Evidence]:
         _set_factor(reference.side, candidate.side),
         _set_factor(reference.location, candidate.location),
     )
+    if only_contrary and factor < FULL:
+        return
     category = "device_error" if entry.kind == "device" else "wrong_location"
     cost = factor * entry.weight
     yield Evidence(category, cost, name, "side or place differs", candidate.span)

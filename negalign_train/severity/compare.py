@@ -27,6 +27,8 @@ LEAP = 0.5
 """Factor for a diagnosis beyond the sign that the reference names."""
 VAGUE = 0.25
 """Factor for the general word where the reference has the specific one."""
+UNSAID = 0.5
+"""Factor for a specific finding where only its general sign, also there, is named."""
 INVENTED_COMPARISON = 0.25
 """Of a whole-study comparison, and factor for one on an invented finding."""
 CONTRADICTION = 0.5
@@ -69,7 +71,7 @@ def _related(mention: Mention, others: Mentions, as_reference: bool) -> str | No
 
 
 def _stand_in(reference: Mention, candidate: Mention) -> Iterator[Evidence]:
-    """The cost of naming a related finding: a leap is R4, a vague word R6; the place as well."""
+    """The cost of naming a related finding: a leap is R4, a vague word R6."""
     kind = lexicon().relations[reference.finding, candidate.finding]
     doubt = 1.0 if candidate.certain else UNCERTAIN
     detail = f"{candidate.finding} said for {reference.finding}"
@@ -79,20 +81,29 @@ def _stand_in(reference: Mention, candidate: Mention) -> Iterator[Evidence]:
     else:
         cost, category = VAGUE * _weight(reference.finding), "wrong_severity"
     yield Evidence(category, cost, candidate.finding, detail, candidate.span)
-    yield from place_errors(reference, candidate)
+
+
+def _asserts(mentions: Mentions, finding: str) -> bool:
+    mention = mentions.get(finding)
+    return mention is not None and mention.present
+
+
+def _mimicked(finding: str, reference: Mentions) -> list[str]:
+    """The artefacts of the reference that look like ``finding``."""
+    mimics = lexicon().mimics
+    return [a for a, m in reference.items() if m.present and finding in mimics.get(a, ())]
 
 
 def _invented(mention: Mention, reference: Mentions) -> Iterator[Evidence]:
     """A finding that the candidate alone asserts, and nothing in the reference stands for."""
     name = mention.finding
     cost = _weight(name) * (1.0 if mention.certain else UNCERTAIN)
-    mimics = lexicon().mimics
-    artefacts = [a for a, m in reference.items() if m.present and name in mimics.get(a, ())]
-    if _kind(name) == "device":
-        yield Evidence("device_error", cost, name, "device not in the reference", mention.span)
-    elif artefacts:
-        detail = f"{artefacts[0]} of the reference read as disease"
+    artefacts = _mimicked(name, reference)
+    if artefacts:
+        detail = f"{artefacts[0]} of the reference read as something else"
         yield Evidence("artifact_overinterpretation", cost, name, detail, mention.span)
+    elif _kind(name) == "device":
+        yield Evidence("device_error", cost, name, "device not in the reference", mention.span)
     else:
         denied = name in reference
         detail = "denied in the reference" if denied else "not in the reference"
@@ -103,26 +114,34 @@ def _invented(mention: Mention, reference: Mentions) -> Iterator[Evidence]:
         yield Evidence("temporal_error", cost, name, detail, mention.span)
 
 
+def _unmatched(mention: Mention, reference: Mentions, candidate: Mentions) -> Iterator[Evidence]:
+    """A finding that the candidate asserts and the reference does not."""
+    name = mention.finding
+    denied = name in reference and reference[name].denied
+    other = None if denied else _related(mention, reference, as_reference=False)
+    if other is None:
+        yield from _invented(mention, reference)
+    elif not _asserts(candidate, other):
+        yield from _stand_in(reference[other], mention)
+        yield from place_errors(reference[other], mention, only_contrary=True)
+    elif _mimicked(name, reference):
+        yield from _invented(mention, reference)
+    elif lexicon().relations[other, name] == "leap":
+        # On top of the sign itself: "opacity", and then "pneumonia", where there is opacity.
+        yield from _stand_in(reference[other], mention)
+
+
 def _candidate_side(reference: Mentions, candidate: Mentions) -> Iterator[Evidence]:
     for name, mention in candidate.items():
         if not mention.present or name == STUDY or _kind(name) == "artefact":
             continue
-        matched = reference.get(name)
-        if matched is not None and matched.present:
-            yield from attribute_errors(matched, mention)
-            continue
-        denied = matched is not None and matched.denied
-        other = None if denied else _related(mention, reference, as_reference=False)
-        if other is None:
-            yield from _invented(mention, reference)
-        elif not (name in reference and reference[name].present):
-            exact = candidate.get(other)
-            vague = lexicon().relations[other, name] == "vague"
-            if not (vague and exact is not None and exact.present):
-                yield from _stand_in(reference[other], mention)
+        if _asserts(reference, name):
+            yield from attribute_errors(reference[name], mention)
+        else:
+            yield from _unmatched(mention, reference, candidate)
 
 
-def _missed(mention: Mention, candidate: Mentions) -> Iterator[Evidence]:
+def _missed(mention: Mention, reference: Mentions, candidate: Mentions) -> Iterator[Evidence]:
     """A finding of the reference that the candidate does not assert."""
     name = mention.finding
     if _kind(name) == "artefact":
@@ -130,20 +149,23 @@ def _missed(mention: Mention, candidate: Mentions) -> Iterator[Evidence]:
     said = candidate.get(name)
     denied = said is not None and said.denied
     other = None if denied else _related(mention, candidate, as_reference=True)
+    cost = _weight(name) * (1.0 if mention.certain else UNCERTAIN)
     if other is not None:
-        # Where the stand-in is the candidate's own extra finding, its cost is counted there.
+        # Where the stand-in is the candidate's own extra finding, its cost is counted there. Where
+        # the reference has it too, the general word leaves the specific finding unsaid.
+        if _asserts(reference, other) and lexicon().relations[name, other] == "vague":
+            detail = f"only {other} mentioned"
+            yield Evidence("false_negative", UNSAID * cost, name, detail, None)
         return
     category = "device_error" if _kind(name) == "device" else "false_negative"
-    cost = _weight(name) * (1.0 if mention.certain else UNCERTAIN)
     span = said.span if said is not None else None
     yield Evidence(category, cost, name, "denied" if said else "not mentioned", span)
 
 
 def _reference_side(reference: Mentions, candidate: Mentions) -> Iterator[Evidence]:
     for name, mention in reference.items():
-        said = candidate.get(name)
-        if mention.present and name != STUDY and not (said is not None and said.present):
-            yield from _missed(mention, candidate)
+        if mention.present and name != STUDY and not _asserts(candidate, name):
+            yield from _missed(mention, reference, candidate)
 
 
 def _study_comparison(reference: Mentions, candidate: Mentions) -> Iterator[Evidence]:
@@ -151,9 +173,7 @@ def _study_comparison(reference: Mentions, candidate: Mentions) -> Iterator[Evid
     compares = any(mention.change for mention in reference.values())
     if STUDY in candidate and not compares:
         detail = "comparison with a prior study that the reference does not make"
-        yield Evidence(
-            "temporal_error", INVENTED_COMPARISON, None, detail, candidate[STUDY].span
-        )
+        yield Evidence("temporal_error", INVENTED_COMPARISON, None, detail, candidate[STUDY].span)
 
 
 def _of_the_text(facts: ReportFacts) -> Iterator[Evidence]:
@@ -175,7 +195,7 @@ def _of_the_text(facts: ReportFacts) -> Iterator[Evidence]:
 
 
 def compare(reference: ReportFacts, candidate: ReportFacts) -> SeverityScore:
-    """Nine severities of ``candidate`` against ``reference``, with evidence that costs something."""
+    """Nine severities of ``candidate`` against ``reference``, with the evidence that costs."""
     expected, said = mentions_of(reference), mentions_of(candidate)
     evidence = [
         *_candidate_side(expected, said),

@@ -43,6 +43,7 @@ class Draft:
     certain: bool = True
     implied: bool = False
     partial: bool = False
+    only_marked: bool = False
     dropped: bool = False
     sides: list[str] = field(default_factory=list)
     locations: list[str] = field(default_factory=list)
@@ -115,7 +116,9 @@ def split_clauses(items: Sequence[Item]) -> None:
 def _meaning(tables: Lexicon, subject: Item, predicate: Item) -> str | None:
     """The finding an organ and a predicate make, None where they do not belong together."""
     organ, quality = subject.value("subject"), predicate.value("predicate")
-    return None if organ is None or quality is None else tables.frames[organ].predicates.get(quality)
+    return (
+        None if organ is None or quality is None else tables.frames[organ].predicates.get(quality)
+    )
 
 
 def _subjects_right(items: Sequence[Item], at: int) -> list[Item]:
@@ -167,8 +170,12 @@ class _Linker:
 
     def _predicate(self, index: int, item: Item) -> None:
         right = _subjects_right(self.items, index)[:1]
+        said = {draft.finding for draft in self.drafts if draft.clause == item.clause}
         for group in (self.pending, right, self.last):
             fitting = [s for s in group if _meaning(self.tables, s, item)]
+            if group is self.last:
+                # "enlarged, increased since the prior study": the second one is a change.
+                fitting = [s for s in fitting if _meaning(self.tables, s, item) not in said]
             if not fitting:
                 continue
             for subject in fitting:
@@ -201,12 +208,14 @@ class _Linker:
             summary = "cardiopulmonary"
         if summary is None:
             return
+        # Denied when a negation reaches it (see scope); an examination called normal denies.
+        present = item.value("normal_examination") is None
         for finding in self.tables.summaries[summary]:
-            # Denied when a negation reaches it (see scope); an examination called normal denies.
-            denied = item.value("normal_examination") is not None
-            partial = summary in self.tables.partial_summaries
-            draft = Draft(finding, (item,), present=not denied, implied=True, partial=partial)
-            self.drafts.append(draft)
+            self.drafts.append(Draft(finding, (item,), present=present, implied=True))
+        for finding in self.tables.marked_summaries[summary]:
+            self.drafts.append(
+                Draft(finding, (item,), present=present, implied=True, only_marked=True)
+            )
 
     def _consume(self, subjects: Sequence[Item], keep_left: bool) -> None:
         self.last = list(subjects)

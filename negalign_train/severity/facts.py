@@ -15,9 +15,10 @@ _LONGEST_CACHED = 4000
 _MARKUP = re.compile(r"<[a-z/!|][^<>\n]{0,80}>|_{3,}|\[[A-Z_ ]{3,40}\]|[\x00-\x08\x0e-\x1f�]")
 # Words that no report ends with: after them something is missing.
 _NEVER_LAST = frozenset(
-    "a an the and or of in on at to with without for from by as but no is are was were has have "
-    "than which that there this left right mild moderate severe small large new".split()
-)
+    ["a", "an", "the", "and", "or", "of", "in", "on", "at", "to", "with", "without", "for", "from",
+     "by", "as", "but", "no", "is", "are", "was", "were", "has", "have", "than", "which", "that",
+     "there", "this", "left", "right", "mild", "moderate", "severe", "small", "large", "new"]
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,8 +36,8 @@ class Frame:
 
 @dataclass(frozen=True)
 class Lexicon:
-    """All tables. ``partial_summaries``: "no acute bony abnormality" leaves an old one possible.
-    ``relations`` maps (said in the reference, said in the candidate) to
+    """All tables. ``summaries``: what "no acute abnormality" denies, and ``marked_summaries`` what
+    it denies only where it is marked or new. ``relations`` maps (said in the reference, said in the candidate) to
     ``leap`` or ``vague``; ``typo_index`` maps a word with one letter cut to its full words.
     """
 
@@ -45,7 +45,7 @@ class Lexicon:
     trie: TrieNode
     frames: Mapping[str, Frame]
     summaries: Mapping[str, tuple[str, ...]]
-    partial_summaries: frozenset[str]
+    marked_summaries: Mapping[str, tuple[str, ...]]
     relations: Mapping[tuple[str, str], str]
     mimics: Mapping[str, frozenset[str]]
     midline: frozenset[str]
@@ -144,7 +144,7 @@ def _check_names(data: Mapping[str, Any], path: str) -> None:
     for frame in data["frames"].values():
         named |= set(frame["normal"]) | set(frame["predicates"].values())
     for entry in data["summaries"].values():
-        named |= set(entry["denies"])
+        named |= set(entry["denies"]) | set(entry["denies_marked"])
     for artefact, mimicked in data["mimics"].items():
         named |= {artefact, *mimicked}
     wrong = sorted((named - known) | (set(data["findings"]) ^ known))
@@ -176,9 +176,9 @@ def lexicon() -> Lexicon:
             for name, entry in data["frames"].items()
         },
         summaries={name: tuple(entry["denies"]) for name, entry in data["summaries"].items()},
-        partial_summaries=frozenset(
-            name for name, entry in data["summaries"].items() if entry.get("partial", False)
-        ),
+        marked_summaries={
+            name: tuple(entry["denies_marked"]) for name, entry in data["summaries"].items()
+        },
         relations=_relations((a, b) for a, b in data["relations"]),
         mimics={name: frozenset(found) for name, found in data["mimics"].items()},
         midline=frozenset(data["midline"]),

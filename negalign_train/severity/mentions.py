@@ -64,9 +64,18 @@ def mentions_of(facts: ReportFacts) -> Mapping[str, Mention]:
     return {finding: _joined(finding, found) for finding, found in grouped.items()}
 
 
-def _is_slight(statement: Statement) -> bool:
-    """A finding that many call normal lungs around it all the same: mild, or nothing new."""
-    return statement.degree == "mild" or statement.change in ("stable", "improved")
+def _excludes(denial: Statement, statement: Statement) -> bool:
+    """Whether a denial leaves no room for an assertion of the same finding.
+
+    A denial in so many words leaves none. "The lungs are clear" leaves what is mild or nothing
+    new; "no acute abnormality" leaves most findings unless they are marked or new.
+    """
+    if not denial.implied:
+        return True
+    if statement.change in ("stable", "improved") or statement.degree == "mild":
+        return False
+    marked = statement.degree in ("moderate", "severe") or statement.change in ("new", "worse")
+    return marked or not denial.only_marked
 
 
 def contradictions(facts: ReportFacts) -> Iterable[tuple[Statement, Statement]]:
@@ -75,19 +84,19 @@ def contradictions(facts: ReportFacts) -> Iterable[tuple[Statement, Statement]]:
     Left aside: assertions that are only possible, denials in part ("no large effusion", one side
     only, "otherwise clear") and two statements of the same words.
     """
-    denials: dict[str, Statement] = {}
+    denials: dict[str, list[Statement]] = {}
     for statement in facts.statements:
         if not statement.present and not statement.partial:
-            denials.setdefault(statement.finding, statement)
+            denials.setdefault(statement.finding, []).append(statement)
     seen: set[str] = set()
     for statement in facts.statements:
-        denial = denials.get(statement.finding)
-        if denial is None or not statement.present or statement.finding in seen:
+        if not (statement.present and statement.certain) or statement.finding in seen:
             continue
-        if not statement.certain or (denial.implied and _is_slight(statement)):
-            continue
-        seen.add(statement.finding)
-        yield statement, denial
+        for denial in denials.get(statement.finding, ()):
+            if _excludes(denial, statement):
+                seen.add(statement.finding)
+                yield statement, denial
+                break
 
 
 def side_conflicts(facts: ReportFacts) -> Iterable[Statement]:

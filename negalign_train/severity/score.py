@@ -82,9 +82,7 @@ def fill_severities(
             continue
         reference = references.get(event.event_id)
         reason = (
-            "no_reference"
-            if reference is None
-            else explain_unscorable(reference, event.completion)
+            "no_reference" if reference is None else explain_unscorable(reference, event.completion)
         )
         if reference is None or reason is not None:
             assert reason is not None

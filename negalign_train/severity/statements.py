@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from negalign_train.severity.attributes import attach_attributes, attach_size
-from negalign_train.severity.drafts import Draft, Item, draft_statements, scan, split_clauses
+from negalign_train.severity.drafts import Draft, draft_statements, scan, split_clauses
 from negalign_train.severity.lexicon import Word, lexicon, read_word
 from negalign_train.severity.scope import apply_scopes
 from negalign_train.severity.tokens import Section, Token, tokens
@@ -25,7 +25,8 @@ class Statement:
     """What a report says of one finding (an id of ``data/findings.yaml``, or ``STUDY``).
 
     ``certain`` is False for "possible". ``implied``: follows from a statement of normality.
-    ``partial``: a denial that leaves something possible ("no large effusion"). ``location`` and
+    ``partial``: a denial that leaves something possible ("no large effusion"); ``only_marked``:
+    one that leaves what is neither marked nor new ("no acute abnormality"). ``location`` and
     ``side`` hold every place named, sorted. ``span``: characters [start, end) of the report.
     """
 
@@ -39,14 +40,15 @@ class Statement:
     size_mm: float | None
     implied: bool
     partial: bool
+    only_marked: bool
     span: tuple[int, int]
     section: Section = "findings"
 
 
 @dataclass(frozen=True, slots=True)
 class SentenceFacts:
-    """One sentence: its bare words (``key``), statements (spans within it), a change said of the sentence before, and the
-    places of slips: misspelt words, words said twice in a row, placeholders.
+    """One sentence: its bare words (``key``), its statements (spans within it), a change said of
+    the sentence before, and where it slips: misspelt words, words doubled, placeholders.
     """
 
     key: str
@@ -83,6 +85,7 @@ def _statement(draft: Draft, found: Sequence[Token]) -> Statement:
         implied=draft.implied,
         # One side denied leaves the other open.
         partial=draft.partial or (not draft.present and len(set(_sides(draft.sides))) == 1),
+        only_marked=draft.only_marked,
         span=(found[draft.start].start, found[draft.end - 1].end),
     )
 
@@ -106,7 +109,7 @@ def _slips(
     for token, word in zip(found, words, strict=True):
         if word.misspelt:
             misspelt.append((token.start, token.end))
-        if token.text in placeholders or set(token.text) == {"x"} and len(token.text) > 1:
+        if token.text in placeholders or (set(token.text) == {"x"} and len(token.text) > 1):
             placeholder.append((token.start, token.end))
         elif before is not None and before.text == token.text and token.text.isalpha():
             doubled.append((token.start, token.end))
@@ -131,7 +134,7 @@ def _read(sentence: str) -> SentenceFacts:
     if change is not None and not anaphoric:
         span = (found[0].start, found[-1].end)
         statements.append(
-            Statement(STUDY, True, True, (), (), None, change, None, False, False, span)
+            Statement(STUDY, True, True, (), (), None, change, None, False, False, False, span)
         )
         change = None
     misspelt, doubled, placeholders = _slips(found, words, tables.placeholders)
@@ -143,10 +146,7 @@ def _read(sentence: str) -> SentenceFacts:
         tuple(doubled),
         tuple(placeholders),
         sum(token.text.isalpha() for token in found),
-        sum(
-            word.known and token.text.isalpha()
-            for token, word in zip(found, words, strict=True)
-        ),
+        sum(word.known and token.text.isalpha() for token, word in zip(found, words, strict=True)),
     )
 
 
@@ -164,5 +164,5 @@ def placed(statement: Statement, offset: int, section: Section) -> Statement:
     # Not dataclasses.replace: this is the inner loop, and replace takes three times as long.
     return Statement(
         s.finding, s.present, s.certain, s.side, s.location, s.degree, s.change, s.size_mm,
-        s.implied, s.partial, (s.span[0] + offset, s.span[1] + offset), section,
+        s.implied, s.partial, s.only_marked, (s.span[0] + offset, s.span[1] + offset), section,
     )  # fmt: skip

@@ -25,7 +25,7 @@ class Category:
 
 @dataclass(frozen=True)
 class FindingType:
-    """One entry of the catalogue. ``weight`` is its clinical weight in [0, 1]; ``mesh`` its codes."""
+    """One entry of the catalogue: its clinical weight in [0, 1] and its MeSH codes."""
 
     name: str
     kind: str
@@ -49,7 +49,7 @@ def taxonomy() -> tuple[Category, ...]:
 
 
 @cache
-def partial_max_S() -> float:  # noqa: N802  (S is the field's symbol)
+def partial_max_S() -> float:
     """The largest S still graded ``partial``."""
     return float(json.loads(data_path("taxonomy.json").read_text())["grades"]["partial_max_S"])
 

@@ -93,22 +93,23 @@ def respelt(sentence: str) -> str | None:
 
 
 def _integrity(sentences: Sequence[ParsedSentence]) -> list[Fault]:
-    """R9: sentences nobody could have meant, broken-off ends, repetitions."""
+    """R9: sentences nobody could have meant, broken-off ends, one finding said twice."""
     faults = []
-    seen: set[tuple[str, str]] = set()
+    said: set[tuple[str, str]] = set()
     for index, sentence in enumerate(sentences):
         span = (sentence.start, sentence.end)
+        mended = respelt(sentence.text) if sentence.statement is None else None
+        statement = parse_sentence(mended) if mended else sentence.statement
         key = (sentence.section, sentence.text)
-        if key in seen:
+        if statement is not None and statement.finding is not None:
+            key = (sentence.section, statement.finding.name)
+        if statement is None:
+            faults.append(Fault("report_integrity", None, 0.5, span, drop=(index,)))
+        elif key in said:
             faults.append(Fault("report_integrity", None, 0.25, span, drop=(index,)))
-        elif sentence.statement is None:
-            mended = respelt(sentence.text)
-            if mended is None:
-                faults.append(Fault("report_integrity", None, 0.5, span, drop=(index,)))
-            else:
-                fault = Fault("report_integrity", None, 0.25, span, mended=(index, mended))
-                faults.append(fault)
-        seen.add(key)
+        elif mended is not None:
+            faults.append(Fault("report_integrity", None, 0.25, span, mended=(index, mended)))
+        said.add(key)
     return faults
 
 

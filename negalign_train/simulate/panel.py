@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from negalign_train.errors import RecipeError
+from negalign_train.simulate.mesh_reader import MeshJudge
 from negalign_train.simulate.readers import GrammarJudge, Judge
 
 
@@ -14,6 +15,8 @@ def judge_for(source: str) -> Judge:
     """
     if source == "synthetic":
         return GrammarJudge()
+    if source == "openi":
+        return MeshJudge()
     raise RecipeError(
         f"feedback.source simulated needs cases with structured ground truth; {source} has none: "
         "use feedback.source log"

@@ -46,6 +46,7 @@ _ALLOWED: Mapping[Method, frozenset[str]] = {
         "temperature", "top_entropy_quantile", "top_k", "top_p",
     },
 }  # fmt: skip
+_ORDERS = ("group_by_length", "random")
 _REQUIRED = ("learning_rate", "per_device_train_batch_size")
 
 
@@ -123,6 +124,8 @@ def _check_loss_types(config: TrainingArguments, method: Method, where: str) -> 
         named = config.loss_type
         if len(config.loss_weights or named) != len(named):
             raise RecipeError(f"{where}.loss_weights needs one weight per loss_type")
+        if config.train_sampling_strategy not in _ORDERS:
+            raise RecipeError(f"{where}.train_sampling_strategy must be one of {_ORDERS}")
         if not 0 <= config.label_smoothing < 0.5:
             raise RecipeError(f"{where}.label_smoothing must lie in [0, 0.5)")
     elif isinstance(config, KTOConfig):

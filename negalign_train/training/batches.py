@@ -72,23 +72,21 @@ def unpaired_sequence(row: UnpairedRow) -> TokenSequence:
 def pad_sequences(sequences: Sequence[TokenSequence], pad_token_id: int) -> dict[str, Tensor]:
     """Right-padded tensors of a batch.
 
-    ``input_ids``, ``attention_mask`` and ``completion_labels`` are (batch, length);
-    ``token_weights`` is (batch, length - 1), aligned with what the completion head returns.
+    ``input_ids`` and ``completion_labels`` are (batch, length); ``token_weights`` is
+    (batch, length - 1), aligned with what the completion head returns. No attention mask is needed:
+    attention is causal, so no token sees the padding to its right, and padding is not scored.
     """
     length = max(len(sequence) for sequence in sequences)
     input_ids = torch.full((len(sequences), length), pad_token_id)
-    attention_mask = torch.zeros_like(input_ids)
     completion_labels = torch.full_like(input_ids, IGNORED)
     token_weights = torch.zeros(len(sequences), length)
     for row, sequence in enumerate(sequences):
         start, end = len(sequence.prompt_ids), len(sequence)
         input_ids[row, :end] = torch.tensor(sequence.prompt_ids + sequence.completion_ids)
-        attention_mask[row, :end] = 1
         completion_labels[row, start:end] = input_ids[row, start:end]
         token_weights[row, start:end] = torch.tensor(sequence.token_weights)
     return {
         "input_ids": input_ids,
-        "attention_mask": attention_mask,
         "completion_labels": completion_labels,
         "token_weights": token_weights[:, 1:],
     }

@@ -124,11 +124,7 @@ class WeightedDPOTrainer(DPOTrainer):  # type: ignore[misc]  # TRL ships no type
     ) -> Tensor:
         assert not return_outputs, "evaluation runs outside the trainer"
         labels = inputs["completion_labels"]
-        token_logps = model(
-            input_ids=inputs["input_ids"],
-            attention_mask=inputs["attention_mask"],
-            completion_labels=labels,
-        )
+        token_logps = model(input_ids=inputs["input_ids"], completion_labels=labels)
         weight = pair_weights(inputs, token_logps)
         sft = None
         if "sft" in self.objective.loss_types:

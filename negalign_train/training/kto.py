@@ -25,7 +25,7 @@ from negalign_train.training.losses import (
 from negalign_train.training.metrics import StepMetrics
 from negalign_train.training.reference import mismatched_sequence
 
-_SEQUENCE_KEYS = ("input_ids", "attention_mask", "completion_labels")
+_SEQUENCE_KEYS = ("input_ids", "completion_labels")
 
 
 class UnpairedCollator:

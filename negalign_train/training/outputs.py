@@ -16,7 +16,7 @@ from negalign_train.errors import TrainingError
 from negalign_train.fingerprint import file_sha256, fingerprint
 from negalign_train.recipe import CandidateRun
 from negalign_train.training.checkpoints import MARKER, is_complete, mark_complete
-from negalign_train.training.policy import POLICY_ADAPTER, first_non_finite
+from negalign_train.training.policy import POLICY_ADAPTER, check_adapter_dir, first_non_finite
 from negalign_train.training.reference import reference_dir
 from negalign_train.workspace import read_json, replacing, write_json
 
@@ -36,8 +36,15 @@ def data_path(run: CandidateRun) -> Path:
 def run_identity(run: CandidateRun) -> str:
     """Fingerprint of what decides a run's result: settings, seed, base, data and adapters, each by
     content and none by path, so that a workspace may move.
+
+    Raises:
+        TrainingError: data or an adapter is missing.
     """
     parent, reference = run.parent_adapter_dir, reference_dir(run)
+    for adapter_dir in filter(None, (parent, reference)):
+        check_adapter_dir(adapter_dir)
+    if not data_path(run).is_file():
+        raise TrainingError(f"{data_path(run)} is missing; build the preferences first")
     return fingerprint(
         {
             "candidate": run.candidate.model_dump(mode="json"),

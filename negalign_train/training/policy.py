@@ -63,7 +63,7 @@ def load_for_inference(
     base = load_base(model_dir, dtype)
     if adapter_dir is None:
         return base.requires_grad_(False)
-    _check_adapter_dir(adapter_dir)
+    check_adapter_dir(adapter_dir)
     model = PeftModel.from_pretrained(base, str(adapter_dir), is_trainable=False)
     _check_finite(model, adapter_dir)
     return model.eval()
@@ -105,7 +105,7 @@ def load_policy(run: CandidateRun) -> PeftModel:
 
 def check_adapter(adapter_dir: Path, digest: str) -> None:
     """Refuses a folder that holds no adapter, or whose manifest names another base."""
-    _check_adapter_dir(adapter_dir)
+    check_adapter_dir(adapter_dir)
     manifest_path = adapter_dir / MANIFEST
     if manifest_path.is_file() and (found := read_json(manifest_path)["base_digest"]) != digest:
         raise TrainingError(
@@ -114,7 +114,8 @@ def check_adapter(adapter_dir: Path, digest: str) -> None:
         )
 
 
-def _check_adapter_dir(adapter_dir: Path) -> None:
+def check_adapter_dir(adapter_dir: Path) -> None:
+    """Refuses a folder that is no adapter saved as safetensors."""
     for name in ("adapter_config.json", "adapter_model.safetensors"):
         if not (adapter_dir / name).is_file():
             raise TrainingError(

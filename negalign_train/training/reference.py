@@ -86,7 +86,7 @@ def sequence_logps(
     device = next(policy.parameters()).device
     was_training = policy.training
     policy.eval()
-    with torch.no_grad():
+    with torch.no_grad(), _autocast(policy):
         for batch in batches[state.process_index :: state.num_processes]:
             padded = pad_sequences([sequences[index] for index in batch], pad_token_id)
             tensors = {name: value.to(device) for name, value in padded.items()}
@@ -96,6 +96,14 @@ def sequence_logps(
     policy.train(was_training)
     gathered = dict(gather_object(found))
     return [gathered[index] for index in range(len(sequences))]
+
+
+def _autocast(policy: PeftModel) -> torch.autocast:
+    """The mixed precision that Trainer trains in, so that policy and reference round alike."""
+    dtype = policy.get_base_model().dtype
+    mixed = dtype in (torch.bfloat16, torch.float16)
+    device_type = next(policy.parameters()).device.type
+    return torch.autocast(device_type, dtype if mixed else torch.bfloat16, enabled=mixed)
 
 
 def _distinct_logps(

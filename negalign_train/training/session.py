@@ -38,7 +38,7 @@ from negalign_train.training.tokenise import (
     tokenise_unpaired,
 )
 
-_MAX_PROBED = 64
+_MAX_PROBED = 32
 """Completions of each side whose log-probability is taken before and after training."""
 
 _LAST_LOGGED = (
