@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from negalign_train.errors import RecipeError
+from negalign_train.recipe import CycleRecipe, load_yaml
 from negalign_train.training.arguments import dpo_objective, trainer_config
 from negalign_train.training.losses import DPOObjective
 from tests.tiny import write_run, write_tiny_model
 
+RECIPES = Path(__file__).parent.parent / "recipes"
 REWARD = {"length_weight": 0.1, "length_slack": 0.2, "unscorable": -9.0}
 
 
@@ -119,3 +122,16 @@ def test_float16_without_a_gpu_is_refused(config, monkeypatch):
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
     with pytest.raises(RecipeError, match="needs a CUDA device"):
         config(dtype="float16")
+
+
+def test_every_candidate_of_every_recipe_is_one_our_trainers_take(base, tmp_path):
+    paths = [
+        path
+        for path in sorted(RECIPES.rglob("*.yaml"))
+        if yaml.safe_load(path.read_text()).get("schema") == "negalign.cycle/1"
+    ]
+    assert len(paths) > 0
+    template = write_run(tmp_path, base)
+    for path in paths:
+        for candidate in load_yaml(path, CycleRecipe).candidates:
+            trainer_config(template.model_copy(update={"candidate": candidate}))

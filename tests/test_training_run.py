@@ -192,6 +192,25 @@ def test_a_resumed_run_equals_an_uninterrupted_one(base, parent, tmp_path, monke
     assert not checkpoints.exists()
 
 
+def test_a_run_cut_after_its_last_step_only_writes(base, tmp_path, monkeypatch):
+    run = write_run(tmp_path, base, trainer={"save_steps": 2})
+
+    def failing(*_: Any) -> None:
+        raise _PowerCut
+
+    with monkeypatch.context() as patch:
+        patch.setattr("negalign_train.training.run.save_adapter", failing)
+        with pytest.raises(_PowerCut):
+            launch(run)
+    before = len([entry for entry in read_log(run) if "loss" in entry])
+    assert launch(run) == 0
+    assert before == len([entry for entry in read_log(run) if "loss" in entry]) == 6
+    whole = write_run(tmp_path / "whole", base, trainer={"save_steps": 2})
+    assert launch(whole) == 0
+    name = Path("adapter", "adapter_model.safetensors")
+    assert (run.output_dir / name).read_bytes() == (whole.output_dir / name).read_bytes()
+
+
 def test_a_run_that_diverges_leaves_no_adapter(base, tmp_path, capsys):
     pairs = [replace(pair, weight=1.0e38) for pair in make_pairs()]
     run = write_run(tmp_path, base, pairs=pairs)

@@ -44,7 +44,7 @@ def clean_sentences(text: str) -> list[str]:
 def clean_indication(text: str) -> str:
     """An indication without masks: "XXXX-year-old female, chest pain" is "adult female, ..."."""
     text = re.sub(r"\bXXXX[- ]?(?:years?|yrs?)?[- ]?olds?\b", "adult", text, flags=re.IGNORECASE)
-    text = re.sub(r"\bXXXX\b\s*", "", text, flags=re.IGNORECASE)
+    text = re.sub(r"\w*XXXX\w*\s*", "", text, flags=re.IGNORECASE)
     text = re.sub(r"\s+([,.;])", r"\1", " ".join(text.split()))
     text = re.sub(r"[,;](?=[,.;])", "", text).strip(" .,;-")
     return text if re.search(r"[A-Za-z]{2}", text) else "not given"

@@ -15,6 +15,12 @@ from negalign_train.severity.taxonomy import finding_types
 
 TrieNode = dict[str, Any]
 """A word to the node below it; the key ``""`` holds the readings of the phrase that ends here."""
+_JOINTS = {
+    "comma": (",",),
+    "and": ("and",),
+    "or": ("or", "/", "versus", "vs", "and / or"),
+    "break": (";",),
+}
 _MIN_TYPO_LETTERS = 6
 _CACHED_WORDS = 1 << 16
 
@@ -37,8 +43,9 @@ class Frame:
 @dataclass(frozen=True)
 class Lexicon:
     """All tables. ``summaries``: what "no acute abnormality" denies, and ``marked_summaries`` what
-    it denies only where it is marked or new. ``relations`` maps (said in the reference, said in the candidate) to
-    ``leap`` or ``vague``; ``typo_index`` maps a word with one letter cut to its full words.
+    it denies only where it is marked or new. ``relations`` maps (said in the reference, said in
+    the candidate) to ``leap`` or ``vague``; ``typo_index`` maps a word with one letter cut to the
+    full words.
     """
 
     version: int
@@ -101,8 +108,8 @@ def _phrases(data: Mapping[str, Any]) -> Iterator[tuple[str, Reading]]:
     for phrase, (side, zone) in data["sided_locations"].items():
         yield phrase, Reading("side", side)
         yield phrase, Reading("location", zone)
-    for mark, kind in ((",", "comma"), ("and", "and"), ("or", "or"), ("/", "or"), (";", "break")):
-        yield mark, Reading(kind, kind)
+    for kind, forms in _JOINTS.items():
+        yield from ((form, Reading(kind, kind)) for form in forms)
 
 
 def _trie(phrases: Iterable[tuple[str, Reading]]) -> TrieNode:

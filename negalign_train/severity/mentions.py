@@ -72,7 +72,8 @@ def _excludes(denial: Statement, statement: Statement) -> bool:
     """
     if not denial.implied:
         return True
-    if statement.change in ("stable", "improved") or statement.degree == "mild":
+    known = statement.change in ("stable", "improved") and statement.degree != "severe"
+    if known or statement.degree == "mild":
         return False
     marked = statement.degree in ("moderate", "severe") or statement.change in ("new", "worse")
     return marked or not denial.only_marked

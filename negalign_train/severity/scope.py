@@ -90,12 +90,11 @@ def _own_clause_is_mixed(drafts: Sequence[Draft]) -> bool:
 def _alternatives(drafts: Sequence[Draft], items: Sequence[Item]) -> None:
     """ "atelectasis or scarring", "scarring/atelectasis": neither is certain."""
     for item in items:
-        if not (item.value("or") or item.value("uncertainty") == "before"):
+        if not item.value("or"):
             continue
-        versus = item.value("or") is not None
         left = [d for d in drafts if d.end <= item.start and d.clause == item.clause]
         right = [d for d in drafts if d.start >= item.end and d.clause == item.clause]
-        if versus and left and right and left[-1].present and right[0].present:
+        if left and right and left[-1].present and right[0].present:
             left[-1].certain = right[0].certain = False
 
 

@@ -24,7 +24,8 @@ from negalign_train.simulate.mesh_text import (
 _ROUNDS = 4
 _REPEATED, _UNUSABLE = 0.25, 0.5
 _DEGREES = ("mild", "moderate", "severe")
-_SIDE_WORDS = {"left": "left", "right": "right", "bilateral": "bilateral"}
+_SIZE_WORDS = ("small", "tiny", "large", "massive", "trace")
+_AS_SIZE = {"mild": "small", "moderate": "moderate", "severe": "large"}
 
 
 def _integrity(sentences: Sequence[ReadSentence]) -> Iterator[Fault]:
@@ -42,7 +43,9 @@ def _integrity(sentences: Sequence[ReadSentence]) -> Iterator[Fault]:
 
 def _replaced(sentence: ReadSentence, span: tuple[int, int], word: str) -> str:
     old = sentence.text[span[0] : span[1]]
-    if old.lower().endswith("ly") and word in _DEGREES:
+    if old.lower() in _SIZE_WORDS:
+        word = _AS_SIZE[word]
+    elif old.lower().endswith("ly") and word in _DEGREES:
         word += "ly"
     if old[:1].isupper():
         word = word.capitalize()
@@ -64,7 +67,7 @@ def _attributes(truth: Finding, index: int, sentence: ReadSentence) -> Iterator[
                     truth.name,
                     0.5 * weight,
                     (where + mention.side[0], where + mention.side[1]),
-                    mended=(index, _replaced(sentence, mention.side, _SIDE_WORDS[truth.side])),
+                    mended=(index, _replaced(sentence, mention.side, truth.side)),
                 )
         if mention.degree and truth.degree:
             stated = degree_of(sentence.text, mention.degree)

@@ -25,7 +25,7 @@ _COMMON = frozenset(
         "adam_beta1", "adam_beta2", "adam_epsilon", "dataloader_num_workers",
         "dataloader_prefetch_factor", "ddp_timeout", "full_determinism",
         "gradient_accumulation_steps", "gradient_checkpointing", "gradient_checkpointing_kwargs",
-        "learning_rate", "logging_first_step", "logging_steps", "lr_scheduler_kwargs",
+        "learning_rate", "logging_steps", "lr_scheduler_kwargs",
         "lr_scheduler_type", "max_grad_norm", "max_steps", "num_train_epochs", "optim",
         "optim_args", "per_device_train_batch_size", "router_aux_loss_coef", "save_steps", "tf32",
         "warmup_steps", "weight_decay",
@@ -152,7 +152,7 @@ def _rename_checkpointing(options: dict[str, Any], config: type[TrainingArgument
 
 def _defaults(method: Method) -> dict[str, Any]:
     """Values a recipe may change. Full activations: adapters on small bases are bound by time."""
-    defaults: dict[str, Any] = {"gradient_checkpointing": False, "logging_first_step": True}
+    defaults: dict[str, Any] = {"gradient_checkpointing": False}
     if method in ("dpo", "sft"):
         defaults["train_sampling_strategy"] = "group_by_length"
     return defaults
@@ -174,6 +174,7 @@ def _fixed(run: CandidateRun) -> dict[str, Any]:
         "fp16": run.dtype == "float16",
         "report_to": "none",
         "disable_tqdm": not sys.stderr.isatty(),
+        "logging_first_step": True,
         "logging_nan_inf_filter": False,
         "remove_unused_columns": False,
         "eval_strategy": "no",

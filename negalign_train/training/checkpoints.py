@@ -39,12 +39,14 @@ def is_complete(folder: Path) -> bool:
     )
 
 
-def newest_complete(output_dir: Path) -> Path | None:
-    """The whole checkpoint of the most steps; newer partial ones become ``incomplete-...``."""
+def newest_complete(output_dir: Path, identity: str) -> Path | None:
+    """The whole checkpoint of the most steps; newer ones that are partial, or that another run
+    (other settings, data, seed or adapters) left here, become ``incomplete-...``.
+    """
     found = ((_CHECKPOINT.fullmatch(path.name), path) for path in output_dir.glob("checkpoint-*"))
     numbered = sorted(((int(match[1]), path) for match, path in found if match), reverse=True)
     for _, folder in numbered:
-        if is_complete(folder):
+        if is_complete(folder) and read_json(folder / MARKER)["identity"] == identity:
             return folder
         folder.rename(_aside(folder))
     return None
@@ -59,7 +61,10 @@ def _aside(folder: Path) -> Path:
 
 
 class CompleteMarker(TrainerCallback):
-    """Writes the marker after Trainer has saved a checkpoint."""
+    """Writes the marker, with the run's identity, after Trainer has saved a checkpoint."""
+
+    def __init__(self, identity: str) -> None:
+        self.identity = identity
 
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -67,4 +72,5 @@ class CompleteMarker(TrainerCallback):
         assert args.output_dir is not None
         if state.is_world_process_zero:
             folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-            mark_complete(folder, (path for path in folder.rglob("*") if path.is_file()))
+            files = [path for path in folder.rglob("*") if path.is_file()]
+            mark_complete(folder, files, identity=self.identity)

@@ -53,13 +53,13 @@ class PairCollator:
 
 def drop_reference_adapter(model: PeftModel) -> None:
     """Removes the frozen copy of the adapter that TRL makes in ``__init__`` (trl 1.16.0,
-    trainer/dpo_trainer.py:687): the reference is a column here, and a copy would be saved too.
+    trainer/dpo_trainer.py:689): the reference is a column here, and a copy would be saved too.
     """
     if "ref" in model.peft_config:
         model.delete_adapter("ref")
 
 
-def pair_weights(inputs: dict[str, Tensor], like: Tensor) -> Tensor:
+def row_weights(inputs: dict[str, Tensor], like: Tensor) -> Tensor:
     """The weight column in the loss's dtype.
 
     Raises:
@@ -76,7 +76,7 @@ def pair_weights(inputs: dict[str, Tensor], like: Tensor) -> Tensor:
 class WeightedDPOTrainer(DPOTrainer):  # type: ignore[misc]  # TRL ships no types
     """Carries pair weights, token weights and reference columns to ``losses.py``.
 
-    Follows trl 1.16.0, trainer/dpo_trainer.py:1287 (``_compute_loss``) with precomputed reference
+    Follows trl 1.16.0, trainer/dpo_trainer.py:1285 (``_compute_loss``) with precomputed reference
     log-probabilities; tokenisation, collator and sampler are ours, since TRL's drop the weights.
     ``["sft"]`` as the only loss runs the chosen side alone and needs no reference.
     """
@@ -125,7 +125,7 @@ class WeightedDPOTrainer(DPOTrainer):  # type: ignore[misc]  # TRL ships no type
         assert not return_outputs, "evaluation runs outside the trainer"
         labels = inputs["completion_labels"]
         token_logps = model(input_ids=inputs["input_ids"], completion_labels=labels)
-        weight = pair_weights(inputs, token_logps)
+        weight = row_weights(inputs, token_logps)
         sft = None
         if "sft" in self.objective.loss_types:
             pairs = len(weight)

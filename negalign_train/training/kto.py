@@ -15,7 +15,7 @@ from trl import KTOConfig, KTOTrainer
 
 from negalign_train.errors import TrainingError
 from negalign_train.training.batches import UnpairedRow, pad_sequences, unpaired_sequence
-from negalign_train.training.dpo import drop_reference_adapter, pair_weights
+from negalign_train.training.dpo import drop_reference_adapter, row_weights
 from negalign_train.training.losses import (
     kl_reference_point,
     kto_losses,
@@ -52,7 +52,7 @@ class UnpairedCollator:
 class WeightedKTOTrainer(KTOTrainer):  # type: ignore[misc]  # TRL ships no types
     """Carries row weights, token weights and reference columns to ``losses.py``.
 
-    Follows trl 1.16.0, trainer/kto_trainer.py:1332 (``_compute_loss``) with precomputed reference
+    Follows trl 1.16.0, trainer/kto_trainer.py:1370 (``_compute_loss``) with precomputed reference
     log-probabilities. Token weights enter z0 too: it is the reference point of the weighted
     log-ratio. Rows come in the order of ``kto_rows.arrange``, each with its mismatched completion.
     """
@@ -99,12 +99,12 @@ class WeightedKTOTrainer(KTOTrainer):  # type: ignore[misc]  # TRL ships no type
         return logratios, token_logps.sum(dim=1)
 
     def _reference_point(self, model: torch.nn.Module, inputs: dict[str, Tensor]) -> Tensor:
-        """z0 over all processes' rows."""
+        """z0 over all processes' rows (TRL's own gather cuts an uneven last batch)."""
         if not self.calculate_KL:
             return inputs["ref_logps"].new_zeros(())
         with torch.no_grad():
             mismatched, _ = self._logratios(model, inputs, "KL_")
-        return kl_reference_point(self.accelerator.gather_for_metrics(mismatched.mean()))
+        return kl_reference_point(self.accelerator.reduce(mismatched.mean(), "mean"))
 
     def _compute_loss(
         self, model: torch.nn.Module, inputs: dict[str, Tensor], return_outputs: bool
@@ -116,7 +116,7 @@ class WeightedKTOTrainer(KTOTrainer):  # type: ignore[misc]  # TRL ships no type
         losses = kto_losses(self.loss_type, logratios, labels, z0.to(logratios.dtype), self.beta)
         class_weight = torch.where(labels, self.desirable_weight, self.undesirable_weight)
         self._record(logratios, plain_logps, labels, z0)
-        weight = pair_weights(inputs, losses)
+        weight = row_weights(inputs, losses)
         return weighted_kto_loss(losses, weight, class_weight.to(losses.dtype))
 
     def _record(self, logratios: Tensor, plain_logps: Tensor, labels: Tensor, z0: Tensor) -> None:

@@ -1,7 +1,7 @@
 """The order of KTO's rows, and the mismatched completions its z0 is estimated from.
 
 TRL never shuffles KTO's rows and rotates completions within contiguous blocks (trl 1.16.0,
-trainer/kto_trainer.py:836-848 and 1005-1013), so that unpaired pairs arrive as blocks of one class.
+trainer/kto_trainer.py:837-848 and 1150-1156), so that unpaired pairs arrive as blocks of one class.
 """
 
 from __future__ import annotations

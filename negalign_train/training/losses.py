@@ -4,8 +4,8 @@ Weights have mean 1 over the *dataset*, so every loss is the plain mean over the
 weight times row loss. It is never divided by a micro-batch's own weight sum: that would cancel the
 weights at batch size 1, and make the loss depend on how rows fall into micro-batches.
 
-With all weights 1 these are TRL's losses (trl 1.16.0, trainer/dpo_trainer.py:1345-1497 and
-trainer/kto_trainer.py:1443-1483), which the golden tests hold them to.
+With all weights 1 these are TRL's losses (trl 1.16.0, trainer/dpo_trainer.py:1383-1510 and
+trainer/kto_trainer.py:1447-1482), which the golden tests hold them to.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def sft_losses(chosen_token_logps: Tensor, chosen_mask: Tensor) -> Tensor:
     """Negative log-likelihood of the chosen completions, (batch,); its mean is TRL's ``sft`` term.
 
     Row i is ``batch * sum_t -log p_it / (completion tokens of the batch)``: with equal pair weights
-    the mean over rows is TRL's mean over tokens (trl 1.16.0, dpo_trainer.py:1474-1481). Tokens all
+    the mean over rows is TRL's mean over tokens (trl 1.16.0, dpo_trainer.py:1495-1502). Tokens all
     weigh 1 here: the term keeps the whole chosen text likely, not only its changed words.
     """
     num_tokens = chosen_mask.sum().clamp(min=1)

@@ -11,7 +11,7 @@ class StepMetrics:
     """Running sums of named quantities over rows; read out, over all processes, once per log.
 
     TRL reads fourteen scalars back from the device in every step (trl 1.16.0,
-    trainer/dpo_trainer.py:1505-1569); on a small model that is a large share of the step.
+    trainer/dpo_trainer.py:1535-1601); on a small model that is a large share of the step.
     """
 
     def __init__(self) -> None:

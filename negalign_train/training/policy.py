@@ -16,7 +16,7 @@ from negalign_train.training.head import add_completion_head
 from negalign_train.workspace import MANIFEST, read_json
 
 POLICY_ADAPTER = "default"
-"""The trainable adapter's name; TRL 1.16.0 knows no other (trainer/dpo_trainer.py:675)."""
+"""The trainable adapter's name; TRL 1.16.0 knows no other (trainer/dpo_trainer.py:674)."""
 
 
 def load_base(model_dir: Path, dtype: str) -> PreTrainedModel:

@@ -76,13 +76,13 @@ def train_candidate(run: CandidateRun) -> None:
         tokenizer = load_tokenizer(run.model_dir)
         policy = load_policy(run)
         policy.to(config.device)
-    callbacks = [JsonLog(run.output_dir / LOG), CompleteMarker()]
+    callbacks = [JsonLog(run.output_dir / LOG), CompleteMarker(identity)]
     session = build_session(Task(run, config, policy, tokenizer, callbacks, stopwatch))
     session.trainer.remove_callback(PrinterCallback)
     _say(f"{label}: {session.num_examples} examples, seed {run.seed}")
     before = session.watch()
     with stopwatch.phase("train"):
-        _train(session.trainer, run.output_dir / "checkpoints")
+        _train(session.trainer, run.output_dir / "checkpoints", identity)
     metrics = summarise(session, before)
     if PartialState().is_main_process:
         save_adapter(policy, run.output_dir / ADAPTER_DIR, run.base_name)
@@ -102,11 +102,12 @@ def _quieten() -> None:
         disable_progress_bar()  # type: ignore[no-untyped-call]
 
 
-def _train(trainer: Trainer, checkpoints_dir: Path) -> None:
+def _train(trainer: Trainer, checkpoints_dir: Path, identity: str) -> None:
     """Trains from the newest whole checkpoint; one process looks, all hear."""
     found: list[str | None] = [None]
-    if PartialState().is_main_process and (folder := newest_complete(checkpoints_dir)):
-        found = [str(folder)]
+    if PartialState().is_main_process:
+        folder = newest_complete(checkpoints_dir, identity)
+        found = [None if folder is None else str(folder)]
     broadcast_object_list(found, from_process=0)
     if found[0] is not None:
         _say(f"going on from {found[0]}")

@@ -1,7 +1,7 @@
 """Text to token ids and token weights, through the base model's own chat template.
 
 The ids are those TRL gives to the same conversational row (trl 1.16.0, data_utils.py:367 and
-trainer/dpo_trainer.py:1051-1108): the completion starts where the rendered prompt and the rendered
+trainer/dpo_trainer.py:1075-1128): the completion starts where the rendered prompt and the rendered
 conversation diverge.
 """
 

@@ -1,0 +1,115 @@
+"""Nine severities of one report against another."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from negalign_train.cases.compose import compose, join_report
+from negalign_train.cases.synthetic import synthetic_cases
+from negalign_train.records import SeverityScore
+from negalign_train.severity.score import score_report
+
+
+def scored(reference: str, candidate: str) -> SeverityScore:
+    score = score_report(reference, candidate)
+    assert score is not None
+    return score
+
+
+def costs(reference: str, candidate: str) -> dict[str, float]:
+    return {k: v for k, v in scored(reference, candidate).severities.items() if v}
+
+
+def test_another_wording_of_the_same_finding_costs_nothing() -> None:
+    assert costs("Mild cardiomegaly.", "The cardiac silhouette is mildly enlarged.") == {}
+
+
+def test_an_asserted_finding_that_the_reference_denies_is_a_false_positive() -> None:
+    assert costs("No pleural effusion.", "Pleural effusion.") == {"false_positive": 1.0}
+
+
+def test_a_wrong_degree_costs_less_than_a_missed_finding() -> None:
+    wrong = costs("Mild pulmonary edema.", "Severe pulmonary edema.")
+    missed = costs("Mild pulmonary edema.", "No pleural effusion.")
+    assert wrong == {"wrong_severity": 0.5}
+    assert missed == {"false_negative": 1.0}
+
+
+def test_another_finding_with_an_invented_change_is_three_errors() -> None:
+    reference = "Stable bibasilar atelectasis without consolidation."
+    assert costs(reference, "New right lower lobe consolidation.") == {
+        "false_positive": 1.0,
+        "false_negative": 0.5,
+        "temporal_error": 0.25,
+    }
+
+
+@pytest.mark.parametrize(
+    ("reference", "candidate", "expected"),
+    [
+        ("Left pleural effusion.", "Right pleural effusion.", {"wrong_location": 0.5}),
+        ("Bilateral pleural effusions.", "Right pleural effusion.", {"wrong_location": 0.25}),
+        ("Right upper lobe nodule.", "Right lower lobe nodule.", {"wrong_location": 0.25}),
+        ("Moderate atelectasis.", "Mild atelectasis.", {"wrong_severity": 0.125}),
+        ("A 5 mm nodule.", "A 2 cm nodule.", {"wrong_severity": 0.25}),
+        ("Stable cardiomegaly.", "Worsening cardiomegaly.", {"temporal_error": 0.25}),
+        ("Cardiomegaly.", "Stable cardiomegaly.", {"temporal_error": 0.125}),
+        ("No effusion.", "No effusion. No interval change.", {"temporal_error": 0.25}),
+        ("ET tube above the carina.", "ET tube in the right mainstem bronchus.",
+         {"device_error": 0.25}),
+        ("ET tube above the carina.", "No effusion.", {"device_error": 0.5}),
+        ("No effusion.", "Chest tube at the right base. No effusion.", {"device_error": 0.5}),
+        ("Right basilar opacity.", "Right basilar pneumonia.",
+         {"artifact_overinterpretation": 0.5}),
+        ("Possible pneumonia.", "Pneumonia.", {"artifact_overinterpretation": 0.5}),
+        ("A skin fold projects over the left lung.", "Left pneumothorax.",
+         {"artifact_overinterpretation": 1.0}),
+        ("Right basilar pneumonia.", "Right basilar opacity.", {"wrong_severity": 0.25}),
+        ("Calcified granuloma in the left lung.", "The lungs are clear.", {}),
+        ("Findings: Large left pneumothorax. Impression: Left pneumothorax.",
+         "Findings: Large left pneumothorax. Impression: No acute cardiopulmonary abnormality.",
+         {"contradictory_diagnosis": 0.5}),
+        ("Findings: Left effusion. Impression: Left effusion.",
+         "Findings: Left effusion. Impression: Right effusion.",
+         {"contradictory_diagnosis": 0.5, "wrong_location": 0.25}),
+        ("No effusion.", "No effusion. The heart is normal. No effusion.",
+         {"report_integrity": 0.25}),
+        ("No effusion.", "Report of the chest of the patient.", {"report_integrity": 1.0}),
+    ],
+)  # fmt: skip
+def test_each_error_costs_what_its_category_says(
+    reference: str, candidate: str, expected: dict[str, float]
+) -> None:
+    assert costs(reference, candidate) == pytest.approx(expected)
+
+
+def test_a_missed_benign_finding_is_not_a_missed_pneumothorax() -> None:
+    benign = scored("Degenerative changes of the spine.", "The lungs are clear.").total
+    urgent = scored("Left pneumothorax.", "The lungs are clear.").total
+    assert (benign, urgent) == (0.0, 1.0)
+
+
+def test_severities_are_capped_and_evidence_explains_them() -> None:
+    candidate = "Pneumothorax. Pulmonary edema. Lung mass."
+    score = scored("No pneumothorax.", candidate)
+    assert score.severities["false_positive"] == 1.0
+    assert [(e.finding, e.severity) for e in score.evidence] == [
+        ("pneumothorax", 1.0),
+        ("pulmonary_edema", 1.0),
+        ("mass", 1.0),
+    ]
+    span = score.evidence[0].span
+    assert span is not None
+    assert candidate[span[0] : span[1]] == "Pneumothorax"
+
+
+def test_a_report_against_itself_and_against_its_paraphrase_costs_nothing() -> None:
+    """Every phrasing of the synthetic grammar is read as the same ground truth."""
+    unequal = []
+    for case in synthetic_cases(0, 200, seed=11):
+        other = join_report(compose(case.findings, random.Random(case.case_id)))
+        if scored(case.reference, other).total or scored(case.reference, case.reference).total:
+            unequal.append(case.case_id)
+    assert unequal == []
