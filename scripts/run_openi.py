@@ -133,7 +133,10 @@ def main() -> None:
     schedule = Schedule(args.epochs, 32, 3e-3, 0.05, args.seed, bf16=True)
     seconds = train_generator(generator_cases(args.csv), model_dir, schedule)
     sft = yaml.safe_load(ARMS.read_text(encoding="utf-8"))["sft"]["candidates"]
-    arms = {"dpo": recipe_for(args.csv, model_dir, None), "sft": recipe_for(args.csv, model_dir, sft)}
+    arms = {
+        "dpo": recipe_for(args.csv, model_dir, None),
+        "sft": recipe_for(args.csv, model_dir, sft),
+    }
     rows = [template_row(args.csv, arms["dpo"], args.seed)]
     for name, recipe in arms.items():
         place = Workspace(args.workspace / name)

@@ -79,9 +79,7 @@ class Schedule:
     bf16: bool
 
 
-def encode(
-    tokenizer: PreTrainedTokenizerFast, prompts: list[str], reports: list[str]
-) -> list[Row]:
+def encode(tokenizer: PreTrainedTokenizerFast, prompts: list[str], reports: list[str]) -> list[Row]:
     prompt_ids = tokenizer(
         [f"<|user|>{prompt}<|assistant|>" for prompt in prompts], add_special_tokens=False
     )["input_ids"]

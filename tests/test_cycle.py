@@ -1,4 +1,4 @@
-"""The cycle on the embedded generator: what it changes, what it leaves alone, what survives death."""
+"""The cycle on the embedded generator: what it changes, leaves alone, and survives."""
 
 import json
 import os
@@ -271,4 +271,5 @@ def test_rollback_makes_the_base_of_the_next_cycle_the_older_adapter(two_cycles)
     registry = Registry(place, open_database(place.database_url))
     if two_cycles[4][1]["decision"] != "promoted":
         pytest.skip("the second small cycle promoted nothing, so there is nothing to roll back")
-    assert registry.rollback(None, by="test", reason="test").adapter_id == two_cycles[4][1]["parent"]
+    restored = registry.rollback(None, by="test", reason="test")
+    assert restored.adapter_id == two_cycles[4][1]["parent"]

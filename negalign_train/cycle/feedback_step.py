@@ -28,14 +28,18 @@ def _write_drafts(context: Context) -> None:
         return
     recipe, plan = context.recipe, context.plan
     cases = feedback_cases(recipe.cases, plan.cycle, plan.seed)
-    model = load_for_inference(context.model_dir, context.adapter_dir(plan.parent))
+    model = load_for_inference(
+        context.model_dir, context.adapter_dir(plan.parent), recipe.model.dtype
+    )
+    temperature = recipe.feedback.draft_temperature
+    sampling = Sampling(temperature, plan.seed * 1000 + plan.cycle) if temperature > 0 else None
     reports = generate_reports(
         model,
         load_tokenizer(context.model_dir),
         [case.prompt for case in cases],
         max_new_tokens=recipe.model.max_new_tokens,
         batch_size=recipe.evaluation.batch_size,
-        sampling=Sampling(recipe.feedback.draft_temperature, seed=plan.seed * 1000 + plan.cycle),
+        sampling=sampling,
     )
     rows = [
         {"case_id": case.case_id, "completion": report.text}
