@@ -152,7 +152,7 @@ def test_another_base_is_refused_by_digest(base, tmp_path):
 
 def test_a_parent_of_another_base_is_refused_by_its_manifest(base, parent, tmp_path):
     folder = Path(shutil.copytree(parent, tmp_path / "adapter"))
-    write_json(folder / "manifest.json", {"base_digest": "f" * 64})
+    write_json(folder / "manifest.json", {"adapter": {"base_digest": "f" * 64}})
     run = write_run(tmp_path, base, parent_adapter_dir=folder)
     with pytest.raises(TrainingError, match="was trained on base ffffffffffff"):
         load_policy(run)

@@ -46,6 +46,9 @@ def cycle(
     A cycle that was stopped goes on after its last whole step when the same command is run again.
     With **--json**, one JSON object per cycle goes to standard output, one per line.
     """
+    from negalign_train.quiet import quieten
+
+    quieten()
     from negalign_train.cycle.plan import LocatedRecipe
     from negalign_train.cycle.run import run_cycles
 
@@ -60,12 +63,16 @@ def cycle(
             console.print(f"[dim]· {what}[/dim]", highlight=False)
 
         place = Workspace(workspace)
-        for summary in run_cycles(place, engine, recipe, seed, progress, cycles):
-            if as_json:
-                typer.echo(json.dumps(summary, ensure_ascii=False, allow_nan=False))
-                sys.stdout.flush()
-            else:
-                show(summary, place)
+        try:
+            for summary in run_cycles(place, engine, recipe, seed, progress, cycles):
+                if as_json:
+                    typer.echo(json.dumps(summary, ensure_ascii=False, allow_nan=False))
+                    sys.stdout.flush()
+                else:
+                    show(summary, place)
+        except KeyboardInterrupt:
+            console.print("stopped; the same command goes on after the last whole step")
+            raise typer.Exit(130) from None
 
 
 class _Quiet:

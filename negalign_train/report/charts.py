@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from negalign_train.records import CATEGORIES
+
 _CHART_WIDTH = 520.0
 _ROW_HEIGHT = 34.0
 _BAR_WIDTH = 300.0
@@ -104,7 +106,8 @@ def category_bars(
             round(before[name] / largest * _BAR_WIDTH, 2),
             round(after[name] / largest * _BAR_WIDTH, 2),
         )
-        for name in before
+        for name in CATEGORIES
+        if name in before
     )
 
 

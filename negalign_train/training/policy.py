@@ -107,7 +107,9 @@ def check_adapter(adapter_dir: Path, digest: str) -> None:
     """Refuses a folder that holds no adapter, or whose manifest names another base."""
     check_adapter_dir(adapter_dir)
     manifest_path = adapter_dir / MANIFEST
-    if manifest_path.is_file() and (found := read_json(manifest_path)["base_digest"]) != digest:
+    if manifest_path.is_file() and (
+        (found := read_json(manifest_path)["adapter"]["base_digest"]) != digest
+    ):
         raise TrainingError(
             f"adapter {adapter_dir} was trained on base {found[:12]}, this run's base is "
             f"{digest[:12]}; choose a parent of the same base, or set start: fresh"

@@ -11,18 +11,17 @@ success, it does nothing.
 from __future__ import annotations
 
 import argparse
-import logging
+import fcntl
 import shutil
 import sys
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
-from transformers import PrinterCallback, Trainer, set_seed
-from transformers.utils.logging import disable_progress_bar
+from transformers import PrinterCallback, Trainer, TrainingArguments, set_seed
 
 from negalign_train.errors import NegalignError
 from negalign_train.recipe import CandidateRun, load_yaml
@@ -63,8 +62,12 @@ def train_candidate(run: CandidateRun) -> None:
         RecipeError: the trainer section is wrong.
         TrainingError: the inputs do not fit together, or a guard stopped the run.
     """
-    _quieten()
     config = trainer_config(run)
+    with _alone(run.output_dir):
+        _train_alone(run, config)
+
+
+def _train_alone(run: CandidateRun, config: TrainingArguments) -> None:
     identity = run_identity(run)
     label = f"{run.candidate.name} ({run.candidate.method})"
     if is_finished(run.output_dir, identity):
@@ -92,14 +95,26 @@ def train_candidate(run: CandidateRun) -> None:
     _say(f"{label}: {_headline(metrics)}")
 
 
-def _quieten() -> None:
-    """Keeps report text and library chatter out of the output."""
-    # TRL's warnings can quote prompts and completions (trl 1.16.0, grpo_trainer.py:1675).
-    logging.getLogger("trl").setLevel(logging.ERROR)
-    # PEFT 0.21.2 and TRL 1.16.0 read a property that transformers 5.23 has renamed.
-    warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
-    if not sys.stderr.isatty():
-        disable_progress_bar()  # type: ignore[no-untyped-call]
+@contextmanager
+def _alone(output_dir: Path) -> Iterator[None]:
+    """Waits until no other run writes into ``output_dir``.
+
+    A cycle that was killed can leave its training behind: the same command then waits for it and
+    takes its result. The lock goes with the process, however that ends.
+    """
+    if not PartialState().is_main_process:
+        PartialState().wait_for_everyone()
+        yield
+        return
+    output_dir.mkdir(parents=True, exist_ok=True)
+    with (output_dir / ".lock").open("w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            _say(f"another run is training into {output_dir}; waiting for it")
+            fcntl.flock(stream, fcntl.LOCK_EX)
+        PartialState().wait_for_everyone()
+        yield
 
 
 def _train(trainer: Trainer, checkpoints_dir: Path, identity: str) -> None:
