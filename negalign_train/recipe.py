@@ -35,9 +35,11 @@ class ModelSettings(Strict):
 
 
 class CasesSettings(Strict):
-    """Where cases come from. ``path`` is needed by openi (CSV) and jsonl."""
+    """Where cases come from. ``path`` is needed by openi (CSV) and jsonl; ``log`` has none of its
+    own, the feedback log is all there is.
+    """
 
-    source: Literal["synthetic", "openi", "jsonl"]
+    source: Literal["synthetic", "openi", "jsonl", "log"]
     path: Path | None = None
     num_feedback_cases: int = Field(ge=0)
     """Cases drafted and read in each cycle (``feedback.source: simulated`` only)."""
@@ -46,8 +48,10 @@ class CasesSettings(Strict):
 
     @model_validator(mode="after")
     def _path_is_given(self) -> CasesSettings:
-        if self.source != "synthetic" and self.path is None:
+        if self.source in ("openi", "jsonl") and self.path is None:
             raise ValueError(f"cases.source {self.source} needs cases.path")
+        if self.source == "log" and (self.num_feedback_cases or self.num_evaluation_cases):
+            raise ValueError("cases.source log has no cases of its own; set both numbers to 0")
         return self
 
 
@@ -196,6 +200,15 @@ class CycleRecipe(Strict):
     """Passed to ``accelerate launch --config_file``."""
     evaluation: EvaluationSettings
     gate: GateSettings
+
+    @model_validator(mode="after")
+    def _readers_have_truth_to_judge_from(self) -> CycleRecipe:
+        if self.feedback.source == "simulated" and self.cases.source not in ("synthetic", "openi"):
+            raise ValueError(
+                "feedback.source simulated needs cases with ground truth, synthetic or openi; "
+                "use feedback.source log"
+            )
+        return self
 
     @model_validator(mode="after")
     def _names_are_distinct(self) -> CycleRecipe:

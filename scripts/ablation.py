@@ -51,6 +51,8 @@ def run_arm(name: str, recipe: dict[str, Any], seed: int, args: argparse.Namespa
     """The cycle summaries of one arm and seed."""
     folder = args.out / name / f"seed{seed}"
     folder.mkdir(parents=True, exist_ok=True)
+    if args.feedback_cases is not None:
+        recipe = merged(recipe, {"cases": {"num_feedback_cases": args.feedback_cases}})
     path = folder / "cycle.yaml"
     path.write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
     command = [
@@ -116,6 +118,7 @@ def main() -> None:
     parser.add_argument("--arms", required=True, help=f"comma-separated, of: {', '.join(arms)}")
     parser.add_argument("--seeds", default="1,2,3")
     parser.add_argument("--cycles", type=int, default=1)
+    parser.add_argument("--feedback-cases", type=int, help="cases a cycle; default: the recipe's")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--workers", type=int, default=2, help="runs at a time")
     parser.add_argument("--threads", type=int, default=1, help="threads of each run")

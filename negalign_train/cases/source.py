@@ -40,6 +40,8 @@ def file_cases(settings: CasesSettings) -> list[Case]:
 def evaluation_cases(settings: CasesSettings, seed: int) -> list[Case]:
     """The frozen evaluation cases: the same in every cycle of one seed."""
     count = settings.num_evaluation_cases
+    if settings.source == "log":
+        return []
     if settings.source == "synthetic":
         return synthetic_cases(0, count, _stream(seed, _EVALUATION_STREAM))
     cases = [case for case in file_cases(settings) if split_of(case.group) == "evaluation"]
@@ -54,6 +56,8 @@ def feedback_cases(settings: CasesSettings, cycle: int, seed: int) -> list[Case]
         DataError: a file source has too few cases left for this cycle.
     """
     count = settings.num_feedback_cases
+    if settings.source == "log":
+        return []
     if settings.source == "synthetic":
         cases = synthetic_cases((cycle - 1) * count, count, _stream(seed, _FEEDBACK_STREAM))
         held_out = {case.group for case in evaluation_cases(settings, seed)}

@@ -19,7 +19,7 @@ from negalign_train.cases.compose import (
 from negalign_train.cases.grammar import grammar
 from negalign_train.cases.parse import ParsedSentence, Statement, parse_report, parse_sentence
 from negalign_train.records import Case, Finding
-from negalign_train.simulate.judge import Fault, respelt, understood
+from negalign_train.simulate.judge import Fault, understood
 
 _ARTICLE = re.compile(r"\b([Aa])n? (?=(\w))")
 
@@ -71,24 +71,30 @@ def _words_for(finding: Finding, attribute: str, old: str) -> str | None:
     return None
 
 
-def _restated(sentence: ParsedSentence, attribute: str, truth: Finding, rng: random.Random) -> str:
-    """The sentence with one attribute corrected, in its own words where that can be done."""
+def _restated(
+    sentence: ParsedSentence, attributes: set[str], truth: Finding, rng: random.Random
+) -> str:
+    """The sentence with attributes corrected, in its own words where that can be done.
+
+    Side and place are corrected together: one alone can name a place that does not exist.
+    """
     statement = sentence.statement
-    assert statement is not None
+    assert statement is not None  # the judge restates only what it understood
     assert statement.finding is not None
-    target = replace(statement.finding, **{attribute: getattr(truth, attribute)})
-    part = statement.parts.get(attribute) or (
-        statement.parts.get("location") if attribute == "side" else None
-    )
+    if attributes & {"side", "location"}:
+        attributes = attributes | {"side", "location"}
+    wanted = {name: getattr(truth, name) for name in attributes}
+    target = replace(statement.finding, **wanted)
     text = sentence.text
-    if part is not None:
-        old = text[part[0] : part[1]]
-        new = _words_for(target, attribute, old)
+    parts = [(span, name) for name, span in statement.parts.items() if name in attributes]
+    for (start, end), name in sorted(parts, reverse=True):
+        new = _words_for(target, name, text[start:end])
         if new is not None:
-            candidate = _fix_article(capitalised(text[: part[0]] + new + text[part[1] :]))
-            parsed = parse_sentence(candidate)
-            if parsed is not None and parsed.finding == target:
-                return candidate
+            text = text[:start] + new + text[end:]
+    text = _fix_article(capitalised(text))
+    parsed = parse_sentence(text)
+    if parsed is not None and parsed.finding == target:
+        return text
     return _say(target, sentence.section, rng)
 
 
@@ -102,15 +108,18 @@ def _apply(
         if fault.mended is not None:
             index, text = fault.mended
             left[index] = replace(sentences[index], text=text, statement=parse_sentence(text))
+    wrong: dict[tuple[int, str], set[str]] = {}
     for fault in faults:
         for index in fault.restate:
-            current = left[index]
-            if current is None or fault.attribute is None or fault.finding is None:
-                continue
-            if current.statement is None or respelt(current.text):
-                current = understood([current])[0]
-            text = _restated(current, fault.attribute, truth[fault.finding], rng)
-            left[index] = replace(current, text=text, statement=parse_sentence(text))
+            assert fault.finding is not None
+            assert fault.attribute is not None
+            wrong.setdefault((index, fault.finding), set()).add(fault.attribute)
+    for (index, name), attributes in wrong.items():
+        current = left[index]
+        assert current is not None  # striking comes last
+        understood_now = understood([current])[0]
+        text = _restated(understood_now, attributes, truth[name], rng)
+        left[index] = replace(current, text=text, statement=parse_sentence(text))
     for fault in faults:
         for index in fault.drop:
             left[index] = None
