@@ -35,7 +35,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         app(prog_name="negalign")
-    except NegalignError as error:
+    except (NegalignError, OSError) as error:
+        # A full or read-only disk is no bug: what was whole before is whole still.
         line = " ".join(f"error: {error}".split())
         Console(stderr=True, soft_wrap=True).print(line, style="red", markup=False, highlight=False)
         sys.exit(1)

@@ -141,6 +141,8 @@ class CandidateSettings(Strict):
 
     @model_validator(mode="after")
     def _reward_goes_with_grpo(self) -> CandidateSettings:
+        if self.name == "parent":
+            raise ValueError("no candidate can be called parent; the gate compares with that one")
         if (self.method == "grpo") != (self.reward is not None):
             raise ValueError(f"candidate {self.name}: a reward section goes with grpo, only there")
         return self

@@ -53,7 +53,7 @@ class Case:
 
     case_id: str
     group: str
-    prompt: str
+    prompt: Prompt
     reference: str
     findings: tuple[Finding, ...] = ()
     has_prior: bool = False

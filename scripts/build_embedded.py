@@ -47,7 +47,7 @@ def main() -> None:
     tokenizer = build_tokenizer(corpus, args.vocab_size)
     model = build_model(args.vocab_size, args.hidden, args.layers)
     schedule = Schedule(1, args.batch_size, args.lr, 0.01, args.seed, args.bf16)
-    rows = encode(tokenizer, [case.prompt for case in cases], reports)
+    rows = encode(tokenizer, [str(case.prompt) for case in cases], reports)
     losses = train_model(model, rows, schedule)
     model.save_pretrained(args.out)
     tokenizer.save_pretrained(args.out)

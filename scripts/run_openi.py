@@ -22,7 +22,7 @@ import yaml
 from small_generator import Schedule, build_model, build_tokenizer, encode, train_model
 
 from negalign_train.cases.openi import load_openi
-from negalign_train.cases.source import evaluation_cases, split_of
+from negalign_train.cases.source import evaluation_cases, split_of, without_evaluation
 from negalign_train.cycle.plan import LocatedRecipe
 from negalign_train.cycle.run import run_cycles
 from negalign_train.database import open_database
@@ -39,9 +39,10 @@ RECIPE = ROOT / "recipes" / "openi" / "cycle.yaml"
 ARMS = ROOT / "recipes" / "embedded" / "arms.yaml"
 
 
-def generator_cases(csv: Path) -> list[Case]:
+def generator_cases(csv: Path, recipe: CycleRecipe, seed: int) -> list[Case]:
     """The training groups: neither evaluated on nor drafted for the readers."""
-    return [case for case in load_openi(csv) if split_of(case.group) == "generator"]
+    cases = [case for case in load_openi(csv) if split_of(case.group) == "generator"]
+    return without_evaluation(cases, recipe.cases, seed)
 
 
 def train_generator(cases: list[Case], folder: Path, schedule: Schedule) -> float:
@@ -50,7 +51,7 @@ def train_generator(cases: list[Case], folder: Path, schedule: Schedule) -> floa
         return 0.0
     started = time.monotonic()
     torch.manual_seed(schedule.seed)
-    prompts, reports = [case.prompt for case in cases], [case.reference for case in cases]
+    prompts, reports = [str(case.prompt) for case in cases], [case.reference for case in cases]
     tokenizer = build_tokenizer([*prompts, *reports], vocab_size=2048)
     model = build_model(2048, hidden=192, layers=4)
     train_model(model, encode(tokenizer, prompts, reports), schedule)
@@ -70,17 +71,17 @@ def recipe_for(csv: Path, model_dir: Path, candidates: list[dict[str, Any]] | No
     return CycleRecipe.model_validate(recipe)
 
 
-def template_row(csv: Path, recipe: CycleRecipe, seed: int) -> dict[str, Any]:
+def template_row(cases: list[Case], recipe: CycleRecipe, seed: int) -> dict[str, Any]:
     """What the most frequent training report scores when it is given as every answer."""
-    counts = Counter(case.reference for case in generator_cases(csv))
+    counts = Counter(case.reference for case in cases)
     template = counts.most_common(1)[0][0]
-    cases = evaluation_cases(recipe.cases, seed)
+    held_out = evaluation_cases(recipe.cases, seed)
     judge = judge_for("openi")
-    scores = [score_report(case.reference, template) for case in cases]
+    scores = [score_report(case.reference, template) for case in held_out]
     return {
         "name": "constant template",
         "S": mean(score.total for score in scores if score is not None),
-        "readers_S": mean(true_score(judge, case, template).total for case in cases),
+        "readers_S": mean(true_score(judge, case, template).total for case in held_out),
         "template_share": 1.0,
     }
 
@@ -129,17 +130,18 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=12)
     args = parser.parse_args()
     go_offline()
-    model_dir = args.workspace / "generator"
+    model_dir = args.workspace / f"generator-seed{args.seed}-epochs{args.epochs}"
     schedule = Schedule(args.epochs, 32, 3e-3, 0.05, args.seed, bf16=True)
-    seconds = train_generator(generator_cases(args.csv), model_dir, schedule)
+    cases = generator_cases(args.csv, recipe_for(args.csv, model_dir, None), args.seed)
+    seconds = train_generator(cases, model_dir, schedule)
     sft = yaml.safe_load(ARMS.read_text(encoding="utf-8"))["sft"]["candidates"]
     arms = {
         "dpo": recipe_for(args.csv, model_dir, None),
         "sft": recipe_for(args.csv, model_dir, sft),
     }
-    rows = [template_row(args.csv, arms["dpo"], args.seed)]
+    rows = [template_row(cases, arms["dpo"], args.seed)]
     for name, recipe in arms.items():
-        place = Workspace(args.workspace / name)
+        place = Workspace(args.workspace / f"{name}-seed{args.seed}")
         located = LocatedRecipe(recipe, RECIPE)
         engine = open_database(place.database_url)
         cycles = run_cycles(place, engine, located, args.seed, print, args.cycles)

@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,33 +17,39 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from negalign_train.cycle.plan import LocatedRecipe
+from negalign_train.cases.source import evaluation_cases
+from negalign_train.cases.synthetic import synthetic_cases
+from negalign_train.cycle.feedback_step import take_snapshot
+from negalign_train.cycle.plan import LocatedRecipe, open_cycle
+from negalign_train.cycle.preferences_step import build
 from negalign_train.cycle.run import run_cycles
 from negalign_train.database import open_database
 from negalign_train.errors import CycleError, RecipeError
 from negalign_train.evaluation.records import verify_chain
 from negalign_train.feedback.store import FeedbackStore
 from negalign_train.fingerprint import file_sha256
+from negalign_train.preferences.files import read_pairs
 from negalign_train.recipe import CycleRecipe, load_yaml
+from negalign_train.records import ErrorMark
 from negalign_train.registry.adapters import Registry
 from negalign_train.resources import data_path
 from negalign_train.workspace import Workspace, read_json
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPE = ROOT / "recipes" / "embedded" / "cycle.yaml"
-STEPS = ("gathering", "building", "training", "publishing", "evaluating the parent",
+STEPS = ("gathering", "building", "evaluating the parent", "training", "publishing",
          "evaluating candidate", "deciding")  # fmt: skip
 
 
 def small_recipe(**changes) -> CycleRecipe:
     """The shipped recipe at a size that takes seconds."""
     data = yaml.safe_load(RECIPE.read_text(encoding="utf-8"))
-    data["cases"] |= {"num_feedback_cases": 120, "num_evaluation_cases": 100}
+    data["cases"] |= {"num_feedback_cases": 160, "num_evaluation_cases": 100}
     data["feedback"]["min_events"] = 20
     data["evaluation"] |= {"num_kl_cases": 16, "max_retention_cases": 10}
-    data["gate"] |= {"min_cases": 50}
+    # On 100 cases one severe error more or less is chance.
+    data["gate"] |= {"min_cases": 50, "max_severe_rate_increase": 0.05}
     data["candidates"] = data["candidates"][:1]
-    data["candidates"][0]["trainer"] |= {"num_train_epochs": 2}
     for section, values in changes.items():
         data[section] = data[section] | values if isinstance(values, dict) else values
     return CycleRecipe.model_validate(data)
@@ -118,8 +126,9 @@ def test_the_reference_of_the_second_cycle_is_the_first_champion(two_cycles):
         (folder / "cycles" / "c0002" / "candidates" / "dpo" / "candidate.yaml").read_text()
     )
     assert run_file["parent_adapter_dir"].endswith(first[0]["champion"])
-    # Against its own start the policy has no margin yet: the loss begins at ln 2.
-    assert summaries[1]["training"]["dpo"]["loss_start"] == pytest.approx(0.6931, abs=1e-3)
+    # Against its own start the policy has no margin yet.
+    log = folder / "cycles" / "c0002" / "candidates" / "dpo" / "log.jsonl"
+    assert abs(json.loads(log.read_text().splitlines()[0])["rewards/margins"]) < 1e-3
 
 
 def test_S_before_the_second_cycle_is_S_after_the_first(two_cycles):
@@ -217,13 +226,79 @@ def test_a_cycle_killed_while_training_is_finished_by_the_same_command(two_cycle
 
 
 def test_another_recipe_may_not_finish_a_cycle_that_was_begun(tmp_path):
-    def stop(_):
-        raise KeyboardInterrupt
+    def stop(what):
+        if "building" in what:
+            raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, small_recipe(), progress=stop)
     with pytest.raises(CycleError, match="was started with another recipe"):
         run(tmp_path, small_recipe(gate={"min_cases": 51}))
+
+
+def test_finished_cycles_are_not_reported_under_another_seed(two_cycles):
+    place = Workspace(two_cycles[0])
+    engine = open_database(place.database_url)
+    located = LocatedRecipe(small_recipe(), RECIPE)
+    with pytest.raises(CycleError, match="was started with another seed"):
+        list(run_cycles(place, engine, located, 4, lambda _: None, 2))
+
+
+def test_no_case_is_on_both_sides_and_a_case_keeps_its_side(two_cycles):
+    cycles = two_cycles[0] / "cycles"
+    splits = [read_json(cycles / name / "split.json") for name in ("c0001", "c0002")]
+    assert splits[0]["groups"].items() <= splits[1]["groups"].items()
+    assert set(splits[0]["held_out"]) <= set(splits[1]["held_out"])
+    kept_back = set(splits[1]["held_out"]) | set(splits[1]["frozen"])
+    for name in ("c0001", "c0002"):
+        trained = {pair.group for pair in read_pairs(cycles / name / "pairs.parquet")}
+        assert trained
+        assert not trained & kept_back
+
+
+def test_a_frozen_evaluation_case_in_the_log_is_never_trained_on(tmp_path, make_event):
+    recipe = small_recipe(feedback={"source": "log", "min_events": 5})
+    place = Workspace(tmp_path)
+    frozen = evaluation_cases(recipe.cases, seed=3)[:20]
+    other = synthetic_cases(0, 40, seed=12345)
+    events = [
+        make_event(
+            event_id=f"e{n}", case_id=f"hospital-{n}", prompt=case.prompt,
+            completion="Findings: Small left pneumothorax. Impression: Small left pneumothorax.",
+            edited=case.reference, grade="reject",
+            errors=(ErrorMark("false_positive", 1.0),),
+        )
+        for n, case in enumerate([*frozen, *other])
+    ]  # fmt: skip
+    FeedbackStore(open_database(place.database_url)).append(events, source="test")
+    engine = open_database(place.database_url)
+    context = open_cycle(place, engine, LocatedRecipe(recipe, RECIPE), 3, "2026-01-01T00:00:00Z")
+    take_snapshot(context)
+    counts = build(context)
+    assert counts["events_of_evaluation_cases"] == 20
+    trained = {pair.prompt for pair in read_pairs(context.folder / "pairs.parquet")}
+    assert trained
+    assert not trained & {case.prompt for case in frozen}
+
+
+def test_a_champion_changed_by_hand_stops_the_cycle_that_began_from_another(two_cycles, tmp_path):
+    def stop(what):
+        if "building" in what:
+            raise KeyboardInterrupt
+
+    folder = Path(shutil.copytree(two_cycles[0], tmp_path / "workspace"))
+    recipe = small_recipe()
+    with pytest.raises(KeyboardInterrupt):
+        run(folder, recipe, cycles=3, progress=stop)
+    place = Workspace(folder)
+    registry = Registry(place, open_database(place.database_url))
+    champion = registry.champion()
+    assert champion is not None
+    by_hand = replace(champion, adapter_id="by-hand", parent_id=champion.adapter_id)
+    registry.publish(registry.path(champion.adapter_id), by_hand)
+    registry.promote("by-hand", by="test", reason="test")
+    with pytest.raises(CycleError, match="promoted or rolled back by hand"):
+        run(folder, recipe, cycles=3)
 
 
 def test_an_empty_log_is_refused_with_the_way_out(tmp_path):

@@ -94,7 +94,7 @@ def read_cases(path: Path) -> list[Case]:
         DataError: the file cannot be read, a line is wrong (with its number), or an id repeats.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
             f"{path}: cannot be read as UTF-8 ({type(error).__name__}); check path and file"

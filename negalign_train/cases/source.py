@@ -38,33 +38,41 @@ def file_cases(settings: CasesSettings) -> list[Case]:
 
 
 def evaluation_cases(settings: CasesSettings, seed: int) -> list[Case]:
-    """The frozen evaluation cases: the same in every cycle of one seed."""
+    """The frozen evaluation cases: the same in every cycle of one seed, no two with one prompt."""
     count = settings.num_evaluation_cases
-    if settings.source == "log":
+    if count == 0:
         return []
     if settings.source == "synthetic":
         return synthetic_cases(0, count, _stream(seed, _EVALUATION_STREAM))
-    cases = [case for case in file_cases(settings) if split_of(case.group) == "evaluation"]
-    _check_enough(len(cases), count, "evaluation", settings)
-    return _seeded(cases, seed)[:count]
+    cases = _seeded([c for c in file_cases(settings) if split_of(c.group) == "evaluation"], seed)
+    distinct = list({str(case.prompt): case for case in reversed(cases)}.values())[::-1]
+    _check_enough(len(distinct), count, "evaluation", settings)
+    return distinct[:count]
 
 
 def feedback_cases(settings: CasesSettings, cycle: int, seed: int) -> list[Case]:
-    """The cases that cycle ``cycle`` drafts; none shares a group with an evaluation case.
+    """The cases that cycle ``cycle`` drafts; none has an evaluation case's group or prompt.
 
     Raises:
         DataError: a file source has too few cases left for this cycle.
     """
     count = settings.num_feedback_cases
-    if settings.source == "log":
+    if count == 0:
         return []
     if settings.source == "synthetic":
         cases = synthetic_cases((cycle - 1) * count, count, _stream(seed, _FEEDBACK_STREAM))
-        held_out = {case.group for case in evaluation_cases(settings, seed)}
-        return [case for case in cases if case.group not in held_out]
+        return without_evaluation(cases, settings, seed)
     cases = [case for case in file_cases(settings) if split_of(case.group) == "feedback"]
+    cases = _seeded(without_evaluation(cases, settings, seed), seed)
     _check_enough(len(cases), cycle * count, "feedback", settings)
-    return _seeded(cases, seed)[(cycle - 1) * count : cycle * count]
+    return cases[(cycle - 1) * count : cycle * count]
+
+
+def without_evaluation(cases: list[Case], settings: CasesSettings, seed: int) -> list[Case]:
+    """``cases`` less those that share a group or a prompt with a frozen evaluation case."""
+    frozen = evaluation_cases(settings, seed)
+    groups, prompts = {case.group for case in frozen}, {str(case.prompt) for case in frozen}
+    return [case for case in cases if case.group not in groups and str(case.prompt) not in prompts]
 
 
 def _check_enough(available: int, wanted: int, what: str, settings: CasesSettings) -> None:

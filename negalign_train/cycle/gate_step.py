@@ -12,7 +12,7 @@ from negalign_train.evaluation.bootstrap import BootstrapSettings, Interval, pai
 from negalign_train.evaluation.gate import GateEvidence, GateRecord, decide
 from negalign_train.evaluation.metrics import summarise
 from negalign_train.evaluation.records import seal, settle
-from negalign_train.fingerprint import file_sha256
+from negalign_train.fingerprint import file_sha256, fingerprint
 from negalign_train.preferences.replay import PAIRS_FILE
 from negalign_train.recipe import CandidateSettings
 from negalign_train.records import ScoredReport
@@ -51,7 +51,7 @@ def _publish(context: Context, candidate: CandidateSettings) -> str:
         method=candidate.method,
         base_name=plan.base_name,
         base_digest=plan.base_digest,
-        recipe_fingerprint=plan.recipe_fingerprint,
+        recipe_fingerprint=fingerprint(context.recipe.model_dump(mode="json", by_alias=True)),
         pairs_fingerprint=file_sha256(context.folder / PAIRS_FILE),
         created_at=plan.created_at,
         versions=library_versions(),
@@ -131,11 +131,12 @@ def settle_registry(context: Context, records: tuple[GateRecord, ...]) -> str | 
     for record in records:
         adapter_id = record.evidence.candidate_adapter
         assert adapter_id is not None  # publish_candidates() came first
-        if record.outcome == "promoted":
+        if record.outcome == "promoted" and registry.get(adapter_id).state != "retired":
+            # Retired: it was champion before this cycle was interrupted, and rolled back by hand.
             reason = "; ".join(record.reasons)
             registry.promote(adapter_id, "gate", reason, context.folder / GATE_FILE)
             promoted = adapter_id
-        else:
+        elif record.outcome != "promoted":
             registry.reject(adapter_id, f"{record.outcome}: {'; '.join(record.reasons)}")
     return promoted
 

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from negalign_train.cases.source import evaluation_cases
 from negalign_train.cycle.plan import Context
-from negalign_train.cycle.preferences_step import held_out_cases
+from negalign_train.cycle.split import held_out_of_log
 from negalign_train.errors import CycleError
 from negalign_train.evaluation.divergence import (
     divergence,
@@ -20,6 +20,7 @@ from negalign_train.evaluation.divergence import (
     reference_logps,
     tokenise_completions,
 )
+from negalign_train.evaluation.gate import MIN_GROUPS
 from negalign_train.evaluation.generation import Sampling, generate_reports
 from negalign_train.evaluation.metrics import Divergence
 from negalign_train.records import Case, ScoredReport, SeverityScore
@@ -53,6 +54,7 @@ class HeldOutCases:
 
     gate: tuple[Case, ...]
     retention: Mapping[int, tuple[Case, ...]]
+    not_judged: int
 
     @property
     def references(self) -> dict[str, str]:
@@ -66,20 +68,22 @@ def held_out(context: Context) -> HeldOutCases:
         CycleError: there is none: no frozen evaluation cases, and none held out of the log.
     """
     recipe, plan = context.recipe, context.plan
-    of_log = held_out_cases(context)
-    gate = evaluation_cases(recipe.cases, plan.seed) if recipe.cases.num_evaluation_cases else None
-    if gate is None:
-        distinct = {case.case_id: case for case in of_log.all_cases()}
-        gate = list(distinct.values())
+    of_log = held_out_of_log(context)
+    gate = evaluation_cases(recipe.cases, plan.seed) or of_log.distinct()
     if not gate:
         raise CycleError(
-            "no held-out case with an approved report: the gate has nothing to judge on; raise "
-            "preferences.held_out_fraction, import more feedback, or give cases.path and "
-            "cases.num_evaluation_cases"
+            f"no held-out case with an approved report ({of_log.not_judged} without a usable one): "
+            "the gate has nothing to judge on; raise preferences.held_out_fraction, or import more "
+            "feedback with accepted or edited reports"
         )
     limit = recipe.evaluation.max_retention_cases
-    earlier = {c: tuple(cs[:limit]) for c, cs in of_log.by_cycle.items() if c < plan.cycle}
-    return HeldOutCases(tuple(gate), {c: cases for c, cases in earlier.items() if cases})
+    retention = {
+        cycle: cases[:limit]
+        for cycle, cases in of_log.by_cycle.items()
+        # Fewer cannot show a rise: the bootstrap over so few groups is too narrow.
+        if cycle < plan.cycle and len({case.group for case in cases[:limit]}) >= MIN_GROUPS
+    }
+    return HeldOutCases(tuple(gate), retention, of_log.not_judged)
 
 
 def _generate(

@@ -12,14 +12,22 @@ from sqlalchemy import Engine
 from negalign_train.errors import CycleError, RecipeError
 from negalign_train.evaluation.gate import criteria_digest
 from negalign_train.feedback.store import FeedbackStore
-from negalign_train.fingerprint import base_digest, fingerprint
+from negalign_train.fingerprint import base_digest, file_sha256, fingerprint
 from negalign_train.recipe import CycleRecipe, ModelSettings
 from negalign_train.registry.adapters import Registry
+from negalign_train.registry.manifest import AdapterRecord
 from negalign_train.resources import data_path
 from negalign_train.workspace import Workspace, read_json, write_json
 
 EMBEDDED = "embedded"
 SUMMARY = "cycle.json"
+PLAN = "plan.json"
+_FROZEN = {
+    "recipe_fingerprint": "recipe",
+    "seed": "seed",
+    "base_digest": "base model",
+    "cases_sha256": "case file",
+}
 
 
 @dataclass(frozen=True)
@@ -27,7 +35,8 @@ class Plan:
     """The fixed facts of one cycle, ``plan.json``.
 
     ``parent`` and ``approved`` are adapter ids (None: the base model). Events with an ingest
-    sequence above ``after_sequence`` are this cycle's.
+    sequence above ``after_sequence`` are this cycle's. ``recipe_fingerprint`` leaves the candidates
+    out: one that cannot be trained may be taken out of an unfinished cycle.
     """
 
     cycle: int
@@ -40,6 +49,7 @@ class Plan:
     after_sequence: int
     base_name: str
     base_digest: str
+    cases_sha256: str | None
 
 
 @dataclass(frozen=True)
@@ -126,7 +136,8 @@ def resolve_model(settings: ModelSettings) -> tuple[Path, str]:
 
 
 def recipe_fingerprint(recipe: CycleRecipe) -> str:
-    return fingerprint(recipe.model_dump(mode="json", by_alias=True))
+    """Of everything but the candidates, which training checks against its own results."""
+    return fingerprint(recipe.model_dump(mode="json", by_alias=True, exclude={"candidates"}))
 
 
 def completed_cycles(workspace: Workspace) -> list[int]:
@@ -153,59 +164,72 @@ def open_cycle(
     """The plan of the unfinished cycle, or of a new one.
 
     Raises:
-        CycleError: the unfinished cycle was started with another recipe, seed or base model.
+        CycleError: the unfinished cycle was started with another recipe, seed, base model or case
+            file; its parent is no longer champion; or the champion sits on another base.
     """
     recipe = located.recipe
     located.accelerate_config()  # a wrong path is told now, not after the readers' work
     cycle = next_cycle(workspace)
-    path = workspace.cycle_dir(cycle) / "plan.json"
+    folder = workspace.cycle_dir(cycle)
     model_dir, base_name = resolve_model(recipe.model)
-    digest = base_digest(model_dir)
-    if path.is_file():
-        plan = Plan(**read_json(path))
-        _check_same(plan, path, recipe, seed, digest)
-        return Context(plan, located, workspace, engine, model_dir)
-    champion = Registry(workspace, engine).champion()
-    if champion is not None and champion.base_digest != digest:
-        raise CycleError(
-            f"champion {champion.adapter_id} sits on another base model than "
-            f"model.model_name_or_path {base_name}; use its base, or a new workspace"
-        )
-    parent = None if champion is None else champion.adapter_id
-    plan = Plan(
+    registry = Registry(workspace, engine)
+    champion = registry.champion()
+    new = Plan(
         cycle=cycle,
         seed=seed,
         created_at=now,
         recipe_fingerprint=recipe_fingerprint(recipe),
         criteria_digest=criteria_digest(recipe.gate),
-        parent=parent,
-        approved=_approved(workspace, cycle),
+        parent=None if champion is None else champion.adapter_id,
+        approved=None if champion is None else registry.lineage(champion.adapter_id)[-1].adapter_id,
         after_sequence=_last_sequence(workspace, cycle),
         base_name=base_name,
-        base_digest=digest,
+        base_digest=base_digest(model_dir),
+        cases_sha256=None if recipe.cases.path is None else file_sha256(recipe.cases.path),
     )
-    write_json(path, asdict(plan))
-    return Context(plan, located, workspace, engine, model_dir)
+    # Before the first drafts or events are frozen nothing depends on the plan yet.
+    begun = any((folder / name).is_file() for name in ("drafts.parquet", "snapshot.parquet"))
+    if begun:
+        plan = Plan(**read_json(folder / PLAN))
+        check_same(plan, new, folder)
+        _check_champion(plan, champion)
+        return Context(plan, located, workspace, engine, model_dir)
+    if champion is not None and champion.base_digest != new.base_digest:
+        raise CycleError(
+            f"champion {champion.adapter_id} sits on another base model than "
+            f"model.model_name_or_path {base_name}; use its base, or a new workspace"
+        )
+    if cycle > 1 and (first := read_plan(workspace, 1)).seed != seed:
+        raise CycleError(
+            f"this workspace's cycles have seed {first.seed}, not {seed}; keep it (the split of "
+            "held-out cases hangs on it), or use a new workspace"
+        )
+    write_json(folder / PLAN, asdict(new))
+    return Context(new, located, workspace, engine, model_dir)
 
 
-def _approved(workspace: Workspace, cycle: int) -> str | None:
-    """The anchor of ``reference: approved``: the first adapter this workspace promoted."""
-    for earlier in range(1, cycle):
-        summary = read_json(workspace.cycle_dir(earlier) / SUMMARY)
-        if summary["decision"] == "promoted":
-            return str(summary["champion"])
-    return None
+def read_plan(workspace: Workspace, cycle: int) -> Plan:
+    return Plan(**read_json(workspace.cycle_dir(cycle) / PLAN))
 
 
-def _check_same(plan: Plan, path: Path, recipe: CycleRecipe, seed: int, digest: str) -> None:
-    found = {
-        "recipe": (plan.recipe_fingerprint, recipe_fingerprint(recipe)),
-        "seed": (plan.seed, seed),
-        "base model": (plan.base_digest, digest),
-    }
-    for what, (planned, given) in found.items():
-        if planned != given:
+def check_same(plan: Plan, given: Plan, folder: Path) -> None:
+    """Refuses to go on with, or to report, a cycle under another recipe than it was made with."""
+    for name, what in _FROZEN.items():
+        if getattr(plan, name) != getattr(given, name):
             raise CycleError(
-                f"{path.parent} was started with another {what}; finish it with the one it was "
-                "started with, or delete the folder to start it anew"
+                f"{folder} was started with another {what}; use the one it was started with, or "
+                "a new workspace"
             )
+
+
+def _check_champion(plan: Plan, champion: AdapterRecord | None) -> None:
+    """The champion may be the parent, or what this very cycle has just promoted."""
+    current = None if champion is None else champion.adapter_id
+    own = champion is not None and champion.cycle == plan.cycle
+    if current != plan.parent and not own:
+        raise CycleError(
+            f"cycle {plan.cycle} was started from {plan.parent or 'the base model'}, but the "
+            f"champion is now {current or 'the base model'}: it was promoted or rolled back by "
+            f"hand. Delete the folder of cycle {plan.cycle} to start it from there, or give the "
+            "champion back with `negalign adapters rollback`"
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,19 +18,24 @@ from negalign_train.cycle.gate_step import (
     sealed_records,
     settle_registry,
 )
-from negalign_train.cycle.judge_step import PARENT, Evaluation, evaluate, held_out
+from negalign_train.cycle.judge_step import PARENT, Evaluation, HeldOutCases, evaluate, held_out
 from negalign_train.cycle.page import write_page
 from negalign_train.cycle.plan import (
     SUMMARY,
     Context,
     LocatedRecipe,
+    check_same,
     completed_cycles,
     next_cycle,
     open_cycle,
+    read_plan,
+    recipe_fingerprint,
 )
-from negalign_train.cycle.preferences_step import build
+from negalign_train.cycle.preferences_step import COUNTS, build
+from negalign_train.cycle.split import SPLIT
 from negalign_train.cycle.summary import summarise_cycle
 from negalign_train.cycle.train_step import train
+from negalign_train.errors import CycleError
 from negalign_train.registry.lock import cycle_lock
 from negalign_train.workspace import Workspace, read_json, write_json
 
@@ -61,19 +66,35 @@ def _train_all(context: Context, clock: _Clock) -> dict[str, dict[str, object]]:
     return metrics
 
 
-def _evaluate_all(
-    context: Context, adapter_ids: Mapping[str, str], clock: _Clock
-) -> dict[str, Evaluation]:
-    cases = held_out(context)
+def _evaluate_parent(context: Context, cases: HeldOutCases, clock: _Clock) -> Evaluation:
+    """Before any training: held-out cases that cannot be judged are told now, not hours later."""
     parent_dir = context.adapter_dir(context.plan.parent)
-    evaluations = {}
     with clock.step("evaluate", f"evaluating the parent on {len(cases.gate)} held-out cases"):
-        evaluations[PARENT] = evaluate(context, PARENT, parent_dir, cases)
+        return evaluate(context, PARENT, parent_dir, cases)
+
+
+def _evaluate_candidates(
+    context: Context, adapter_ids: Mapping[str, str], cases: HeldOutCases, clock: _Clock
+) -> dict[str, Evaluation]:
+    evaluations = {}
     for name, adapter_id in adapter_ids.items():
         with clock.step("evaluate", f"evaluating candidate {name}"):
             folder = context.adapter_dir(adapter_id)
             evaluations[name] = evaluate(context, f"candidate-{name}", folder, cases)
     return evaluations
+
+
+def _prepare(context: Context) -> tuple[dict[str, object], HeldOutCases]:
+    """Training files and held-out cases. A log that is too thin is not frozen: import more, and
+    the same command reads it again.
+    """
+    try:
+        return build(context), held_out(context)
+    except CycleError:
+        if context.recipe.feedback.source == "log":
+            for name in ("snapshot.parquet", COUNTS, SPLIT):
+                (context.folder / name).unlink(missing_ok=True)
+        raise
 
 
 def run_cycle(context: Context, progress: Progress) -> dict[str, Any]:
@@ -82,21 +103,26 @@ def run_cycle(context: Context, progress: Progress) -> dict[str, Any]:
     with clock.step("feedback", f"cycle {context.plan.cycle}: gathering graded feedback"):
         snapshot = take_snapshot(context)
     with clock.step("preferences", f"building preferences from {len(snapshot)} events"):
-        counts = build(context)
+        counts, cases = _prepare(context)
+    parent = _evaluate_parent(context, cases, clock)
     training = _train_all(context, clock)
     with clock.step("publish", "publishing the candidates"):
         adapter_ids = publish_candidates(context)
-    evaluations = _evaluate_all(context, adapter_ids, clock)
+    evaluations = {PARENT: parent} | _evaluate_candidates(context, adapter_ids, cases, clock)
     with clock.step("gate", "deciding"):
-        records = judge_candidates(context, adapter_ids, evaluations, held_out(context))
+        records = judge_candidates(context, adapter_ids, evaluations, cases)
         settle_registry(context, records)
-    data = counts | {"last_sequence": max(sequence for sequence, _ in snapshot)}
+    data = counts | {
+        "held_out_not_judged": cases.not_judged,
+        "last_sequence": max(sequence for sequence, _ in snapshot),
+    }
     summary = summarise_cycle(context, records, evaluations, data, clock.seconds)
     summary["training"] = training
     write_page(context, summary, sealed_records(context))
     # Last: the cycle is complete when its summary is there.
     write_json(context.folder / SUMMARY, summary)
-    return summary
+    written: dict[str, Any] = read_json(context.folder / SUMMARY)
+    return written
 
 
 def run_cycles(
@@ -116,6 +142,7 @@ def run_cycles(
     finished = completed_cycles(workspace)
     if up_to is not None:
         for cycle in finished[:up_to]:
+            _check_finished(workspace, cycle, recipe, seed)
             yield read_json(workspace.cycle_dir(cycle) / SUMMARY)
     last = next_cycle(workspace) if up_to is None else up_to
     while (cycle := next_cycle(workspace)) <= last:
@@ -124,3 +151,10 @@ def run_cycles(
             context = open_cycle(workspace, engine, recipe, seed, now)
             summary = run_cycle(context, progress)
         yield summary
+
+
+def _check_finished(workspace: Workspace, cycle: int, located: LocatedRecipe, seed: int) -> None:
+    """A finished cycle is reported only under the recipe and seed it was made with."""
+    plan = read_plan(workspace, cycle)
+    given = replace(plan, recipe_fingerprint=recipe_fingerprint(located.recipe), seed=seed)
+    check_same(plan, given, workspace.cycle_dir(cycle))

@@ -22,6 +22,9 @@ _TAIL_LINES = 15
 def _write_run(context: Context, candidate: CandidateSettings) -> Path:
     """``candidate.yaml``, all that the launched process reads."""
     plan, folder = context.plan, context.folder
+    if candidate.reference == "approved" and plan.approved is None:
+        # Until an adapter is approved, what is approved is the base model.
+        candidate = candidate.model_copy(update={"reference": "base"})
     output_dir = context.candidate_dir(candidate.name)
     run = CandidateRun(
         candidate=candidate,
@@ -82,7 +85,8 @@ def train(context: Context, candidate: CandidateSettings) -> dict[str, object]:
             tail = "\n".join(log.read_text(errors="replace").splitlines()[-_TAIL_LINES:])
             raise CycleError(
                 f"training of candidate {candidate.name} ended with exit code {code}; the whole "
-                f"output is in {log}, its end is:\n{tail}"
+                f"output is in {log}; mend what it says, or take the candidate out of the recipe, "
+                f"and run the same command again. Its end is:\n{tail}"
             )
     metrics: dict[str, object] = read_json(output_dir / "metrics.json")
     return metrics

@@ -103,7 +103,7 @@ def _altered_findings(case: Case, habits: Habits, rng: random.Random) -> list[Fi
     lung_clear = not names & {"pulmonary_edema", "vascular_congestion", "interstitial_opacities"}
     if "cardiomegaly" in names and lung_clear and rng.random() < habits.invent_edema:
         findings.append(Finding("pulmonary_edema", degree="mild"))
-    portable = "portable" in case.prompt
+    portable = "portable" in str(case.prompt)
     if portable and not names & set(tables.devices) and rng.random() < habits.invent_tube:
         findings.append(Finding("endotracheal_tube", location="above the carina"))
     return findings
