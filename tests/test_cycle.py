@@ -121,7 +121,7 @@ def test_the_second_cycle_goes_on_from_the_first_champion_and_leaves_it_as_it_wa
 
 
 def test_the_reference_of_the_second_cycle_is_the_first_champion(two_cycles):
-    folder, _, first, _, summaries = two_cycles
+    folder, first = two_cycles[0], two_cycles[2]
     run_file = yaml.safe_load(
         (folder / "cycles" / "c0002" / "candidates" / "dpo" / "candidate.yaml").read_text()
     )

@@ -19,6 +19,7 @@ from negalign_train.commands.common import (
     open_engine,
     print_table,
 )
+from negalign_train.quiet import quieten
 from negalign_train.recipe import CycleRecipe, load_yaml
 from negalign_train.severity.taxonomy import taxonomy
 from negalign_train.workspace import Workspace
@@ -46,13 +47,13 @@ def cycle(
     A cycle that was stopped goes on after its last whole step when the same command is run again.
     With **--json**, one JSON object per cycle goes to standard output, one per line.
     """
-    from negalign_train.quiet import quieten
-
+    recipe = load_yaml(config, CycleRecipe)
     quieten()
+    # Heavy: only once the recipe is known to be one.
     from negalign_train.cycle.plan import LocatedRecipe
     from negalign_train.cycle.run import run_cycles
 
-    recipe = LocatedRecipe(load_yaml(config, CycleRecipe), config)
+    located = LocatedRecipe(recipe, config)
     engine = open_engine(workspace, database_url, create=True)
     console = Console(stderr=True)
     with console.status("starting") if console.is_terminal else _Quiet() as status:
@@ -64,7 +65,7 @@ def cycle(
 
         place = Workspace(workspace)
         try:
-            for summary in run_cycles(place, engine, recipe, seed, progress, cycles):
+            for summary in run_cycles(place, engine, located, seed, progress, cycles):
                 if as_json:
                     typer.echo(json.dumps(summary, ensure_ascii=False, allow_nan=False))
                     sys.stdout.flush()

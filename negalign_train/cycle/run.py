@@ -34,7 +34,7 @@ from negalign_train.cycle.plan import (
 from negalign_train.cycle.preferences_step import COUNTS, build
 from negalign_train.cycle.split import SPLIT
 from negalign_train.cycle.summary import summarise_cycle
-from negalign_train.cycle.train_step import train
+from negalign_train.cycle.train_step import check_candidates, train
 from negalign_train.errors import CycleError
 from negalign_train.registry.lock import cycle_lock
 from negalign_train.workspace import Workspace, read_json, write_json
@@ -100,6 +100,7 @@ def _prepare(context: Context) -> tuple[dict[str, object], HeldOutCases]:
 def run_cycle(context: Context, progress: Progress) -> dict[str, Any]:
     """All steps of the open cycle, those already done taken from disk; returns its summary."""
     clock = _Clock(progress)
+    check_candidates(context)
     with clock.step("feedback", f"cycle {context.plan.cycle}: gathering graded feedback"):
         snapshot = take_snapshot(context)
     with clock.step("preferences", f"building preferences from {len(snapshot)} events"):

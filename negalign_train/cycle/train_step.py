@@ -14,19 +14,19 @@ from negalign_train.cycle.plan import Context
 from negalign_train.errors import CycleError
 from negalign_train.preferences.replay import PAIRS_FILE, PROMPTS_FILE, UNPAIRED_FILE
 from negalign_train.recipe import CandidateRun, CandidateSettings
+from negalign_train.training.arguments import trainer_config
 from negalign_train.workspace import read_json, replacing
 
 _TAIL_LINES = 15
 
 
-def _write_run(context: Context, candidate: CandidateSettings) -> Path:
-    """``candidate.yaml``, all that the launched process reads."""
+def _run_of(context: Context, candidate: CandidateSettings) -> CandidateRun:
+    """All that the launched process is told."""
     plan, folder = context.plan, context.folder
     if candidate.reference == "approved" and plan.approved is None:
         # Until an adapter is approved, what is approved is the base model.
         candidate = candidate.model_copy(update={"reference": "base"})
-    output_dir = context.candidate_dir(candidate.name)
-    run = CandidateRun(
+    return CandidateRun(
         candidate=candidate,
         model_dir=context.model_dir,
         base_digest=plan.base_digest,
@@ -38,10 +38,25 @@ def _write_run(context: Context, candidate: CandidateSettings) -> Path:
         pairs_path=folder / PAIRS_FILE,
         unpaired_path=folder / UNPAIRED_FILE,
         prompts_path=folder / PROMPTS_FILE,
-        output_dir=output_dir,
+        output_dir=context.candidate_dir(candidate.name),
         seed=plan.seed * 1000 + plan.cycle,
     )
-    path = output_dir / "candidate.yaml"
+
+
+def check_candidates(context: Context) -> None:
+    """Refuses a wrong ``trainer`` section before readers' work or training time is spent on it.
+
+    Raises:
+        RecipeError: naming the candidate and the key.
+    """
+    for candidate in context.recipe.candidates:
+        trainer_config(_run_of(context, candidate))
+
+
+def _write_run(context: Context, candidate: CandidateSettings) -> Path:
+    """``candidate.yaml``, what the launched process reads."""
+    run = _run_of(context, candidate)
+    path = run.output_dir / "candidate.yaml"
     with replacing(path) as temporary:
         text = yaml.safe_dump(run.model_dump(mode="json", by_alias=True), sort_keys=False)
         temporary.write_text(text, encoding="utf-8")
