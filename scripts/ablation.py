@@ -22,6 +22,10 @@ from typing import Any
 
 import yaml
 
+from negalign_train.cycle.judge_step import read_evaluation
+from negalign_train.evaluation.bootstrap import BootstrapSettings, Comparison, paired_bootstrap
+from negalign_train.workspace import Workspace
+
 ROOT = Path(__file__).resolve().parent.parent
 RECIPE = ROOT / "recipes" / "embedded" / "cycle.yaml"
 ARMS = ROOT / "recipes" / "embedded" / "arms.yaml"
@@ -72,6 +76,37 @@ def run_arm(name: str, recipe: dict[str, Any], seed: int, args: argparse.Namespa
         flush=True,
     )
     return summaries
+
+
+def total_change(workspace: Path, summaries: list[dict[str, Any]]) -> Comparison | None:
+    """The last champion against the model before the first cycle, on the same held-out cases."""
+    promoted = [summary for summary in summaries if summary["decision"] == "promoted"]
+    if not promoted:
+        return None
+    last = promoted[-1]
+    cycles = Workspace(workspace)
+    before = read_evaluation(cycles.cycle_dir(1) / "evaluation" / "parent.json")
+    name = f"candidate-{last['candidate']}.json"
+    after = read_evaluation(cycles.cycle_dir(last["cycle"]) / "evaluation" / name)
+    settings = BootstrapSettings(0.95, 4000, severe_threshold=0.8, seed=last["seed"])
+    return paired_bootstrap(before.reports, after.reports, settings)
+
+
+def change_line(name: str, seed: int, summaries: list[dict[str, Any]], out: Path) -> str:
+    """One seed of one arm as a table row: S before and after, its interval, severe errors."""
+    found = total_change(out / name / f"seed{seed}" / "workspace", summaries)
+    if found is None:
+        return f"| {name} | {seed} | {summaries[0]['mean_S_before']:.3f} | nothing promoted | | | |"
+    first, last = summaries[0], summaries[-1]
+    change = found.total
+    worse = [category for category, rise in found.per_category.items() if rise.estimate > 0]
+    return (
+        f"| {name} | {seed} | {first['mean_S_before']:.3f} → {last['mean_S_after']:.3f} "
+        f"| {100 * change.estimate / first['mean_S_before']:+.0f} % "
+        f"| [{change.low:+.3f}, {change.high:+.3f}] "
+        f"| {first['severe_rate_before']:.3f} → {last['severe_rate_after']:.3f} "
+        f"| {', '.join(worse) or 'none'} |"
+    )
 
 
 def row(name: str, runs: list[list[dict[str, Any]]]) -> dict[str, Any]:
@@ -134,6 +169,12 @@ def main() -> None:
             for name in names
         }
         rows = [row(name, [job.result() for job in jobs[name]]) for name in names]
+        print("| arm | seed | S | change | 95 % interval | severe errors | categories higher |")
+        print("|---|---|---|---|---|---|---|")
+        for name in names:
+            for seed, job in zip(seeds, jobs[name], strict=True):
+                print(change_line(name, seed, job.result(), args.out))
+        print()
     (args.out / "ablation.json").write_text(json.dumps({"rows": rows}, indent=2) + "\n")
     print(table(rows))
 

@@ -151,7 +151,7 @@ def evaluate(
     path = context.folder / "evaluation" / f"{name}.json"
     if not path.is_file():
         write_json(path, _to_dict(_measure(context, adapter_dir, cases)))
-    return _from_dict(read_json(path))
+    return read_evaluation(path)
 
 
 def _to_dict(evaluation: Evaluation) -> dict[str, Any]:
@@ -168,7 +168,9 @@ def _reports(rows: list[dict[str, Any]]) -> tuple[ScoredReport, ...]:
     return tuple(ScoredReport(**row | {"score": _score(row["score"])}) for row in rows)
 
 
-def _from_dict(value: dict[str, Any]) -> Evaluation:
+def read_evaluation(path: Path) -> Evaluation:
+    """What ``evaluate`` wrote into a cycle's ``evaluation`` folder."""
+    value = read_json(path)
     readers = value["reader_scores"]
     return Evaluation(
         reports=_reports(value["reports"]),
