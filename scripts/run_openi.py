@@ -13,12 +13,14 @@ import argparse
 import json
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
 import torch
 import yaml
+from openi_generator import composed_cases
 from small_generator import Schedule, build_model, build_tokenizer, encode, train_model
 
 from negalign_train.cases.openi import load_openi
@@ -46,15 +48,20 @@ def generator_cases(csv: Path, recipe: CycleRecipe, seed: int) -> list[Case]:
 
 
 def train_generator(cases: list[Case], folder: Path, schedule: Schedule) -> float:
-    """Trains the generator into ``folder`` if it is not there; returns the seconds it took."""
+    """Trains the generator into ``folder`` if it is not there; returns the seconds it took.
+
+    Each pass sees every report and as many composed ones, new in every pass.
+    """
     if folder.exists():
         return 0.0
     started = time.monotonic()
     torch.manual_seed(schedule.seed)
-    prompts, reports = [str(case.prompt) for case in cases], [case.reference for case in cases]
+    composed = composed_cases(cases, schedule.epochs * len(cases), schedule.seed)
+    shown = [*cases * schedule.epochs, *composed]
+    prompts, reports = [str(case.prompt) for case in shown], [case.reference for case in shown]
     tokenizer = build_tokenizer([*prompts, *reports], vocab_size=2048)
     model = build_model(2048, hidden=192, layers=4)
-    train_model(model, encode(tokenizer, prompts, reports), schedule)
+    train_model(model, encode(tokenizer, prompts, reports), replace(schedule, epochs=1))
     with publishing(folder) as staging:
         model.save_pretrained(staging)
         tokenizer.save_pretrained(staging)
@@ -127,11 +134,11 @@ def main() -> None:
     parser.add_argument("--workspace", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--cycles", type=int, default=2)
-    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--epochs", type=int, default=6)
     args = parser.parse_args()
     go_offline()
     model_dir = args.workspace / f"generator-seed{args.seed}-epochs{args.epochs}"
-    schedule = Schedule(args.epochs, 32, 3e-3, 0.05, args.seed, bf16=True)
+    schedule = Schedule(args.epochs, 16, 2e-3, 0.05, args.seed, bf16=True)
     cases = generator_cases(args.csv, recipe_for(args.csv, model_dir, None), args.seed)
     seconds = train_generator(cases, model_dir, schedule)
     sft = yaml.safe_load(ARMS.read_text(encoding="utf-8"))["sft"]["candidates"]
