@@ -16,6 +16,7 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -24,6 +25,7 @@ import yaml
 
 from negalign_train.cycle.judge_step import read_evaluation
 from negalign_train.evaluation.bootstrap import BootstrapSettings, Comparison, paired_bootstrap
+from negalign_train.records import ScoredReport
 from negalign_train.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -99,7 +101,7 @@ def change_line(name: str, seed: int, summaries: list[dict[str, Any]], out: Path
         return f"| {name} | {seed} | {summaries[0]['mean_S_before']:.3f} | nothing promoted | | | |"
     first, last = summaries[0], summaries[-1]
     change = found.total
-    worse = [category for category, rise in found.per_category.items() if rise.estimate > 0]
+    worse = [category for category, rise in found.per_category.items() if rise.low > 0]
     return (
         f"| {name} | {seed} | {first['mean_S_before']:.3f} → {last['mean_S_after']:.3f} "
         f"| {100 * change.estimate / first['mean_S_before']:+.0f} % "
@@ -107,6 +109,35 @@ def change_line(name: str, seed: int, summaries: list[dict[str, Any]], out: Path
         f"| {first['severe_rate_before']:.3f} → {last['severe_rate_after']:.3f} "
         f"| {', '.join(worse) or 'none'} |"
     )
+
+
+def pooled_reports(out: Path, name: str, runs: dict[int, list[Any]]) -> list[ScoredReport]:
+    """The last candidate's held-out reports of all seeds; a seed's cases are its own."""
+    reports = []
+    for seed, summaries in runs.items():
+        last = summaries[-1]
+        cycle = Workspace(out / name / f"seed{seed}" / "workspace").cycle_dir(last["cycle"])
+        path = cycle / "evaluation" / f"candidate-{last['candidate']}.json"
+        reports += [
+            replace(r, case_id=f"{seed} {r.case_id}", group=f"{seed} {r.group}")
+            for r in read_evaluation(path).reports
+        ]
+    return reports
+
+
+def against_first(out: Path, runs: dict[str, dict[int, list[Any]]]) -> str:
+    """Each arm's last candidate against the first arm's, cases of all seeds pooled."""
+    first, *others = runs
+    lines = [f"| against {first} | difference of S | 95 % interval |", "|---|---|---|"]
+    reference = pooled_reports(out, first, runs[first])
+    settings = BootstrapSettings(0.95, 4000, severe_threshold=0.8, seed=0)
+    for name in others:
+        found = paired_bootstrap(reference, pooled_reports(out, name, runs[name]), settings)
+        assert found is not None  # the gate would have been inconclusive
+        change = found.total
+        line = f"| {name} | {change.estimate:+.3f} | [{change.low:+.3f}, {change.high:+.3f}] |"
+        lines.append(line)
+    return "\n".join(lines)
 
 
 def row(name: str, runs: list[list[dict[str, Any]]]) -> dict[str, Any]:
@@ -168,15 +199,21 @@ def main() -> None:
             name: [pool.submit(run_arm, name, arm_recipe(arms, name), s, args) for s in seeds]
             for name in names
         }
-        rows = [row(name, [job.result() for job in jobs[name]]) for name in names]
-        print("| arm | seed | S | change | 95 % interval | severe errors | categories higher |")
-        print("|---|---|---|---|---|---|---|")
-        for name in names:
-            for seed, job in zip(seeds, jobs[name], strict=True):
-                print(change_line(name, seed, job.result(), args.out))
-        print()
+        runs = {
+            name: {seed: job.result() for seed, job in zip(seeds, jobs[name], strict=True)}
+            for name in names
+        }
+    print("| arm | seed | S | change | 95 % interval | severe errors | categories shown higher |")
+    print("|---|---|---|---|---|---|---|")
+    for name, by_seed in runs.items():
+        for seed, summaries in by_seed.items():
+            print(change_line(name, seed, summaries, args.out))
+    print()
+    rows = [row(name, list(by_seed.values())) for name, by_seed in runs.items()]
     (args.out / "ablation.json").write_text(json.dumps({"rows": rows}, indent=2) + "\n")
     print(table(rows))
+    if len(names) > 1:
+        print("\n" + against_first(args.out, runs))
 
 
 if __name__ == "__main__":
