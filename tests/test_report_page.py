@@ -214,6 +214,8 @@ def test_interval_of_no_width_still_has_an_axis(value):
 
 
 def test_longest_bar_fills_the_scale():
-    first, second = category_bars({"a": 0.2, "b": 0.1}, {"a": 0.1, "b": 0.4})
+    before = {"false_negative": 0.1, "false_positive": 0.2}  # shown as R1, R2, whatever the order
+    first, second = category_bars(before, {"false_positive": 0.1, "false_negative": 0.4})
+    assert (first.name, second.name) == ("false_positive", "false_negative")
     assert (first.before_length, first.after_length) == (150.0, 75.0)
     assert (second.before_length, second.after_length) == (75.0, 300.0)

@@ -133,7 +133,7 @@ def test_a_grpo_run_writes_its_adapter_and_no_text(base, parent, tmp_path, capfd
     assert metrics["num_steps"] == 3
     assert metrics["reward_start"] < 0
     assert sorted(path.name for path in run.output_dir.rglob("*") if path.is_file()) == [
-        "COMPLETE.json", "adapter_config.json", "adapter_model.safetensors", "log.jsonl",
+        ".lock", "COMPLETE.json", "adapter_config.json", "adapter_model.safetensors", "log.jsonl",
         "metrics.json",
     ]  # fmt: skip
     captured = capfd.readouterr()
