@@ -169,6 +169,8 @@ class GateSettings(Strict):
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     max_category_increase: float = Field(ge=0)
     """Non-inferiority margin: no category's mean may be shown to rise by more than this."""
+    max_category_increase_overall: float = Field(default=0.01, ge=0)
+    """The same against the model the first cycle started from: many small rises add up."""
     severe_threshold: float = Field(default=0.8, gt=0, le=1)
     max_severe_rate_increase: float = Field(ge=0)
     length_ratio: tuple[float, float]

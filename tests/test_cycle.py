@@ -136,6 +136,16 @@ def test_S_before_the_second_cycle_is_S_after_the_first(two_cycles):
     assert second["mean_S_before"] == first["mean_S_after"]
 
 
+def test_the_gate_compares_with_the_model_of_the_first_cycle_too(two_cycles):
+    folder, summaries = two_cycles[0], two_cycles[4]
+    first, second = (summary["since_first_cycle"] for summary in summaries)
+    assert first["ci_high"] == summaries[0]["ci_high"]
+    assert second["mean_S_start"] == pytest.approx(summaries[0]["mean_S_before"])
+    (record,) = read_json(folder / "cycles" / "c0002" / "gate_record.json")["records"]
+    limits = {c["name"]: c["limit"] for c in record["criteria"]}
+    assert limits["overall:false_negative"] == [None, 0.01]
+
+
 def test_replay_brings_earlier_pairs_back_and_stays_capped(two_cycles):
     data = two_cycles[4][1]["data"]
     fresh = data["pairs"] - data["pairs_replayed"]
@@ -341,10 +351,17 @@ def test_a_champion_of_another_base_is_refused(two_cycles, tmp_path):
         run(folder, recipe)
 
 
-def test_rollback_makes_the_base_of_the_next_cycle_the_older_adapter(two_cycles):
-    place = Workspace(two_cycles[0])
-    registry = Registry(place, open_database(place.database_url))
-    if two_cycles[4][1]["decision"] != "promoted":
-        pytest.skip("the second small cycle promoted nothing, so there is nothing to roll back")
-    restored = registry.rollback(None, by="test", reason="test")
-    assert restored.adapter_id == two_cycles[4][1]["parent"]
+def test_rollback_makes_the_older_adapter_the_parent_of_the_next_cycle(two_cycles, tmp_path):
+    folder = Path(shutil.copytree(two_cycles[0], tmp_path / "workspace"))
+    place = Workspace(folder)
+    engine = open_database(place.database_url)
+    registry = Registry(place, engine)
+    champion = registry.champion()
+    assert champion is not None
+    by_hand = replace(champion, adapter_id="by-hand", parent_id=champion.adapter_id)
+    registry.publish(registry.path(champion.adapter_id), by_hand)
+    registry.promote("by-hand", by="test", reason="test")
+    registry.rollback(None, by="test", reason="test")
+    located = LocatedRecipe(small_recipe(), RECIPE)
+    context = open_cycle(place, engine, located, 3, "2026-01-01T00:00:00Z")
+    assert context.plan.parent == champion.adapter_id

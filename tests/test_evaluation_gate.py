@@ -60,6 +60,7 @@ def evidence(**overrides):
         "parent": replace(METRICS, mean_S=0.6),
         "metrics": METRICS,
         "comparison": COMPARISON,
+        "overall": COMPARISON,
         "divergence": Divergence(0.1, 0.2, 5000),
         "parent_reference_logps": -0.50,
         "reference_logps": -0.55,
@@ -81,7 +82,7 @@ def test_candidate_that_is_shown_better_and_keeps_every_guardrail_is_promoted():
     assert record.outcome == "promoted"
     assert failed(record) == []
     assert record.reasons == ("mean S is shown to be lower and every guardrail holds",)
-    assert len(record.criteria) == 22
+    assert len(record.criteria) == 31
 
 
 def category(name, interval):
@@ -96,6 +97,10 @@ def category(name, interval):
         (
             "category:device_error",
             {"comparison": category("device_error", Interval(0.1, 0.021, 0.2))},
+        ),
+        (
+            "overall:device_error",
+            {"overall": category("device_error", Interval(0.05, 0.011, 0.1))},
         ),
         ("severe_rate", {"comparison": replace(COMPARISON, severe_rate=Interval(0.02, 0, 0.1))}),
         ("length_ratio", {"metrics": replace(METRICS, length_ratio=0.79)}),

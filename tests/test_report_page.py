@@ -65,6 +65,13 @@ def sealed(kl_to_parent=0.08) -> tuple[dict[str, Any], ...]:
             category: Interval(value * (scale - 1), value * (scale - 1) - 0.02, 0.01)
             for category, value in SEVERITIES.items()
         }
+        comparison = Comparison(
+            400,
+            371,
+            Interval(change, change - 0.05, change + 0.05),
+            per_category,
+            Interval(-0.05, -0.09, -0.01),
+        )
         evidence = GateEvidence(
             cycle=2,
             candidate=name,
@@ -72,13 +79,8 @@ def sealed(kl_to_parent=0.08) -> tuple[dict[str, Any], ...]:
             candidate_adapter=f"c0002-{name}-77aa01fe",
             parent=metrics(1.0),
             metrics=metrics(scale),
-            comparison=Comparison(
-                400,
-                371,
-                Interval(change, change - 0.05, change + 0.05),
-                per_category,
-                Interval(-0.05, -0.09, -0.01),
-            ),
+            comparison=comparison,
+            overall=comparison,
             divergence=None if name == "grpo" else Divergence(kl_to_parent, 0.15, 9000),
             parent_reference_logps=-0.52,
             reference_logps=-0.5,

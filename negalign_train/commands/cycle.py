@@ -116,6 +116,14 @@ def show(summary: dict[str, Any], workspace: Workspace) -> None:
         f"(95 % interval of the difference {change})",
         highlight=False, markup=False,
     )  # fmt: skip
+    overall = summary["since_first_cycle"]
+    if overall is not None and summary["cycle"] > 1:
+        console.print(
+            f"  in all    {_number(overall['mean_S_start'])} → {_number(candidate['mean_S'])} "
+            "since the first cycle started "
+            f"([{_number(overall['ci_low'])}, {_number(overall['ci_high'])}])",
+            highlight=False, markup=False,
+        )  # fmt: skip
     check = summary["readers_check"]
     if check is not None:
         console.print(

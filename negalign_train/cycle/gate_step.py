@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from negalign_train.cycle.judge_step import PARENT, Evaluation, HeldOutCases
+from negalign_train.cycle.judge_step import ORIGIN, PARENT, Evaluation, HeldOutCases
 from negalign_train.cycle.plan import Context
 from negalign_train.evaluation.bootstrap import BootstrapSettings, Interval, paired_bootstrap
 from negalign_train.evaluation.gate import GateEvidence, GateRecord, decide
@@ -76,6 +76,7 @@ def _evidence(
     references: Mapping[str, str],
 ) -> GateEvidence:
     parent, own = evaluations[PARENT], evaluations[candidate]
+    settings = bootstrap_settings(context)
     threshold = context.recipe.gate.severe_threshold
     return GateEvidence(
         cycle=context.plan.cycle,
@@ -84,7 +85,8 @@ def _evidence(
         candidate_adapter=adapter_id,
         parent=summarise(parent.reports, references, threshold),
         metrics=summarise(own.reports, references, threshold),
-        comparison=paired_bootstrap(parent.reports, own.reports, bootstrap_settings(context)),
+        comparison=paired_bootstrap(parent.reports, own.reports, settings),
+        overall=paired_bootstrap(evaluations[ORIGIN].reports, own.reports, settings),
         divergence=own.divergence,
         parent_reference_logps=parent.reference_logps,
         reference_logps=own.reference_logps,

@@ -31,6 +31,8 @@ from negalign_train.training.policy import load_for_inference, load_tokenizer
 from negalign_train.workspace import read_json, write_json
 
 PARENT = "parent"
+ORIGIN = "origin"
+"""The model that the first cycle started from."""
 
 
 @dataclass(frozen=True)

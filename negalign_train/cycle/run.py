@@ -18,7 +18,14 @@ from negalign_train.cycle.gate_step import (
     sealed_records,
     settle_registry,
 )
-from negalign_train.cycle.judge_step import PARENT, Evaluation, HeldOutCases, evaluate, held_out
+from negalign_train.cycle.judge_step import (
+    ORIGIN,
+    PARENT,
+    Evaluation,
+    HeldOutCases,
+    evaluate,
+    held_out,
+)
 from negalign_train.cycle.page import write_page
 from negalign_train.cycle.plan import (
     SUMMARY,
@@ -66,11 +73,19 @@ def _train_all(context: Context, clock: _Clock) -> dict[str, dict[str, object]]:
     return metrics
 
 
-def _evaluate_parent(context: Context, cases: HeldOutCases, clock: _Clock) -> Evaluation:
+def _evaluate_ancestors(
+    context: Context, cases: HeldOutCases, clock: _Clock
+) -> dict[str, Evaluation]:
     """Before any training: held-out cases that cannot be judged are told now, not hours later."""
-    parent_dir = context.adapter_dir(context.plan.parent)
+    parent_id, origin_id = context.plan.parent, read_plan(context.workspace, 1).parent
     with clock.step("evaluate", f"evaluating the parent on {len(cases.gate)} held-out cases"):
-        return evaluate(context, PARENT, parent_dir, cases)
+        parent = evaluate(context, PARENT, context.adapter_dir(parent_id), cases)
+    if origin_id == parent_id:
+        return {PARENT: parent, ORIGIN: parent}
+    with clock.step("evaluate", "evaluating the model of the first cycle"):
+        gate_only = replace(cases, retention={})
+        origin = evaluate(context, ORIGIN, context.adapter_dir(origin_id), gate_only)
+    return {PARENT: parent, ORIGIN: origin}
 
 
 def _evaluate_candidates(
@@ -105,11 +120,11 @@ def run_cycle(context: Context, progress: Progress) -> dict[str, Any]:
         snapshot = take_snapshot(context)
     with clock.step("preferences", f"building preferences from {len(snapshot)} events"):
         counts, cases = _prepare(context)
-    parent = _evaluate_parent(context, cases, clock)
+    evaluations = _evaluate_ancestors(context, cases, clock)
     training = _train_all(context, clock)
     with clock.step("publish", "publishing the candidates"):
         adapter_ids = publish_candidates(context)
-    evaluations = {PARENT: parent} | _evaluate_candidates(context, adapter_ids, cases, clock)
+    evaluations |= _evaluate_candidates(context, adapter_ids, cases, clock)
     with clock.step("gate", "deciding"):
         records = judge_candidates(context, adapter_ids, evaluations, cases)
         settle_registry(context, records)

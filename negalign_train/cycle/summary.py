@@ -54,6 +54,20 @@ def _reader_check(
     }
 
 
+def _overall(record: GateRecord) -> dict[str, float] | None:
+    """S of the model the first cycle started from, and the interval of the candidate's change."""
+    found = record.evidence.overall
+    if found is None:
+        return None
+    mean_S = record.evidence.metrics.mean_S
+    assert mean_S is not None  # cases were scored for both
+    return {
+        "mean_S_start": mean_S - found.total.estimate,
+        "ci_low": found.total.low,
+        "ci_high": found.total.high,
+    }
+
+
 def _interval(record: GateRecord) -> Interval | None:
     found = record.evidence.comparison
     return None if found is None else found.total
@@ -123,6 +137,7 @@ def summarise_cycle(
         "template_share_before": before.template_share,
         "template_share": champion.template_share,
         "num_cases": after.num_cases,
+        "since_first_cycle": _overall(best),
         "readers_check": _reader_check(context, evaluations[PARENT], evaluations[name]),
         "candidates": [_candidate(record) for record in records],
         "data": dict(data),

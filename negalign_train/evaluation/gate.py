@@ -31,8 +31,10 @@ MIN_GROUPS = 20
 class GateEvidence:
     """Everything measured on one candidate. None is "not measured", and fails its criterion.
 
-    ``retention`` holds, per earlier cycle, the interval of the rise of mean S on that cycle's
-    held-out cases; ``reference_logps`` are mean nats per token of the held-out references.
+    ``comparison`` is with the parent, ``overall`` with the model that the first cycle started from,
+    on the same cases. ``retention`` holds, per earlier cycle, the interval of the rise of mean S on
+    that cycle's held-out cases; ``reference_logps`` are mean nats per token of the held-out
+    references.
     """
 
     cycle: int
@@ -42,6 +44,7 @@ class GateEvidence:
     parent: ReportMetrics
     metrics: ReportMetrics
     comparison: Comparison | None
+    overall: Comparison | None
     divergence: Divergence | None
     parent_reference_logps: float | None
     reference_logps: float | None
@@ -163,14 +166,8 @@ def _comparison_criteria(evidence: GateEvidence, settings: GateSettings) -> list
         "upper end of the interval of S(candidate) - S(parent), below 0"
         + ("" if found is None else f"; {_show(found.total)}"),
     )
-    categories = [
-        _rise(
-            f"category:{name}",
-            None if found is None else found.per_category[name],
-            settings.max_category_increase,
-        )
-        for name in CATEGORIES
-    ]
+    categories = _category_rises("category", found, settings.max_category_increase)
+    overall = _category_rises("overall", evidence.overall, settings.max_category_increase_overall)
     severe = _criterion(
         "severe_rate",
         "guardrail",
@@ -178,7 +175,14 @@ def _comparison_criteria(evidence: GateEvidence, settings: GateSettings) -> list
         at_most=settings.max_severe_rate_increase,
         detail="candidate - parent" if found is None else _show(found.severe_rate),
     )
-    return [superiority, *categories, severe]
+    return [superiority, *categories, *overall, severe]
+
+
+def _category_rises(kind: str, found: Comparison | None, margin: float) -> list[Criterion]:
+    return [
+        _rise(f"{kind}:{name}", None if found is None else found.per_category[name], margin)
+        for name in CATEGORIES
+    ]
 
 
 def _rise(name: str, interval: Interval | None, margin: float) -> Criterion:
