@@ -8,7 +8,7 @@ import sys
 import typer
 from rich.console import Console
 
-from negalign_train.commands import adapters, cycle, env, feedback, unlock
+from negalign_train.commands import adapters, audit, cycle, env, feedback, pairs, unlock
 from negalign_train.errors import NegalignError
 from negalign_train.offline import go_offline
 
@@ -24,6 +24,8 @@ app = typer.Typer(
 app.add_typer(feedback.app, name="feedback")
 app.add_typer(adapters.app, name="adapters")
 app.command()(cycle.cycle)
+app.command()(pairs.pairs)
+app.command()(audit.audit)
 app.command()(env.env)
 app.command()(unlock.unlock)
 

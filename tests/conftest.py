@@ -111,3 +111,13 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
     yield url.render_as_string(hide_password=False)
     with engine.begin() as connection:
         connection.execute(text(f"DROP SCHEMA {schema} CASCADE"))
+
+
+@pytest.fixture(scope="session")
+def two_cycles(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, ...]:
+    """Folder of a workspace of two cycles, the base model's digests from before, the first run's
+    summaries, the adapters' digests after it, the second run's summaries. Copy it to change it.
+    """
+    from tests.cycles import run_two_cycles  # noqa: PLC0415  heavy: torch, for those who ask
+
+    return run_two_cycles(tmp_path_factory.mktemp("cycles") / "workspace")

@@ -22,6 +22,8 @@ from negalign_train.registry.provenance import git_commit, library_versions
 from negalign_train.workspace import read_json, write_json
 
 GATE_FILE = "gate_record.json"
+GATE = "gate"
+"""Who promotes in the registry's history when the gate does."""
 
 
 def bootstrap_settings(context: Context) -> BootstrapSettings:
@@ -136,7 +138,7 @@ def settle_registry(context: Context, records: tuple[GateRecord, ...]) -> str | 
         if record.outcome == "promoted" and registry.get(adapter_id).state != "retired":
             # Retired: it was champion before this cycle was interrupted, and rolled back by hand.
             reason = "; ".join(record.reasons)
-            registry.promote(adapter_id, "gate", reason, context.folder / GATE_FILE)
+            registry.promote(adapter_id, GATE, reason, context.folder / GATE_FILE)
             promoted = adapter_id
         elif record.outcome != "promoted":
             registry.reject(adapter_id, f"{record.outcome}: {'; '.join(record.reasons)}")

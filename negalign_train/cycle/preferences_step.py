@@ -12,6 +12,7 @@ from negalign_train.feedback.stats import log_stats
 from negalign_train.preferences.build import build_preferences
 from negalign_train.preferences.files import write_pairs, write_prompts, write_unpaired
 from negalign_train.preferences.replay import (
+    COUNTS_FILE,
     PAIRS_FILE,
     PROMPTS_FILE,
     UNPAIRED_FILE,
@@ -21,8 +22,6 @@ from negalign_train.preferences.replay import (
 )
 from negalign_train.records import Event
 from negalign_train.workspace import read_json, write_json
-
-COUNTS = "preferences.json"
 
 
 def _earlier(context: Context, events: Mapping[int, Sequence[Event]]) -> EarlierExamples:
@@ -46,8 +45,8 @@ def build(context: Context) -> dict[str, object]:
         CycleError: nothing is left to train on.
     """
     folder, plan, settings = context.folder, context.plan, context.recipe.preferences
-    if (folder / COUNTS).is_file():
-        counts: dict[str, object] = read_json(folder / COUNTS)
+    if (folder / COUNTS_FILE).is_file():
+        counts: dict[str, object] = read_json(folder / COUNTS_FILE)
         return counts
     events = events_by_cycle(context)
     own = events[plan.cycle]
@@ -83,5 +82,5 @@ def build(context: Context) -> dict[str, object]:
         "refused": dict(mixed.refusals.counts),
         "readers": asdict(log_stats(own)),
     }
-    write_json(folder / COUNTS, counts)
+    write_json(folder / COUNTS_FILE, counts)
     return counts

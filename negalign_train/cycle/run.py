@@ -38,11 +38,12 @@ from negalign_train.cycle.plan import (
     read_plan,
     recipe_fingerprint,
 )
-from negalign_train.cycle.preferences_step import COUNTS, build
+from negalign_train.cycle.preferences_step import build
 from negalign_train.cycle.split import SPLIT
 from negalign_train.cycle.summary import summarise_cycle
 from negalign_train.cycle.train_step import check_candidates, train
 from negalign_train.errors import CycleError
+from negalign_train.preferences.replay import COUNTS_FILE
 from negalign_train.registry.lock import cycle_lock
 from negalign_train.workspace import Workspace, read_json, write_json
 
@@ -107,7 +108,7 @@ def _prepare(context: Context) -> tuple[dict[str, object], HeldOutCases]:
         return build(context), held_out(context)
     except CycleError:
         if context.recipe.feedback.source == "log":
-            for name in ("snapshot.parquet", COUNTS, SPLIT):
+            for name in ("snapshot.parquet", COUNTS_FILE, SPLIT):
                 (context.folder / name).unlink(missing_ok=True)
         raise
 

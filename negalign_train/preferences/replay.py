@@ -18,6 +18,7 @@ from negalign_train.preferences.weights import mean_one
 from negalign_train.records import PreferencePair, PromptExample, UnpairedExample
 
 PAIRS_FILE, UNPAIRED_FILE, PROMPTS_FILE = "pairs.parquet", "unpaired.parquet", "prompts.parquet"
+COUNTS_FILE = "preferences.json"
 """Names of the files in a cycle's folder (DESIGN 2.6)."""
 
 Example = TypeVar("Example", PreferencePair, UnpairedExample, PromptExample)

@@ -1,0 +1,58 @@
+"""``negalign audit``: do the records still say what happened?"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import typer
+from rich.table import Table
+
+from negalign_train.commands.common import (
+    DEFAULT_WORKSPACE,
+    DatabaseUrlOption,
+    JsonOption,
+    WorkspaceOption,
+    open_engine,
+    print_json,
+    print_table,
+)
+from negalign_train.quiet import quieten
+from negalign_train.registry.adapters import Registry
+from negalign_train.workspace import Workspace
+
+
+def audit(
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    database_url: DatabaseUrlOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check gate records, adapters and promotions, and list every change of champion.
+
+    Exit code 1 if anything was changed, is missing, or was promoted without a record.
+    """
+    engine = open_engine(workspace, database_url)
+    quieten()
+    from negalign_train.cycle.audit import audit as audited  # heavy: it reaches torch
+
+    place = Workspace(workspace)
+    found = audited(place, Registry(place, engine))
+    if as_json:
+        print_json(asdict(found) | {"problems": [asdict(check) for check in found.problems]})
+    else:
+        table = Table("Check", "Result")
+        for check in found.checks:
+            table.add_row(check.what, check.problem or "holds")
+        print_table(table)
+        moves = Table("When", "Champion", "Before", "By", "Reason")
+        for change in found.history:
+            moves.add_row(
+                change.changed_at,
+                change.adapter_id,
+                change.previous_id or "base model",
+                f"{change.action} by {change.changed_by}",
+                change.reason,
+            )
+        print_table(moves)
+    if found.problems:
+        typer.echo(f"{len(found.problems)} problem(s) in {len(found.checks)} checks", err=True)
+        raise typer.Exit(1)

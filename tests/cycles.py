@@ -1,0 +1,59 @@
+"""Small cycles on the embedded generator, for the tests of the cycle."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from negalign_train.cycle.plan import LocatedRecipe
+from negalign_train.cycle.run import run_cycles
+from negalign_train.database import open_database
+from negalign_train.fingerprint import file_sha256
+from negalign_train.recipe import CycleRecipe
+from negalign_train.resources import data_path
+from negalign_train.workspace import Workspace
+
+ROOT = Path(__file__).resolve().parent.parent
+RECIPE = ROOT / "recipes" / "embedded" / "cycle.yaml"
+
+
+def small_recipe(**changes) -> CycleRecipe:
+    """The shipped recipe at a size that takes seconds."""
+    data = yaml.safe_load(RECIPE.read_text(encoding="utf-8"))
+    data["cases"] |= {"num_feedback_cases": 160, "num_evaluation_cases": 100}
+    data["feedback"]["min_events"] = 20
+    data["evaluation"] |= {"num_kl_cases": 16, "max_retention_cases": 10}
+    # On 100 cases one severe error more or less is chance.
+    data["gate"] |= {"min_cases": 50, "max_severe_rate_increase": 0.05}
+    data["candidates"] = data["candidates"][:1]
+    for section, values in changes.items():
+        data[section] = data[section] | values if isinstance(values, dict) else values
+    return CycleRecipe.model_validate(data)
+
+
+def run(folder: Path, recipe: CycleRecipe, cycles: int | None = None, progress=lambda _: None):
+    place = Workspace(folder)
+    engine = open_database(place.database_url)
+    return list(run_cycles(place, engine, LocatedRecipe(recipe, RECIPE), 3, progress, cycles))
+
+
+def without_times(summary):
+    """What must not depend on when and how often the cycle was started."""
+    summary = json.loads(json.dumps(summary))
+    for key in ("seconds", "seconds_by_step", "training"):
+        summary.pop(key)
+    return summary
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {p.name: file_sha256(p) for p in sorted(folder.iterdir()) if p.is_file()}
+
+
+def run_two_cycles(folder: Path) -> tuple[Any, ...]:
+    """Two cycles in one workspace, with the base model's bytes before and after."""
+    before = digests(data_path("embedded"))
+    first = run(folder, small_recipe(), cycles=1)
+    frozen = {path.name: digests(path) for path in Workspace(folder).adapters_dir.iterdir()}
+    summaries = run(folder, small_recipe(), cycles=2)
+    return folder, before, first, frozen, summaries
