@@ -6,20 +6,20 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from negalign_train.errors import RecipeError
+from negalign_train.recipe_training import (
+    AveragingSettings,
+    DisplacementSettings,
+    ObjectiveSettings,
+)
+from negalign_train.strict import Strict
 
 Method = Literal["dpo", "kto", "grpo", "sft"]
 ReferencePolicy = Literal["previous", "approved", "base"]
 Section = TypeVar("Section", bound=BaseModel)
 Fraction = Annotated[float, Field(ge=0, le=1)]
-
-
-class Strict(BaseModel):
-    """A frozen section of a recipe that refuses keys it does not know."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class ModelSettings(Strict):
@@ -138,6 +138,9 @@ class CandidateSettings(Strict):
     lora: LoraSettings = LoraSettings()
     trainer: dict[str, Any]
     reward: RewardSettings | None = None
+    objective: ObjectiveSettings = ObjectiveSettings()
+    displacement: DisplacementSettings = DisplacementSettings()
+    averaging: AveragingSettings | None = None
 
     @model_validator(mode="after")
     def _reward_goes_with_grpo(self) -> CandidateSettings:
@@ -235,6 +238,9 @@ class CandidateRun(Strict):
     parent_adapter_dir: Path | None
     approved_adapter_dir: Path | None = None
     """Needed by ``reference: approved``."""
+    reference_cache_dir: Path | None = None
+    """Where reference log-probabilities are kept for the cycle's other candidates and for runs
+    that go on; None computes them anew."""
     pairs_path: Path
     unpaired_path: Path
     prompts_path: Path

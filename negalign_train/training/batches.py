@@ -25,6 +25,7 @@ class PairRow(TypedDict):
     rejected_weights: list[float]
     weight: float
     length: int
+    margin: NotRequired[float]
     ref_chosen_logps: NotRequired[float]
     ref_rejected_logps: NotRequired[float]
 

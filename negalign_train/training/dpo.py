@@ -29,7 +29,7 @@ from negalign_train.training.losses import (
     weighted_dpo_loss,
     weighted_logps,
 )
-from negalign_train.training.metrics import StepMetrics
+from negalign_train.training.metrics import CHOSEN_DRIFT, StepMetrics
 
 
 class PairCollator:
@@ -45,7 +45,7 @@ class PairCollator:
             sequences += [rejected_sequence(row) for row in rows]
         batch = pad_sequences(sequences, self.pad_token_id)
         batch["weight"] = torch.tensor([row["weight"] for row in rows], dtype=torch.float64)
-        for key in ("ref_chosen_logps", "ref_rejected_logps"):
+        for key in ("margin", "ref_chosen_logps", "ref_rejected_logps"):
             if key in rows[0]:
                 batch[key] = torch.tensor([row[key] for row in rows], dtype=torch.float64)
         return batch
@@ -143,7 +143,9 @@ class WeightedDPOTrainer(DPOTrainer):  # type: ignore[misc]  # TRL ships no type
             rejected_logps - inputs["ref_rejected_logps"].to(rejected_logps.dtype), rejected_lengths
         )
         self._record(chosen, rejected, token_logps)
-        return weighted_dpo_loss(chosen, rejected, weight, self.objective, sft)
+        return weighted_dpo_loss(
+            chosen, rejected, weight, self.objective, sft, inputs.get("margin")
+        )
 
     def _record(self, chosen: Completions, rejected: Completions, token_logps: Tensor) -> None:
         """TRL's names: rewards are token-weighted, ``logps/*`` plain sums over the completion."""
@@ -155,6 +157,7 @@ class WeightedDPOTrainer(DPOTrainer):  # type: ignore[misc]  # TRL ships no type
         self.step_metrics.add("rewards/margins", chosen_rewards - rejected_rewards)
         self.step_metrics.add("rewards/accuracies", chosen_rewards > rejected_rewards)
         self.step_metrics.add("logps/chosen", chosen_logps)
+        self.step_metrics.add(CHOSEN_DRIFT, chosen.logratios / chosen.lengths.clamp(min=1))
         self.step_metrics.add("logps/rejected", rejected_logps)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:

@@ -22,7 +22,7 @@ from negalign_train.training.losses import (
     weighted_kto_loss,
     weighted_logps,
 )
-from negalign_train.training.metrics import StepMetrics
+from negalign_train.training.metrics import CHOSEN_DRIFT, StepMetrics
 from negalign_train.training.reference import mismatched_sequence
 
 _SEQUENCE_KEYS = ("input_ids", "completion_labels")
@@ -116,6 +116,8 @@ class WeightedKTOTrainer(KTOTrainer):  # type: ignore[misc]  # TRL ships no type
         losses = kto_losses(self.loss_type, logratios, labels, z0.to(logratios.dtype), self.beta)
         class_weight = torch.where(labels, self.desirable_weight, self.undesirable_weight)
         self._record(logratios, plain_logps, labels, z0)
+        lengths = inputs["token_weights"].sum(dim=1).clamp(min=1)
+        self.step_metrics.add(CHOSEN_DRIFT, logratios / lengths, labels)
         weight = row_weights(inputs, losses)
         return weighted_kto_loss(losses, weight, class_weight.to(losses.dtype))
 
