@@ -45,6 +45,10 @@ class ObjectiveSettings(Strict):
     reference; goes with sigmoid, hinge, robust and bfpo. The paper takes 5 to 50."""
 
 
+PLAIN_OBJECTIVE = ObjectiveSettings()
+"""TRL's objective: nothing added."""
+
+
 class DisplacementSettings(Strict):
     """DPO and KTO: stops a run whose chosen completions become too unlikely."""
 

@@ -18,7 +18,7 @@ from trl import DPOConfig, GRPOConfig, KTOConfig
 
 from negalign_train.errors import RecipeError
 from negalign_train.recipe import CandidateRun, Method
-from negalign_train.recipe_training import ObjectiveSettings
+from negalign_train.recipe_training import PLAIN_OBJECTIVE, ObjectiveSettings
 from negalign_train.training.extras import check_extras
 from negalign_train.training.losses import DPO_LOSS_TYPES, KTO_LOSS_TYPES, DPOObjective
 
@@ -56,7 +56,7 @@ _REQUIRED = ("learning_rate", "per_device_train_batch_size")
 class WeightedDPOConfig(DPOConfig):  # type: ignore[misc]  # TRL ships no types
     """DPOConfig, and the recipe's ``objective`` section, which TRL has no keys for."""
 
-    objective: ObjectiveSettings = ObjectiveSettings()
+    objective: ObjectiveSettings = PLAIN_OBJECTIVE
 
 
 def config_class(method: Method) -> type[TrainingArguments]:
@@ -97,14 +97,14 @@ def trainer_config(run: CandidateRun) -> TrainingArguments:
             f"{where}: {config_class(method).__name__} refuses it: {error}"
         ) from error
     _check_loss_types(config, method, where)
-    check_extras(run.candidate, tuple(config.loss_type) if method == "dpo" else ())
+    check_extras(run.candidate, getattr(config, "loss_type", ()))
     return config
 
 
 def dpo_objective(config: DPOConfig) -> DPOObjective:
     """The DPO loss that a config names."""
     weights = config.loss_weights or [1.0] * len(config.loss_type)
-    settings = getattr(config, "objective", ObjectiveSettings())
+    settings = getattr(config, "objective", PLAIN_OBJECTIVE)
     return DPOObjective(
         config.beta, tuple(config.loss_type), tuple(weights), config.label_smoothing, settings
     )

@@ -6,7 +6,11 @@ from collections.abc import Sequence
 
 from negalign_train.errors import RecipeError
 from negalign_train.recipe import CandidateSettings
-from negalign_train.recipe_training import DisplacementSettings, ObjectiveSettings
+from negalign_train.recipe_training import (
+    PLAIN_OBJECTIVE,
+    DisplacementSettings,
+    ObjectiveSettings,
+)
 from negalign_train.training.losses import OFFSET_LOSS_TYPES, PENALISED_LOSS_TYPES
 
 
@@ -14,14 +18,14 @@ def check_extras(candidate: CandidateSettings, loss_types: Sequence[str]) -> Non
     """Refuses settings that nothing would read, and loss types whose settings are missing.
 
     Args:
-        loss_types: of a DPO candidate, as its trainer has them; empty for other methods.
+        loss_types: of the trainer; read for DPO only.
 
     Raises:
         RecipeError: naming the key, and what it goes with.
     """
     where = f"candidate {candidate.name}"
     objective = candidate.objective
-    if candidate.method != "dpo" and objective != ObjectiveSettings():
+    if candidate.method != "dpo" and objective != PLAIN_OBJECTIVE:
         raise RecipeError(f"{where}: objective goes with method dpo, not {candidate.method}")
     if candidate.method == "dpo":
         _check_objective(objective, loss_types, f"{where}: objective")

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from negalign_train.recipe_training import ObjectiveSettings
+from negalign_train.recipe_training import PLAIN_OBJECTIVE, ObjectiveSettings
 from negalign_train.training.margins import given, shaped_margin, target_margin
 
 DPO_LOSS_TYPES = ("sigmoid", "hinge", "ipo", "robust", "sigmoid_norm", "sft", "bfpo")
@@ -38,7 +38,7 @@ class DPOObjective:
     loss_types: tuple[str, ...] = ("sigmoid",)
     loss_weights: tuple[float, ...] = (1.0,)
     label_smoothing: float = 0.0
-    settings: ObjectiveSettings = ObjectiveSettings()
+    settings: ObjectiveSettings = PLAIN_OBJECTIVE
 
 
 @dataclass(frozen=True)

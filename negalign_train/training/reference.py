@@ -28,6 +28,7 @@ from negalign_train.training.batches import (
 )
 from negalign_train.training.losses import weighted_logps
 from negalign_train.training.policy import POLICY_ADAPTER, check_adapter
+from negalign_train.training.reference_cache import cached_logps, reference_cache
 
 _REFERENCE_ADAPTER = "reference"
 
@@ -120,13 +121,28 @@ def _distinct_logps(
     return [by_key[key] for key in keys]
 
 
+def _reference_logps(
+    policy: PeftModel,
+    run: CandidateRun,
+    sequences: Sequence[TokenSequence],
+    batch_size: int,
+    pad_token_id: int,
+) -> list[float]:
+    """Log-probabilities under the run's reference, from the cycle's cache where it has them."""
+
+    def compute(missing: Sequence[TokenSequence]) -> list[float]:
+        with as_reference(policy, run):
+            return _distinct_logps(policy, missing, batch_size, pad_token_id)
+
+    return cached_logps(reference_cache(run, policy, reference_dir(run)), sequences, compute)
+
+
 def add_pair_reference(
     policy: PeftModel, rows: list[PairRow], run: CandidateRun, batch_size: int, pad_token_id: int
 ) -> None:
     """Fills ``ref_chosen_logps`` and ``ref_rejected_logps`` of every row, in place."""
     sequences = [chosen_sequence(row) for row in rows] + [rejected_sequence(row) for row in rows]
-    with as_reference(policy, run):
-        logps = _distinct_logps(policy, sequences, batch_size, pad_token_id)
+    logps = _reference_logps(policy, run, sequences, batch_size, pad_token_id)
     for row, chosen, rejected in zip(rows, logps[: len(rows)], logps[len(rows) :], strict=True):
         row["ref_chosen_logps"] = chosen
         row["ref_rejected_logps"] = rejected
@@ -148,8 +164,7 @@ def add_unpaired_reference(
     mismatched = [row for row in rows if "KL_completion_ids" in row]
     sequences = [unpaired_sequence(row) for row in rows]
     sequences += [mismatched_sequence(row) for row in mismatched]
-    with as_reference(policy, run):
-        logps = _distinct_logps(policy, sequences, batch_size, pad_token_id)
+    logps = _reference_logps(policy, run, sequences, batch_size, pad_token_id)
     for row, value in zip(rows, logps[: len(rows)], strict=True):
         row["ref_logps"] = value
     for row, value in zip(mismatched, logps[len(rows) :], strict=True):

@@ -16,6 +16,7 @@ from trl import DPOConfig, GRPOConfig, KTOConfig
 from negalign_train.errors import TrainingError
 from negalign_train.preferences.files import read_pairs, read_prompts, read_unpaired
 from negalign_train.recipe import CandidateRun
+from negalign_train.training.averaging import DISCARDED
 from negalign_train.training.batches import (
     TokenSequence,
     chosen_sequence,
@@ -26,6 +27,7 @@ from negalign_train.training.dpo import WeightedDPOTrainer
 from negalign_train.training.grpo import severity_grpo_trainer
 from negalign_train.training.kto import WeightedKTOTrainer
 from negalign_train.training.kto_rows import add_mismatched, arrange
+from negalign_train.training.metrics import CHOSEN_DRIFT
 from negalign_train.training.outputs import data_path
 from negalign_train.training.reference import (
     add_pair_reference,
@@ -43,6 +45,7 @@ _MAX_PROBED = 32
 
 _LAST_LOGGED = (
     "rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies", "kl",
+    CHOSEN_DRIFT, DISCARDED,
 )  # fmt: skip
 """Step metrics whose last logged value goes into ``metrics.json``."""
 
