@@ -24,6 +24,7 @@ from tests.tiny import (
     adapter_gradients,
     make_pairs,
     perturb,
+    python_floats_as_float64,
     relative_difference,
     write_parent,
     write_run,
@@ -76,9 +77,20 @@ def loss_and_gradients(trainer: DPOTrainer) -> tuple[torch.Tensor, dict[str, tor
     return loss.detach(), adapter_gradients(trainer.model)
 
 
-def stock(base: Path, parent: Path, folder: Path, dtype: str, **trainer: Any) -> DPOTrainer:
-    """TRL's own trainer on the same pairs as conversational text; its reference is the parent."""
+def stock(
+    base: Path,
+    parent: Path,
+    folder: Path,
+    dtype: str = "float64",
+    precomputed: bool = False,
+    **trainer: Any,
+) -> DPOTrainer:
+    """TRL's own trainer on the same pairs as conversational text; its reference is the parent,
+    scored in every step or ``precomputed`` before the first.
+    """
     run = write_run(folder / "stock", base, dtype=dtype, parent_adapter_dir=parent, trainer=trainer)
+    config = trainer_config(run)
+    config.precompute_ref_log_probs = precomputed
     policy = load_policy(run).to(getattr(torch, dtype))
     dataset = Dataset.from_list(
         [
@@ -92,7 +104,7 @@ def stock(base: Path, parent: Path, folder: Path, dtype: str, **trainer: Any) ->
     )
     built = DPOTrainer(
         policy,
-        args=trainer_config(run),
+        args=config,
         train_dataset=dataset,
         processing_class=load_tokenizer(base),
     )
@@ -110,10 +122,19 @@ LOSSES: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("keys", LOSSES, ids=lambda keys: "+".join(keys["loss_type"]))
-def test_weights_of_1_give_trls_loss_and_gradients(ours, base, parent, tmp_path, monkeypatch, keys):
+def names_of(keys: dict[str, Any]) -> str:
+    return "+".join(keys["loss_type"])
+
+
+@pytest.mark.parametrize("precomputed", [False, True], ids=["live", "precomputed"])
+@pytest.mark.parametrize("keys", LOSSES, ids=names_of)
+def test_weights_of_1_give_trls_loss_and_gradients(
+    ours, base, parent, tmp_path, monkeypatch, keys, precomputed
+):
     monkeypatch.setattr(trl.trainer.utils, "_ChunkedLogProbFunction", ExactLogProbs)
-    expected, gradients = loss_and_gradients(stock(base, parent, tmp_path, "float64", **keys))
+    with python_floats_as_float64():
+        trls = stock(base, parent, tmp_path, precomputed=precomputed, **keys)
+        expected, gradients = loss_and_gradients(trls)
     loss, found = loss_and_gradients(ours(PLAIN, **keys))
     assert loss.item() == pytest.approx(expected.item(), rel=1e-9)
     assert found.keys() == gradients.keys()
@@ -122,12 +143,16 @@ def test_weights_of_1_give_trls_loss_and_gradients(ours, base, parent, tmp_path,
         assert relative_difference(found[name], gradient) < 1e-9, name
 
 
-def test_weights_of_1_give_trls_loss_in_float32_with_its_own_kernel(ours, base, parent, tmp_path):
-    expected, gradients = loss_and_gradients(stock(base, parent, tmp_path, "float32"))
-    loss, found = loss_and_gradients(ours(PLAIN, dtype="float32"))
+@pytest.mark.parametrize("keys", LOSSES, ids=names_of)
+def test_weights_of_1_give_trls_loss_in_float32_with_its_own_kernel(
+    ours, base, parent, tmp_path, keys
+):
+    expected, gradients = loss_and_gradients(stock(base, parent, tmp_path, "float32", **keys))
+    loss, found = loss_and_gradients(ours(PLAIN, dtype="float32", **keys))
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert found.keys() == gradients.keys()
     for name, gradient in gradients.items():
-        assert relative_difference(found[name], gradient) < 1e-4, name
+        assert relative_difference(found[name], gradient) < 1e-5, name
 
 
 def test_weight_2_is_the_pair_twice_and_weight_0_is_its_absence(ours):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +177,16 @@ def adapter_gradients(model: Any) -> dict[str, torch.Tensor]:
         for name, parameter in model.named_parameters()
         if parameter.requires_grad and parameter.grad is not None
     }
+
+
+@contextmanager
+def python_floats_as_float64() -> Iterator[None]:
+    """TRL's collators make float32 tensors of precomputed reference log-probabilities."""
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 class ExactLogProbs:

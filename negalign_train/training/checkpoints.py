@@ -74,7 +74,7 @@ class CompleteMarker(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         assert args.output_dir is not None
-        # Every process writes its own random state; the marker names them all.
+        # Every process writes files of its own (its generator's state, under ZeRO its shard).
         PartialState().wait_for_everyone()
         if state.is_world_process_zero:
             folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
