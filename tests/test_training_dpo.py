@@ -90,6 +90,7 @@ def stock(
     """
     run = write_run(folder / "stock", base, dtype=dtype, parent_adapter_dir=parent, trainer=trainer)
     config = trainer_config(run)
+    assert isinstance(config, DPOConfig)
     config.precompute_ref_log_probs = precomputed
     policy = load_policy(run).to(getattr(torch, dtype))
     dataset = Dataset.from_list(

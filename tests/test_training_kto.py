@@ -115,6 +115,7 @@ def stock(
         ]
     )
     config = trainer_config(run)
+    assert isinstance(config, KTOConfig)
     config.precompute_ref_log_probs = precomputed
     built = KTOTrainer(
         policy, args=config, train_dataset=dataset, processing_class=load_tokenizer(base)

@@ -40,10 +40,10 @@ def gradients(
 ) -> tuple[float, float]:
     """d loss / d logratio of the chosen and of the rejected side of one pair."""
     sides = [torch.tensor([value], requires_grad=True) for value in (chosen, rejected)]
+    up_side, down_side = (Completions(side, torch.ones(1)) for side in sides)
     loss = weighted_dpo_loss(
-        *(Completions(side, torch.ones(1)) for side in sides), torch.ones(1), spec,
-        delta_s=torch.tensor([delta_s]),
-    )  # fmt: skip
+        up_side, down_side, torch.ones(1), spec, delta_s=torch.tensor([delta_s])
+    )
     up, down = torch.autograd.grad(loss, sides)
     return up.item(), down.item()
 
