@@ -174,6 +174,7 @@ def _pair_row(
         + _token_weights(rejected, start, pair.rejected_spans)[shared:],
         "weight": pair.weight,
         "length": max(len(chosen.ids), len(rejected.ids)),
+        "shared": shared,
     }
 
 
