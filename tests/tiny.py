@@ -179,8 +179,8 @@ def adapter_gradients(model: Any) -> dict[str, torch.Tensor]:
 
 
 def compute_llama_exactly(monkeypatch: Any) -> None:
-    """Llama's norm and rotary angles in the model's own dtype. Transformers computes both in float32
-    even in a float64 model, so that a last digit lost elsewhere comes out 1e-8 large.
+    """Llama's norm and rotary angles in the model's own dtype. Transformers computes both in
+    float32 even in a float64 model, so that a last digit lost elsewhere comes out 1e-8 large.
     """
 
     def angles(self: Any, x: torch.Tensor, position_ids: torch.Tensor) -> tuple[Any, Any]:

@@ -87,6 +87,8 @@ class WeightedDPOTrainer(WholeStepTrainer, DPOTrainer):  # type: ignore[misc]  #
     ``["sft"]`` as the only loss runs the chosen side alone and needs no reference.
     """
 
+    objective: DPOObjective
+
     def __init__(
         self,
         policy: PeftModel,
@@ -106,14 +108,14 @@ class WeightedDPOTrainer(WholeStepTrainer, DPOTrainer):  # type: ignore[misc]  #
         super().__init__(policy, config, rows, tokenizer, callbacks, sharing)
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler[int]:
-        dataset = self.train_dataset if train_dataset is None else train_dataset
+        dataset: Any = self.train_dataset if train_dataset is None else train_dataset
         by_length = self.args.train_sampling_strategy == "group_by_length"
         batch_size = self._examples_per_loader_batch * self.args.gradient_accumulation_steps
         lengths = list(dataset["length"]) if by_length else None
         return EpochSampler(len(dataset), batch_size, self.args.seed, lengths)
 
     def _texts(self, row: PairRow) -> list[list[int]]:
-        sides = [row["chosen_ids"]] if self.chosen_only else [row["chosen_ids"], row["rejected_ids"]]
+        sides = [row["chosen_ids"]] + ([] if self.chosen_only else [row["rejected_ids"]])
         return [row["prompt_ids"] + side for side in sides]
 
     def _collate(self, rows: Sequence[PairRow]) -> MicroBatch:
@@ -124,7 +126,7 @@ class WeightedDPOTrainer(WholeStepTrainer, DPOTrainer):  # type: ignore[misc]  #
 
     def _is_logged(self) -> bool:
         step = self.state.global_step
-        return step == 0 or (step + 1) % self.args.logging_steps == 0
+        return step == 0 or (step + 1) % self.state.logging_steps == 0
 
     def _compute_loss(
         self, model: torch.nn.Module, inputs: MicroBatch, return_outputs: bool
@@ -137,9 +139,9 @@ class WeightedDPOTrainer(WholeStepTrainer, DPOTrainer):  # type: ignore[misc]  #
             weight = weight * inputs["present"]
         share = self._share_of_step(inputs, pairs)
         if self.chosen_only:
-            sft = -logps[pairs:] / self.mean_chosen_tokens
-            self._record_sft(logps[pairs:], inputs)
-            return share * (self.objective.loss_weights[0] * weight * sft).mean()
+            self.step_metrics.add("logps/chosen", logps[pairs:], inputs.get("present"))
+            losses = -logps[pairs:] / self.mean_chosen_tokens
+            return share * self.objective.loss_weights[0] * (weight * losses).mean()
         lengths = inputs["lengths"].to(logps.dtype)
         chosen = Completions(
             logps[:pairs] - inputs["ref_chosen_logps"].to(logps.dtype), lengths[:pairs]
@@ -151,9 +153,6 @@ class WeightedDPOTrainer(WholeStepTrainer, DPOTrainer):  # type: ignore[misc]  #
         self._record(chosen, rejected, plain, inputs.get("present"))
         sft = None if plain is None else -plain[:pairs] / self.mean_chosen_tokens
         return share * weighted_dpo_loss(chosen, rejected, weight, self.objective, sft)
-
-    def _record_sft(self, chosen_logps: Tensor, inputs: MicroBatch) -> None:
-        self.step_metrics.add("logps/chosen", chosen_logps, inputs.get("present"))
 
     def _record(
         self,

@@ -48,7 +48,7 @@ class LogitTransform:
 
 
 def _logit_transform(model: PreTrainedModel) -> LogitTransform:
-    """What the architecture does to its logits, following trl 1.16.0, trainer/utils.py:1577-1590."""
+    """What the architecture does to its logits (as trl 1.16.0, trainer/utils.py:1577-1590)."""
     config = model.config.get_text_config()
     softcap = getattr(config, "final_logit_softcapping", None)
     for name in ("logit_scale", "output_multiplier", "lm_head_multiplier"):
@@ -136,8 +136,10 @@ def target_logps(
         maybe_gather_lm_head_ctx(head.weight, head.bias),
     ):
         weights = (head.weight.detach(), None if head.bias is None else head.bias.detach())
-        logps, entropies = _TargetLogProbs.apply(rows, weights, target_rows, targets, transform)
-    return logps, entropies
+        found: tuple[Tensor, Tensor] = _TargetLogProbs.apply(  # type: ignore[no-untyped-call]
+            rows, weights, target_rows, targets, transform
+        )
+    return found
 
 
 def add_completion_head(model: PreTrainedModel) -> None:

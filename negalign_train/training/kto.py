@@ -31,19 +31,20 @@ class WeightedKTOTrainer(WholeStepTrainer, KTOTrainer):  # type: ignore[misc]  #
     """
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler[int]:
-        return SequentialSampler(self.train_dataset)
+        dataset: Any = self.train_dataset
+        return SequentialSampler(dataset)
 
     def _texts(self, row: UnpairedRow) -> list[list[int]]:
         return [row["prompt_ids"] + row["completion_ids"]]
 
     def _collate(self, rows: Sequence[UnpairedRow]) -> MicroBatch:
-        """The completions, then the same unweighted; mismatched ones as a batch inside the batch."""
+        """The completions, then the same unweighted; mismatched ones as a batch in the batch."""
         matched = [unpaired_sequence(row) for row in rows]
         batch: MicroBatch = pack(
             [*matched, *map(unweighted, matched)], self.pad_token_id, self.sharing.trees
         )
         for name in ("ref_logps", "weight"):
-            values = [row[name] for row in rows]  # type: ignore[literal-required]
+            values = [row[name] for row in rows]
             batch[name] = torch.tensor(values, dtype=torch.float64)
         batch["label"] = torch.tensor([row["label"] for row in rows])
         if "KL_completion_ids" in rows[0]:
@@ -56,13 +57,13 @@ class WeightedKTOTrainer(WholeStepTrainer, KTOTrainer):  # type: ignore[misc]  #
         return batch
 
     def _reference_point(self, model: nn.Module, batches: Sequence[MicroBatch]) -> Tensor:
-        """z0 over all processes' rows of ``batches`` (TRL's own gather cuts an uneven last batch)."""
+        """z0 over all processes' rows of ``batches`` (TRL's gather cuts an uneven last batch)."""
         total = torch.zeros(2, dtype=torch.float64, device=self.args.device)
         if not self.calculate_KL:
             return total[0]
         with torch.no_grad(), self.compute_loss_context_manager():
             for batch in batches:
-                inputs = self._prepare_input(batch["mismatched"])
+                inputs: MicroBatch = dict(self._prepare_input(batch["mismatched"]))
                 logps = completion_logps(model(**model_inputs(inputs)), inputs).double()
                 present = self._prepare_input(batch.get("present", torch.ones(len(logps))))
                 logratios = (logps - inputs["ref_logps"]) * present

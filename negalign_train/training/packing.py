@@ -33,9 +33,7 @@ class _Row:
         return int(self.places[-1])
 
 
-def pack(
-    sequences: Sequence[TokenSequence], pad_token_id: int, shared: bool
-) -> dict[str, Tensor]:
+def pack(sequences: Sequence[TokenSequence], pad_token_id: int, shared: bool) -> dict[str, Tensor]:
     """Tensors for the model, and from its token log-probabilities back to the sequences.
 
     With ``shared`` all sequences of one prompt are one row, each distinct token computed once: a
@@ -128,9 +126,7 @@ def _targets(
     if not scored.any():
         # Two equal texts have nothing to score; one target of weight 0 keeps the forward whole.
         scored[np.unravel_index(np.argmax(nodes >= 0), nodes.shape)] = True
-    distinct, first, target_index = np.unique(
-        nodes[scored], return_index=True, return_inverse=True
-    )
+    distinct, first, target_index = np.unique(nodes[scored], return_index=True, return_inverse=True)
     token_ids = np.concatenate([row.tree.token_ids for row in rows])
     scored_rows, target_rows = np.unique(sources[scored][first], return_inverse=True)
     targets_of = np.zeros(nodes.shape, dtype=np.int64)

@@ -101,7 +101,7 @@ class GlobalBatchSampler(Sampler[list[int]]):
 
 
 class RowLoader(DataLoader[Any]):
-    """Batches of raw rows: tensors are made per optimiser step, when its micro-batches are known."""
+    """Batches of raw rows: tensors are made per step, when its micro-batches are known."""
 
     def __init__(self, dataset: Dataset[Any], sampler: GlobalBatchSampler, workers: int) -> None:
         super().__init__(

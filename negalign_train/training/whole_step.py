@@ -41,6 +41,13 @@ def drop_reference_adapter(model: PeftModel) -> None:
         model.delete_adapter("ref")
 
 
+def _num_trunk_weights(model: PeftModel) -> int:
+    """Weights of the base's layers, without embeddings and head."""
+    trunk = model.get_base_model().base_model
+    embedding: Tensor = trunk.get_input_embeddings().weight
+    return sum(int(each.numel()) for each in trunk.parameters()) - int(embedding.numel())
+
+
 def row_weights(inputs: Mapping[str, Tensor], like: Tensor) -> Tensor:
     """The weight column in the loss's dtype.
 
@@ -89,6 +96,7 @@ class WholeStepTrainer(Trainer):
         )
         assert isinstance(self.model, PeftModel)
         drop_reference_adapter(self.model)
+        self.num_trunk_weights = _num_trunk_weights(self.model)
         if self.aux_loss_enabled:  # type: ignore[attr-defined]  # TRL's trainers have it
             raise TrainingError(
                 "this base is a mixture of experts with a load-balancing loss, which the weighted "
@@ -109,13 +117,14 @@ class WholeStepTrainer(Trainer):
 
     @property
     def _examples_per_loader_batch(self) -> int:
-        return self.args.train_batch_size * self.args.world_size
+        return int(self.args.train_batch_size * self.args.world_size)
 
     def get_train_dataloader(self) -> RowLoader:
-        sampler = GlobalBatchSampler(
-            self._get_train_sampler(), len(self.train_dataset), self._examples_per_loader_batch
-        )
-        return RowLoader(self.train_dataset, sampler, self.args.dataloader_num_workers)
+        dataset: Any = self.train_dataset
+        order = self._get_train_sampler()
+        assert order is not None
+        sampler = GlobalBatchSampler(order, len(dataset), self._examples_per_loader_batch)
+        return RowLoader(dataset, sampler, self.args.dataloader_num_workers)
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
@@ -203,16 +212,8 @@ class WholeStepTrainer(Trainer):
 
     def floating_point_ops(self, inputs: Any) -> int:
         """4 per trunk weight and computed token: a frozen weight has no gradient of its own."""
-        tokens = sum(batch["input_ids"].numel() for batch in inputs)
-        return 4 * tokens * self._num_trunk_weights()
-
-    def _num_trunk_weights(self) -> int:
-        if not hasattr(self, "_trunk_weights"):
-            assert isinstance(self.model, PeftModel)
-            trunk = self.model.get_base_model().base_model
-            embedding = trunk.get_input_embeddings().weight
-            self._trunk_weights = sum(p.numel() for p in trunk.parameters()) - embedding.numel()
-        return self._trunk_weights
+        tokens = sum(int(batch["input_ids"].numel()) for batch in inputs)
+        return 4 * tokens * self.num_trunk_weights
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         super().log(logs | self.step_metrics.take(self.accelerator), start_time)
