@@ -119,6 +119,16 @@ class LoraSettings(Strict):
     )  # fmt: skip
 
 
+class BatchingSettings(Strict):
+    """How a step's examples are computed; none of it changes the result."""
+
+    share_prefixes: bool = True
+    """Completions of one prompt are one prefix tree; false computes each on its own."""
+    max_tokens: int | None = Field(default=None, ge=1)
+    """Tokens of a micro-batch, padding counted (DPO, SFT, KTO); a step keeps its examples and is
+    cut by this. null cuts it by trainer.per_device_train_batch_size examples."""
+
+
 class RewardSettings(Strict):
     """GRPO's reward: ``-S - length_weight * max(0, |words / reference words - 1| - slack)``."""
 
@@ -136,6 +146,7 @@ class CandidateSettings(Strict):
     start: Literal["parent", "fresh"] = "parent"
     reference: ReferencePolicy = "previous"
     lora: LoraSettings = LoraSettings()
+    batching: BatchingSettings = BatchingSettings()
     trainer: dict[str, Any]
     reward: RewardSettings | None = None
     objective: ObjectiveSettings = ObjectiveSettings()

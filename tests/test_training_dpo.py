@@ -22,6 +22,7 @@ from negalign_train.training.tokenise import tokenise_pairs
 from tests.tiny import (
     ExactLogProbs,
     adapter_gradients,
+    compute_llama_exactly,
     make_pairs,
     perturb,
     python_floats_as_float64,
@@ -44,6 +45,11 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def parent(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_parent(tmp_path_factory.mktemp("parent"), base)
+
+
+@pytest.fixture(autouse=True)
+def _exact_llama(monkeypatch: pytest.MonkeyPatch) -> None:
+    compute_llama_exactly(monkeypatch)
 
 
 @pytest.fixture
@@ -191,23 +197,28 @@ def test_struck_only_words_left_standing_have_exactly_no_gradient(ours, monkeypa
     forward = trainer.model.forward
 
     def recording(**inputs: torch.Tensor) -> torch.Tensor:
-        token_logps: torch.Tensor = forward(**inputs)
-        token_logps.retain_grad()
-        seen.append(token_logps)
-        return token_logps
+        target_logps: torch.Tensor = forward(**inputs)
+        target_logps.retain_grad()
+        seen.append(target_logps)
+        return target_logps
 
     monkeypatch.setattr(trainer.model, "forward", recording)
     loss_and_gradients(trainer)
     assert seen[0].grad is not None
-    gradient = seen[0].grad[1]  # the rejected side
     row = trainer.train_dataset[0]
-    first = len(row["prompt_ids"]) - 1
-    scored = gradient[first : first + len(row["rejected_ids"])]
+    batch = trainer.data_collator([row])
+    # Rows of the index: chosen, rejected, and the same unweighted.
+    rejected = batch["target_index"][3, : len(row["rejected_ids"])]
+    gradient = seen[0].grad[rejected]
     weights = torch.tensor(row["rejected_weights"])
+    shared = row["shared"]
     assert (weights == 0).sum().item() == len(pair.rejected) - end
-    assert scored[weights == 0].abs().max().item() == 0.0
+    assert gradient[weights == 0].abs().max().item() == 0.0
+    assert gradient[:shared].abs().max().item() < 1e-15  # one node for both sides: it cancels
+    scored = gradient[shared:]
+    weights = weights[shared:]
     assert (scored[weights > 0].abs() > 0).all()
-    assert torch.allclose(scored / scored[0], weights.double())
+    assert torch.allclose(scored / scored[-1], weights.double())
 
 
 def test_a_dropped_weight_column_stops_the_run(ours):

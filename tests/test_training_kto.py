@@ -26,6 +26,7 @@ from negalign_train.training.tokenise import tokenise_unpaired
 from tests.tiny import (
     ExactLogProbs,
     adapter_gradients,
+    compute_llama_exactly,
     make_pairs,
     make_unpaired,
     perturb,
@@ -51,6 +52,11 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def parent(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_parent(tmp_path_factory.mktemp("parent"), base)
+
+
+@pytest.fixture(autouse=True)
+def _exact_llama(monkeypatch: pytest.MonkeyPatch) -> None:
+    compute_llama_exactly(monkeypatch)
 
 
 @pytest.fixture

@@ -199,19 +199,8 @@ def test_weight_3_is_the_pair_three_times_and_weight_0_is_its_absence(spec):
 
 
 def test_with_the_datasets_mean_length_the_sft_term_also_counts_copies():
-    """Weights 2 and 0 on completions of 3 and 1 tokens, and a third of 2: the mean is 8 / 3."""
-    token_logps = torch.tensor([[-1.0, -2.0, -3.0], [-4.0, 0.0, 0.0], [-1.0, -1.0, 0.0]])
-    mask = torch.tensor([[True, True, True], [True, False, False], [True, True, False]])
-    weighted = sft_losses(token_logps, mask, 8 / 3) * torch.tensor([2.0, 0.0, 1.0])
-    rows = [0, 0, 2]
-    copies = sft_losses(token_logps[rows], mask[rows], 8 / 3)
+    """Weights 2, 0 and 1 on completions of 3, 1 and 2 tokens: the mean is (2 * 3 + 2) / 3."""
+    logps = torch.tensor([-6.0, -4.0, -2.0])
+    weighted = sft_losses(logps, 8 / 3) * torch.tensor([2.0, 0.0, 1.0])
+    copies = sft_losses(logps[[0, 0, 2]], 8 / 3)
     assert weighted.sum().item() == pytest.approx(copies.sum().item()) == pytest.approx(14 * 3 / 8)
-
-
-def test_with_the_datasets_mean_length_the_sft_term_does_not_depend_on_the_split():
-    token_logps = torch.tensor([[-1.0, -2.0, -3.0], [-4.0, 0.0, 0.0]])
-    mask = token_logps != 0
-    whole = sft_losses(token_logps, mask, 2.0)
-    apart = torch.cat([sft_losses(token_logps[[row]], mask[[row]], 2.0) for row in (0, 1)])
-    assert whole.tolist() == apart.tolist() == [3.0, 2.0]
-    assert whole.mean().item() == sft_losses(token_logps, mask).mean().item()  # TRL's

@@ -21,8 +21,15 @@ case in 45 and four in none.
 """
 
 
-def arrange(rows: Sequence[UnpairedRow], seed: int) -> list[UnpairedRow]:
+def arrange(
+    rows: Sequence[UnpairedRow], seed: int, block_size: int | None = None
+) -> list[UnpairedRow]:
     """Rows shuffled with ``seed``, classes interleaved in proportion, neighbours of other cases.
+
+    ``block_size`` is the rows of an optimiser step. Rows of one prompt (an edited text and the one
+    it was made from) then fall into one block wherever they fit, so that their prefix is computed
+    once; inside a block they stand apart, in the order all first ones, all second ones. Without it
+    every row stands for itself.
 
     Raises:
         TrainingError: fewer than two rows, or all rows are of one case, so that no prompt has a
@@ -34,14 +41,67 @@ def arrange(rows: Sequence[UnpairedRow], seed: int) -> list[UnpairedRow]:
             "feedback, or train with dpo"
         )
     rng = random.Random(seed)
-    classes = [[row for row in rows if row["label"] is label] for label in (True, False)]
-    placed: list[tuple[float, UnpairedRow]] = []
-    for members in classes:
+    units = _units(rows, block_size)
+    placed: list[tuple[float, list[UnpairedRow]]] = []
+    for labels in ((True,), (False,), (True, False)):
+        members = [unit for unit in units if {row["label"] for row in unit} == set(labels)]
         rng.shuffle(members)
         offset = rng.random()
-        placed += [((i + offset) / len(members), row) for i, row in enumerate(members)]
+        placed += [((i + offset) / len(members), unit) for i, unit in enumerate(members)]
     placed.sort(key=lambda item: item[0])
-    return _separate([row for _, row in placed])
+    ordered = [unit for _, unit in placed]
+    if block_size is None:
+        return _separate([row for unit in ordered for row in unit])
+    blocks = _blocks(ordered, block_size)
+    return _separate([row for block in blocks for row in _dealt(block)])
+
+
+def _units(rows: Sequence[UnpairedRow], block_size: int | None) -> list[list[UnpairedRow]]:
+    """Rows that share a prompt, at most half a block of them, so that others stand between."""
+    if block_size is None:
+        return [[row] for row in rows]
+    together: dict[tuple[int, ...], list[UnpairedRow]] = {}
+    for row in rows:
+        together.setdefault(tuple(row["prompt_ids"]), []).append(row)
+    most = max(1, block_size // 2)
+    return [
+        members[start : start + most]
+        for members in together.values()
+        for start in range(0, len(members), most)
+    ]
+
+
+def _blocks(units: Sequence[list[UnpairedRow]], block_size: int) -> list[list[list[UnpairedRow]]]:
+    """Units to blocks of exactly ``block_size`` rows, the last but for what is left; a unit that
+    does not fit goes into the next block, and a smaller one from later fills its place.
+    """
+    waiting = list(units)
+    blocks: list[list[list[UnpairedRow]]] = []
+    while waiting:
+        block: list[list[UnpairedRow]] = []
+        free = block_size
+        while free and waiting:
+            fitting = next((i for i, unit in enumerate(waiting) if len(unit) <= free), None)
+            if fitting is None:
+                unit = waiting.pop(0)
+                block.append(unit[:free])
+                waiting.insert(0, unit[free:])
+                free = 0
+                continue
+            unit = waiting.pop(fitting)
+            block.append(unit)
+            free -= len(unit)
+        blocks.append(block)
+    return blocks
+
+
+def _dealt(block: Sequence[list[UnpairedRow]]) -> list[UnpairedRow]:
+    """Rows of a block, first ones of all units, then second ones, and so on. Units begin with
+    either class in turn, so that both classes stand side by side.
+    """
+    turned = [unit[::-1] if index % 2 else unit for index, unit in enumerate(block)]
+    longest = max(len(unit) for unit in turned)
+    return [unit[turn] for turn in range(longest) for unit in turned if turn < len(unit)]
 
 
 def _separate(rows: list[UnpairedRow]) -> list[UnpairedRow]:

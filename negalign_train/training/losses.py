@@ -62,21 +62,16 @@ def weighted_logps(token_logps: Tensor, token_weights: Tensor) -> Tensor:
     return (token_logps * token_weights).sum(dim=1)
 
 
-def sft_losses(
-    chosen_token_logps: Tensor, chosen_mask: Tensor, mean_tokens: float | None = None
-) -> Tensor:
-    """Negative log-likelihood of the chosen completions, (batch,); its mean is TRL's ``sft`` term.
+def sft_losses(chosen_logps: Tensor, mean_tokens: float) -> Tensor:
+    """Negative log-likelihood of the chosen completions over their mean length, (batch,).
 
-    Row i is ``sum_t -log p_it / mean_tokens``, tokens all weighing 1: the term keeps the whole
-    chosen text likely, not only its changed words. ``mean_tokens`` is the mean length of a chosen
-    completion, weighted by pair, over the dataset: then the term depends neither on how pairs fall
-    into batches nor on whether a pair weighs 2 or stands there twice. None takes the mean of these
-    rows, TRL's normaliser (trl 1.16.0, dpo_trainer.py:1495-1502), which depends on both.
+    ``chosen_logps`` are sums over all tokens, each weighing 1: the term keeps the whole chosen text
+    likely, not only its changed words. ``mean_tokens`` is the mean length of a chosen completion,
+    weighted by pair, over the dataset: the term's mean over it is TRL's mean over tokens (trl
+    1.16.0, dpo_trainer.py:1495-1502), and it depends neither on how pairs fall into batches nor on
+    whether a pair weighs 2 or stands there twice.
     """
-    losses = -(chosen_token_logps * chosen_mask).sum(dim=1)
-    if mean_tokens is not None:
-        return losses / mean_tokens
-    return losses * len(chosen_mask) / chosen_mask.sum().clamp(min=1)
+    return -chosen_logps / mean_tokens
 
 
 def dpo_losses(

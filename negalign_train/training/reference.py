@@ -22,13 +22,15 @@ from negalign_train.training.batches import (
     TokenSequence,
     UnpairedRow,
     chosen_sequence,
-    pad_sequences,
     rejected_sequence,
+    suffix_of,
     unpaired_sequence,
 )
-from negalign_train.training.losses import weighted_logps
+from negalign_train.training.packing import completion_logps, model_inputs, pack
 from negalign_train.training.policy import POLICY_ADAPTER, check_adapter
 from negalign_train.training.reference_cache import cached_logps, reference_cache
+from negalign_train.training.sharing import Sharing
+from negalign_train.training.steps import MicroBatchLimits, Unit, micro_batches
 
 _REFERENCE_ADAPTER = "reference"
 
@@ -74,29 +76,47 @@ def as_reference(policy: PeftModel, run: CandidateRun) -> Iterator[None]:
 
 
 def sequence_logps(
-    policy: PeftModel, sequences: Sequence[TokenSequence], batch_size: int, pad_token_id: int
+    policy: PeftModel,
+    sequences: Sequence[TokenSequence],
+    batch_size: int,
+    pad_token_id: int,
+    sharing: Sharing | None = None,
 ) -> list[float]:
     """Token-weighted log-probability of each completion, in nats, in order.
 
-    Processes share the work; batches are cut from the sequences sorted by length.
+    Sequences of one prompt are one row where ``sharing`` is by trees (its default). Processes share
+    the work; batches are cut from the rows sorted by length.
     """
+    trees = (sharing or Sharing()).trees
     state = PartialState()
-    order = sorted(range(len(sequences)), key=lambda index: len(sequences[index]))
-    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    batches = micro_batches(_units(sequences, batch_size, trees), MicroBatchLimits(batch_size))
     found: list[tuple[int, float]] = []
     device = next(policy.parameters()).device
     was_training = policy.training
     policy.eval()
     with torch.no_grad(), _autocast(policy):
-        for batch in batches[state.process_index :: state.num_processes]:
-            padded = pad_sequences([sequences[index] for index in batch], pad_token_id)
-            tensors = {name: value.to(device) for name, value in padded.items()}
-            token_weights = tensors.pop("token_weights")
-            logps = weighted_logps(policy(**tensors), token_weights)
-            found += zip(batch, logps.tolist(), strict=True)
+        for members in batches[state.process_index :: state.num_processes]:
+            packed = pack([sequences[index] for index in members], pad_token_id, trees)
+            batch = {name: value.to(device) for name, value in packed.items()}
+            logps = completion_logps(policy(**model_inputs(batch)), batch)
+            found += zip(members, logps.tolist(), strict=True)
     policy.train(was_training)
     gathered = dict(gather_object(found))
     return [gathered[index] for index in range(len(sequences))]
+
+
+def _units(sequences: Sequence[TokenSequence], batch_size: int, trees: bool) -> list[Unit]:
+    """Sequences of one row together, at most ``batch_size`` of them."""
+    together: dict[tuple[int, ...], list[int]] = {}
+    for index, each in enumerate(sequences):
+        ids = each.prompt_ids if trees else each.prompt_ids + each.completion_ids
+        together.setdefault(tuple(ids), []).append(index)
+    units = []
+    for members in together.values():
+        for start in range(0, len(members), batch_size):
+            part = tuple(members[start : start + batch_size])
+            units.append(Unit(part, max(len(sequences[index]) for index in part)))
+    return units
 
 
 def _autocast(policy: PeftModel) -> torch.autocast:
@@ -108,7 +128,11 @@ def _autocast(policy: PeftModel) -> torch.autocast:
 
 
 def _distinct_logps(
-    policy: PeftModel, sequences: Sequence[TokenSequence], batch_size: int, pad_token_id: int
+    policy: PeftModel,
+    sequences: Sequence[TokenSequence],
+    batch_size: int,
+    pad_token_id: int,
+    sharing: Sharing | None,
 ) -> list[float]:
     """As :func:`sequence_logps`, each distinct sequence once (edits share completions)."""
     keys = [
@@ -116,7 +140,8 @@ def _distinct_logps(
         for each in sequences
     ]
     distinct = dict(zip(keys, sequences, strict=True))
-    logps = sequence_logps(policy, list(distinct.values()), batch_size, pad_token_id)
+    values = list(distinct.values())
+    logps = sequence_logps(policy, values, batch_size, pad_token_id, sharing)
     by_key = dict(zip(distinct, logps, strict=True))
     return [by_key[key] for key in keys]
 
@@ -127,25 +152,43 @@ def _reference_logps(
     sequences: Sequence[TokenSequence],
     batch_size: int,
     pad_token_id: int,
+    sharing: Sharing | None,
 ) -> list[float]:
     """Log-probabilities under the run's reference, from the cycle's cache where it has them."""
 
     def compute(missing: Sequence[TokenSequence]) -> list[float]:
         with as_reference(policy, run):
-            return _distinct_logps(policy, missing, batch_size, pad_token_id)
+            return _distinct_logps(policy, missing, batch_size, pad_token_id, sharing)
 
     return cached_logps(reference_cache(run, policy, reference_dir(run)), sequences, compute)
 
 
 def add_pair_reference(
-    policy: PeftModel, rows: list[PairRow], run: CandidateRun, batch_size: int, pad_token_id: int
+    policy: PeftModel,
+    rows: list[PairRow],
+    run: CandidateRun,
+    batch_size: int,
+    pad_token_id: int,
+    sharing: Sharing | None = None,
 ) -> None:
-    """Fills ``ref_chosen_logps`` and ``ref_rejected_logps`` of every row, in place."""
-    sequences = [chosen_sequence(row) for row in rows] + [rejected_sequence(row) for row in rows]
-    logps = _reference_logps(policy, run, sequences, batch_size, pad_token_id)
-    for row, chosen, rejected in zip(rows, logps[: len(rows)], logps[len(rows) :], strict=True):
-        row["ref_chosen_logps"] = chosen
-        row["ref_rejected_logps"] = rejected
+    """Fills ``ref_chosen_logps`` and ``ref_rejected_logps`` of every row, in place, and the same of
+    their suffixes after the common beginning.
+
+    A loss takes both sides' suffixes or both sides' whole texts: a sum over a suffix obtained by
+    subtraction would have lost digits. The suffixes cost nothing, being tokens of the same rows.
+    """
+    shared = [row["shared"] for row in rows]
+    chosen = [chosen_sequence(row) for row in rows]
+    rejected = [rejected_sequence(row) for row in rows]
+    chosen_suffixes = [suffix_of(*each) for each in zip(chosen, shared, strict=True)]
+    rejected_suffixes = [suffix_of(*each) for each in zip(rejected, shared, strict=True)]
+    sequences = [*chosen, *rejected, *chosen_suffixes, *rejected_suffixes]
+    logps = _reference_logps(policy, run, sequences, 2 * batch_size, pad_token_id, sharing)
+    for index, row in enumerate(rows):
+        row["ref_chosen_logps"] = logps[index]
+        row["ref_rejected_logps"] = logps[len(rows) + index]
+        row["ref_chosen_suffix_logps"] = logps[2 * len(rows) + index]
+        row["ref_rejected_suffix_logps"] = logps[3 * len(rows) + index]
 
 
 def mismatched_sequence(row: UnpairedRow) -> TokenSequence:
@@ -159,12 +202,13 @@ def add_unpaired_reference(
     run: CandidateRun,
     batch_size: int,
     pad_token_id: int,
+    sharing: Sharing | None = None,
 ) -> None:
     """Fills ``ref_logps`` of every row, ``ref_KL_logps`` of those with a mismatched completion."""
     mismatched = [row for row in rows if "KL_completion_ids" in row]
     sequences = [unpaired_sequence(row) for row in rows]
     sequences += [mismatched_sequence(row) for row in mismatched]
-    logps = _reference_logps(policy, run, sequences, batch_size, pad_token_id)
+    logps = _reference_logps(policy, run, sequences, batch_size, pad_token_id, sharing)
     for row, value in zip(rows, logps[: len(rows)], strict=True):
         row["ref_logps"] = value
     for row, value in zip(mismatched, logps[len(rows) :], strict=True):

@@ -82,6 +82,8 @@ def _train_alone(run: CandidateRun, config: TrainingArguments) -> None:
     session = build_session(Task(run, config, policy, tokenizer, callbacks, stopwatch))
     session.trainer.remove_callback(PrinterCallback)
     _say(f"{label}: {session.num_examples} examples, seed {run.seed}")
+    if session.sharing.reason is not None:
+        _say(f"{label}: completions are computed one by one, {session.sharing.reason}")
     before = session.watch()
     with stopwatch.phase("train"):
         _train(session.trainer, run.output_dir / "checkpoints", identity)

@@ -175,6 +175,7 @@ def _pair_row(
         "weight": pair.weight,
         "margin": pair.margin,
         "length": max(len(chosen.ids), len(rejected.ids)),
+        "shared": shared,
     }
 
 
