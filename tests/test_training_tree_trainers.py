@@ -66,15 +66,19 @@ def _exact(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def pair_trainer(base: Path, parent: Path, tmp_path: Path) -> Callable[..., WeightedDPOTrainer]:
-    """``pair_trainer(pairs, sharing, **trainer)``: in float64, off its reference."""
+    """``pair_trainer(pairs, sharing, objective=..., **trainer)``: in float64, off its reference."""
 
     def make(
-        pairs: list[PreferencePair], sharing: Sharing = TREES, **trainer: Any
+        pairs: list[PreferencePair],
+        sharing: Sharing = TREES,
+        objective: dict[str, Any] | None = None,
+        **trainer: Any,
     ) -> WeightedDPOTrainer:
         keys = {"per_device_train_batch_size": max(2, len(pairs)), **trainer}
         run = write_run(
-            tmp_path / "run", base, dtype="float64", parent_adapter_dir=parent, trainer=keys
-        )
+            tmp_path / "run", base, dtype="float64", parent_adapter_dir=parent,
+            candidate={"objective": objective or {}}, trainer=keys,
+        )  # fmt: skip
         config, tokenizer, policy = trainer_config(run), load_tokenizer(base), load_policy(run)
         policy.double()
         rows = tokenise_pairs(tokenizer, pairs)
@@ -157,12 +161,43 @@ def test_suffixes_alone_give_trls_loss_and_gradients(pair_trainer, base, parent,
 
 
 def test_only_losses_of_the_margin_cancel_the_common_prefix(base, tmp_path):
-    def cancels(**trainer: Any) -> bool:
-        config = trainer_config(write_run(tmp_path / "run", base, trainer=trainer))
+    def cancels(objective: dict[str, Any] | None = None, **trainer: Any) -> bool:
+        candidate = {"objective": objective or {}}
+        run = write_run(tmp_path / "run", base, candidate=candidate, trainer=trainer)
+        config = trainer_config(run)
         assert isinstance(config, DPOConfig)
         return cancels_common_prefix(dpo_objective(config))
 
     assert [named(keys) for keys in LOSSES if cancels(**keys)] == ["sigmoid", "hinge", "robust"]
+    assert cancels({"target": {}}, loss_type=["bfpo"])
+    assert cancels({"offset": {"scale": 1.0}})
+    assert not cancels({"dpop_lambda": 5.0})  # reads the chosen side alone
+
+
+SHAPED: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"offset": {"scale": 1.0}}, {"loss_type": ["sigmoid"]}),
+    ({"target": {"severity_range": 3.0}}, {"loss_type": ["bfpo"]}),
+    ({"dpop_lambda": 5.0}, {"loss_type": ["sigmoid"]}),
+    ({"target": {}, "dpop_lambda": 5.0}, {"loss_type": ["bfpo", "sft"]}),
+]
+
+
+@pytest.mark.parametrize(("objective", "keys"), SHAPED, ids=["odpo", "bfpo", "dpop", "all"])
+def test_trees_give_the_step_of_plain_batches_under_a_shaped_margin(pair_trainer, objective, keys):
+    severer = [
+        replace(pair, margin=0.25 * (index + 1), weight=1.0 + index % 3)
+        for index, pair in enumerate(threads())
+    ]
+    expected = of_step(pair_trainer(severer, ALONE, objective, **keys))
+    plain = of_step(
+        pair_trainer([replace(each, margin=0.5) for each in severer], ALONE, objective, **keys)
+    )
+    trees = pair_trainer(severer, TREES, objective, **keys)
+    assert_equal(of_step(trees), expected)
+    trees.state.global_step = 3  # a step that is not logged, whose common prefixes are left out
+    assert_equal(of_step(trees), expected)
+    reads_margin = "offset" in objective or "target" in objective
+    assert (abs(plain[0] - expected[0]) > 1e-3) == reads_margin
 
 
 def threads() -> list[PreferencePair]:
