@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +21,7 @@ from negalign_train.training.checkpoints import MARKER, is_complete
 from negalign_train.training.run import main
 from tests.tiny import write_parent, write_run, write_tiny_model
 
+ROOT = Path(__file__).parent.parent
 WEIGHTS = Path("adapter", "adapter_model.safetensors")
 AVERAGING = {"averaging": {"decay": 0.7}}
 KINDS: dict[str, dict[str, Any]] = {
@@ -205,3 +210,37 @@ def test_averaging_publishes_another_adapter_from_the_same_steps(whole):
     plain, averaged = whole["dpo"], whole["dpo-averaged"]
     assert losses(plain) == losses(averaged)
     assert (plain.output_dir / WEIGHTS).read_bytes() != (averaged.output_dir / WEIGHTS).read_bytes()
+
+
+@pytest.mark.slow
+def test_a_run_killed_while_it_trains_always_goes_on_to_the_same_bytes(base, parent, tmp_path):
+    """SIGKILL at three random moments, each after one more checkpoint has begun to appear."""
+    keys: dict[str, Any] = {
+        "parent_adapter_dir": parent, "candidate": AVERAGING,
+        "trainer": {"save_steps": 1, "num_train_epochs": None, "max_steps": 40},
+    }  # fmt: skip
+    expected = write_run(tmp_path / "whole", base, **keys)
+    assert launch(expected) == 0
+    run = write_run(tmp_path / "cut", base, **keys)
+    config = tmp_path / "cut" / "candidate.yaml"
+    config.write_text(yaml.safe_dump(run.model_dump(mode="json", by_alias=True)))
+    command = [sys.executable, "-m", "negalign_train.training.run", "--config", str(config)]
+    moments = random.Random(7)
+    for _ in range(3):
+        seen = checkpoint_names(run)
+        process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT
+        )
+        while process.poll() is None and checkpoint_names(run) <= seen:
+            time.sleep(0.01)
+        time.sleep(moments.random() * 0.5)
+        process.kill()
+        process.wait()
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (run.output_dir / WEIGHTS).read_bytes() == (expected.output_dir / WEIGHTS).read_bytes()
+    assert losses(run) == losses(expected)
+
+
+def checkpoint_names(run: CandidateRun) -> set[str]:
+    return {path.name for path in (run.output_dir / "checkpoints").glob("checkpoint-*")}
