@@ -145,16 +145,15 @@ def _distinct_logps(
     return [by_key[key] for key in keys]
 
 
-def add_pair_reference(
+def score_pairs(
     policy: PeftModel,
-    rows: list[PairRow],
-    run: CandidateRun,
+    rows: Sequence[PairRow],
     batch_size: int,
     pad_token_id: int,
     sharing: Sharing | None = None,
 ) -> None:
-    """Fills ``ref_chosen_logps`` and ``ref_rejected_logps`` of every row, in place, and the same of
-    their suffixes after the common beginning.
+    """Fills the rows' reference columns, in place, with ``policy`` as it computes now: the whole
+    completions' log-probabilities, and those of their suffixes after the common beginning.
 
     A loss takes both sides' suffixes or both sides' whole texts: a sum over a suffix obtained by
     subtraction would have lost digits. The suffixes cost nothing, being tokens of the same rows.
@@ -165,8 +164,7 @@ def add_pair_reference(
     chosen_suffixes = [suffix_of(*each) for each in zip(chosen, shared, strict=True)]
     rejected_suffixes = [suffix_of(*each) for each in zip(rejected, shared, strict=True)]
     sequences = [*chosen, *rejected, *chosen_suffixes, *rejected_suffixes]
-    with as_reference(policy, run):
-        logps = _distinct_logps(policy, sequences, 2 * batch_size, pad_token_id, sharing)
+    logps = _distinct_logps(policy, sequences, 2 * batch_size, pad_token_id, sharing)
     for index, row in enumerate(rows):
         row["ref_chosen_logps"] = logps[index]
         row["ref_rejected_logps"] = logps[len(rows) + index]
@@ -174,9 +172,42 @@ def add_pair_reference(
         row["ref_rejected_suffix_logps"] = logps[3 * len(rows) + index]
 
 
+def add_pair_reference(
+    policy: PeftModel,
+    rows: list[PairRow],
+    run: CandidateRun,
+    batch_size: int,
+    pad_token_id: int,
+    sharing: Sharing | None = None,
+) -> None:
+    """:func:`score_pairs` by the run's reference."""
+    with as_reference(policy, run):
+        score_pairs(policy, rows, batch_size, pad_token_id, sharing)
+
+
 def mismatched_sequence(row: UnpairedRow) -> TokenSequence:
     """The row's prompt with another row's completion: what KTO's z0 is estimated from."""
     return TokenSequence(row["prompt_ids"], row["KL_completion_ids"], row["KL_token_weights"])
+
+
+def score_unpaired(
+    policy: PeftModel,
+    rows: Sequence[UnpairedRow],
+    batch_size: int,
+    pad_token_id: int,
+    sharing: Sharing | None = None,
+) -> None:
+    """Fills ``ref_logps`` of every row, and ``ref_KL_logps`` of those with a mismatched completion,
+    in place, with ``policy`` as it computes now.
+    """
+    mismatched = [row for row in rows if "KL_completion_ids" in row]
+    sequences = [unpaired_sequence(row) for row in rows]
+    sequences += [mismatched_sequence(row) for row in mismatched]
+    logps = _distinct_logps(policy, sequences, batch_size, pad_token_id, sharing)
+    for row, value in zip(rows, logps[: len(rows)], strict=True):
+        row["ref_logps"] = value
+    for row, value in zip(mismatched, logps[len(rows) :], strict=True):
+        row["ref_KL_logps"] = value
 
 
 def add_unpaired_reference(
@@ -187,13 +218,6 @@ def add_unpaired_reference(
     pad_token_id: int,
     sharing: Sharing | None = None,
 ) -> None:
-    """Fills ``ref_logps`` of every row, ``ref_KL_logps`` of those with a mismatched completion."""
-    mismatched = [row for row in rows if "KL_completion_ids" in row]
-    sequences = [unpaired_sequence(row) for row in rows]
-    sequences += [mismatched_sequence(row) for row in mismatched]
+    """:func:`score_unpaired` by the run's reference."""
     with as_reference(policy, run):
-        logps = _distinct_logps(policy, sequences, batch_size, pad_token_id, sharing)
-    for row, value in zip(rows, logps[: len(rows)], strict=True):
-        row["ref_logps"] = value
-    for row, value in zip(mismatched, logps[len(rows) :], strict=True):
-        row["ref_KL_logps"] = value
+        score_unpaired(policy, rows, batch_size, pad_token_id, sharing)
