@@ -169,20 +169,22 @@ def _keys(workload: Workload, default: bool) -> dict[str, Any]:
         "remove_unused_columns": False,
         "beta": 0.1,
         "learning_rate": 1e-5,
+        "gradient_checkpointing": default,
     }
     if workload.method == "grpo":
         keys |= {"num_generations": workload.group, "max_completion_length": workload.suffix}
     else:
         keys["max_length"] = None
+    keys = _without_old_names(keys)
     if default:
         return keys
-    keys |= {"gradient_checkpointing": False, "logging_steps": 50, "optim": "adamw_torch_fused"}
+    keys |= {"logging_steps": 50, "optim": "adamw_torch_fused"}
     if workload.method != "grpo":
         keys |= {
             "precompute_ref_log_probs": True,
             "precompute_ref_batch_size": 4 * workload.examples,
         }
-    return _without_old_names(keys)
+    return keys
 
 
 def _without_old_names(keys: dict[str, Any]) -> dict[str, Any]:

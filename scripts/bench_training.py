@@ -61,7 +61,7 @@ QUICK_WORKLOADS = (
 )
 PRESETS = {"cpu": CPU_WORKLOADS, "gpu": GPU_WORKLOADS, "quick": QUICK_WORKLOADS}
 _MEDEC = Path("data/medec/medec_ms_validation.csv")
-SWEEPS = {
+SWEEPS: dict[str, list[dict[str, Any]]] = {
     "edit": [{"common": c, "suffix": 100 - c} for c in (5, 25, 50, 75, 95)],
     "prompt": [{"prompt": p} for p in (60, 150, 400)],
     "completion": [{"common": 6 * r // 10, "suffix": r - 6 * r // 10} for r in (60, 100, 150, 300)],
@@ -119,10 +119,9 @@ def _workloads(options: argparse.Namespace) -> list[Workload]:
     if options.preset == "gpu" and not torch.cuda.is_available():
         raise SystemExit("--preset gpu needs a CUDA device; use --preset cpu")
     if options.sweep is not None:
-        changes: list[dict[str, Any]] = SWEEPS[options.sweep]  # type: ignore[assignment]
         chosen = [
             replace(chosen[0], name=", ".join(f"{k} {v}" for k, v in change.items()), **change)
-            for change in changes
+            for change in SWEEPS[options.sweep]
         ]
     if options.dtype is not None:
         chosen = [replace(workload, dtype=options.dtype) for workload in chosen]
