@@ -95,10 +95,18 @@ def test_cancelled_tokens_do_not_reach_the_head():
 
 
 def test_padding_sees_itself_alone_and_is_not_scored():
-    batch = pack([sequence([5, 6], [7, 8, 1]), sequence([9], [1])], pad_token_id=0, shared=True)
+    pair = [sequence([5, 6], [7, 8, 1]), sequence([5, 6], [7, 8, 2])]
+    batch = pack([*pair, sequence([9], [1])], pad_token_id=0, shared=True)
     assert batch["input_ids"].tolist() == [[5, 6, 7, 8], [9, 0, 0, 0]]
     assert batch["subtree_ends"].tolist() == [[4, 4, 4, 4], [1, 2, 3, 4]]
     assert batch["scored_rows"].tolist() == [1, 2, 3, 4]
+
+
+def test_texts_with_next_to_nothing_in_common_are_plain_rows():
+    sides = [sequence([5], [6 + i, *range(10, 30)]) for i in range(2)]
+    assert "subtree_ends" not in pack(sides, pad_token_id=0, shared=True)
+    prompted = [sequence([5] * 5, each.completion_ids) for each in sides]
+    assert "subtree_ends" in pack(prompted, pad_token_id=0, shared=True)
 
 
 def test_plain_rows_need_no_mask_and_equal_completions_are_one_row():

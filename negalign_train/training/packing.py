@@ -18,6 +18,12 @@ MODEL_INPUTS = (
 """What of a packed batch goes into the model; the completion head (``head.py``) explains them."""
 
 
+_LEAST_SAVED = 0.1
+"""Share of a batch's tokens that trees must save. Below it plain rows are as fast or faster: their
+attention needs no mask, and looks back over one text instead of the whole row.
+"""
+
+
 @dataclass(frozen=True)
 class _Row:
     """One row of a batch: its tree, and where each of its nodes stands among those computed."""
@@ -40,7 +46,8 @@ def pack(sequences: Sequence[TokenSequence], pad_token_id: int, shared: bool) ->
     token that several sequences reach through the same prefix is one node with one log-probability,
     and a row of hidden states that forks has several targets. Without, every distinct sequence is
     a row of its own, and no mask is needed: attention is causal, and padding stands to the right.
-    Tokens of weight 0 never reach the LM head.
+    So it is too where the sequences have next to nothing in common. Tokens of weight 0 never reach
+    the LM head.
 
     ``input_ids`` (rows, length), ``position_ids`` and ``subtree_ends`` alike (``shared`` only);
     ``scored_rows`` (scored,) flat places in (rows, length) that reach the head; ``targets`` and
@@ -48,7 +55,9 @@ def pack(sequences: Sequence[TokenSequence], pad_token_id: int, shared: bool) ->
     and ``token_weights`` are (sequences, tokens): each completion token's target and its weight,
     0 where it is not scored.
     """
-    rows = [_make_row(sequences, members, shared) for members in _groups(sequences, shared)]
+    rows = _make_rows(sequences, shared)
+    if shared and sum(len(row.tree) for row in rows) > (1 - _LEAST_SAVED) * _apart(sequences):
+        shared, rows = False, _make_rows(sequences, shared=False)
     length = max(row.length for row in rows)
     batch = _inputs(rows, length, pad_token_id)
     if not shared:
@@ -78,7 +87,17 @@ def _groups(sequences: Sequence[TokenSequence], shared: bool) -> Iterable[list[i
     return groups.values()
 
 
-def _make_row(sequences: Sequence[TokenSequence], members: list[int], shared: bool) -> _Row:
+def _apart(sequences: Sequence[TokenSequence]) -> int:
+    """Tokens of the distinct sequences."""
+    distinct = {(tuple(each.prompt_ids), tuple(each.completion_ids)) for each in sequences}
+    return sum(len(prompt) + len(completion) for prompt, completion in distinct)
+
+
+def _make_rows(sequences: Sequence[TokenSequence], shared: bool) -> list[_Row]:
+    return [_make_row(sequences, members) for members in _groups(sequences, shared)]
+
+
+def _make_row(sequences: Sequence[TokenSequence], members: list[int]) -> _Row:
     ids = [sequences[index].prompt_ids + sequences[index].completion_ids for index in members]
     tree = build_tree(ids)
     inner = tree.inner()

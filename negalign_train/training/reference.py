@@ -163,16 +163,8 @@ def _reference_logps(
     return cached_logps(reference_cache(run, policy, reference_dir(run)), sequences, compute)
 
 
-def add_pair_reference(
-    policy: PeftModel,
-    rows: list[PairRow],
-    run: CandidateRun,
-    batch_size: int,
-    pad_token_id: int,
-    sharing: Sharing | None = None,
-) -> None:
-    """Fills ``ref_chosen_logps`` and ``ref_rejected_logps`` of every row, in place, and the same of
-    their suffixes after the common beginning.
+def _pair_sequences(rows: Sequence[PairRow]) -> list[TokenSequence]:
+    """Chosen, rejected, and the suffixes of both after the common beginning, each for all rows.
 
     A loss takes both sides' suffixes or both sides' whole texts: a sum over a suffix obtained by
     subtraction would have lost digits. The suffixes cost nothing, being tokens of the same rows.
@@ -182,8 +174,10 @@ def add_pair_reference(
     rejected = [rejected_sequence(row) for row in rows]
     chosen_suffixes = [suffix_of(*each) for each in zip(chosen, shared, strict=True)]
     rejected_suffixes = [suffix_of(*each) for each in zip(rejected, shared, strict=True)]
-    sequences = [*chosen, *rejected, *chosen_suffixes, *rejected_suffixes]
-    logps = _reference_logps(policy, run, sequences, 2 * batch_size, pad_token_id, sharing)
+    return [*chosen, *rejected, *chosen_suffixes, *rejected_suffixes]
+
+
+def _fill_pairs(rows: Sequence[PairRow], logps: Sequence[float]) -> None:
     for index, row in enumerate(rows):
         row["ref_chosen_logps"] = logps[index]
         row["ref_rejected_logps"] = logps[len(rows) + index]
@@ -191,9 +185,62 @@ def add_pair_reference(
         row["ref_rejected_suffix_logps"] = logps[3 * len(rows) + index]
 
 
+def score_pairs(
+    policy: PeftModel,
+    rows: Sequence[PairRow],
+    batch_size: int,
+    pad_token_id: int,
+    sharing: Sharing | None = None,
+) -> None:
+    """Fills the reference columns of every row, in place, by the policy as it is."""
+    sequences = _pair_sequences(rows)
+    _fill_pairs(rows, _distinct_logps(policy, sequences, 2 * batch_size, pad_token_id, sharing))
+
+
+def add_pair_reference(
+    policy: PeftModel,
+    rows: list[PairRow],
+    run: CandidateRun,
+    batch_size: int,
+    pad_token_id: int,
+    sharing: Sharing | None = None,
+) -> None:
+    """:func:`score_pairs` by the run's reference, from the cycle's cache where it has them."""
+    sequences = _pair_sequences(rows)
+    logps = _reference_logps(policy, run, sequences, 2 * batch_size, pad_token_id, sharing)
+    _fill_pairs(rows, logps)
+
+
 def mismatched_sequence(row: UnpairedRow) -> TokenSequence:
     """The row's prompt with another row's completion: what KTO's z0 is estimated from."""
     return TokenSequence(row["prompt_ids"], row["KL_completion_ids"], row["KL_token_weights"])
+
+
+def _unpaired_sequences(rows: Sequence[UnpairedRow]) -> list[TokenSequence]:
+    """Completions of all rows, then the mismatched ones of those that have one."""
+    mismatched = [mismatched_sequence(row) for row in rows if "KL_completion_ids" in row]
+    return [unpaired_sequence(row) for row in rows] + mismatched
+
+
+def _fill_unpaired(rows: Sequence[UnpairedRow], logps: Sequence[float]) -> None:
+    """``ref_logps`` of every row, ``ref_KL_logps`` of those with a mismatched completion."""
+    mismatched = [row for row in rows if "KL_completion_ids" in row]
+    for row, value in zip(rows, logps[: len(rows)], strict=True):
+        row["ref_logps"] = value
+    for row, value in zip(mismatched, logps[len(rows) :], strict=True):
+        row["ref_KL_logps"] = value
+
+
+def score_unpaired(
+    policy: PeftModel,
+    rows: Sequence[UnpairedRow],
+    batch_size: int,
+    pad_token_id: int,
+    sharing: Sharing | None = None,
+) -> None:
+    """Fills the reference columns of every row, in place, by the policy as it is."""
+    sequences = _unpaired_sequences(rows)
+    _fill_unpaired(rows, _distinct_logps(policy, sequences, batch_size, pad_token_id, sharing))
 
 
 def add_unpaired_reference(
@@ -204,12 +251,7 @@ def add_unpaired_reference(
     pad_token_id: int,
     sharing: Sharing | None = None,
 ) -> None:
-    """Fills ``ref_logps`` of every row, ``ref_KL_logps`` of those with a mismatched completion."""
-    mismatched = [row for row in rows if "KL_completion_ids" in row]
-    sequences = [unpaired_sequence(row) for row in rows]
-    sequences += [mismatched_sequence(row) for row in mismatched]
+    """:func:`score_unpaired` by the run's reference, from the cycle's cache where it has them."""
+    sequences = _unpaired_sequences(rows)
     logps = _reference_logps(policy, run, sequences, batch_size, pad_token_id, sharing)
-    for row, value in zip(rows, logps[: len(rows)], strict=True):
-        row["ref_logps"] = value
-    for row, value in zip(mismatched, logps[len(rows) :], strict=True):
-        row["ref_KL_logps"] = value
+    _fill_unpaired(rows, logps)
