@@ -6,20 +6,20 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from negalign_train.errors import RecipeError
+from negalign_train.recipe_training import (
+    AveragingSettings,
+    DisplacementSettings,
+    ObjectiveSettings,
+)
+from negalign_train.strict import Strict
 
 Method = Literal["dpo", "kto", "grpo", "sft"]
 ReferencePolicy = Literal["previous", "approved", "base"]
 Section = TypeVar("Section", bound=BaseModel)
 Fraction = Annotated[float, Field(ge=0, le=1)]
-
-
-class Strict(BaseModel):
-    """A frozen section of a recipe that refuses keys it does not know."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class ModelSettings(Strict):
@@ -119,6 +119,16 @@ class LoraSettings(Strict):
     )  # fmt: skip
 
 
+class BatchingSettings(Strict):
+    """How a step's examples are computed; none of it changes the result."""
+
+    share_prefixes: bool = True
+    """Completions of one prompt are one prefix tree; false computes each on its own."""
+    max_tokens: int | None = Field(default=None, ge=1)
+    """Tokens of a micro-batch, padding counted (DPO, SFT, KTO); a step keeps its examples and is
+    cut by this. null cuts it by trainer.per_device_train_batch_size examples."""
+
+
 class RewardSettings(Strict):
     """GRPO's reward: ``-S - length_weight * max(0, |words / reference words - 1| - slack)``."""
 
@@ -136,8 +146,12 @@ class CandidateSettings(Strict):
     start: Literal["parent", "fresh"] = "parent"
     reference: ReferencePolicy = "previous"
     lora: LoraSettings = LoraSettings()
+    batching: BatchingSettings = BatchingSettings()
     trainer: dict[str, Any]
     reward: RewardSettings | None = None
+    objective: ObjectiveSettings = ObjectiveSettings()
+    displacement: DisplacementSettings = DisplacementSettings()
+    averaging: AveragingSettings | None = None
 
     @model_validator(mode="after")
     def _reward_goes_with_grpo(self) -> CandidateSettings:
@@ -237,6 +251,9 @@ class CandidateRun(Strict):
     parent_adapter_dir: Path | None
     approved_adapter_dir: Path | None = None
     """Needed by ``reference: approved``."""
+    reference_cache_dir: Path | None = None
+    """Where reference log-probabilities are kept for the cycle's other candidates and for runs
+    that go on; None computes them anew."""
     pairs_path: Path
     unpaired_path: Path
     prompts_path: Path

@@ -22,8 +22,10 @@ from negalign_train.training.tokenise import tokenise_pairs
 from tests.tiny import (
     ExactLogProbs,
     adapter_gradients,
+    compute_llama_exactly,
     make_pairs,
     perturb,
+    python_floats_as_float64,
     relative_difference,
     write_parent,
     write_run,
@@ -43,6 +45,11 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def parent(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_parent(tmp_path_factory.mktemp("parent"), base)
+
+
+@pytest.fixture(autouse=True)
+def _exact_llama(monkeypatch: pytest.MonkeyPatch) -> None:
+    compute_llama_exactly(monkeypatch)
 
 
 @pytest.fixture
@@ -76,9 +83,21 @@ def loss_and_gradients(trainer: DPOTrainer) -> tuple[torch.Tensor, dict[str, tor
     return loss.detach(), adapter_gradients(trainer.model)
 
 
-def stock(base: Path, parent: Path, folder: Path, dtype: str, **trainer: Any) -> DPOTrainer:
-    """TRL's own trainer on the same pairs as conversational text; its reference is the parent."""
+def stock(
+    base: Path,
+    parent: Path,
+    folder: Path,
+    dtype: str = "float64",
+    precomputed: bool = False,
+    **trainer: Any,
+) -> DPOTrainer:
+    """TRL's own trainer on the same pairs as conversational text; its reference is the parent,
+    scored in every step or ``precomputed`` before the first.
+    """
     run = write_run(folder / "stock", base, dtype=dtype, parent_adapter_dir=parent, trainer=trainer)
+    config = trainer_config(run)
+    assert isinstance(config, DPOConfig)
+    config.precompute_ref_log_probs = precomputed
     policy = load_policy(run).to(getattr(torch, dtype))
     dataset = Dataset.from_list(
         [
@@ -92,7 +111,7 @@ def stock(base: Path, parent: Path, folder: Path, dtype: str, **trainer: Any) ->
     )
     built = DPOTrainer(
         policy,
-        args=trainer_config(run),
+        args=config,
         train_dataset=dataset,
         processing_class=load_tokenizer(base),
     )
@@ -110,10 +129,19 @@ LOSSES: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("keys", LOSSES, ids=lambda keys: "+".join(keys["loss_type"]))
-def test_weights_of_1_give_trls_loss_and_gradients(ours, base, parent, tmp_path, monkeypatch, keys):
+def names_of(keys: dict[str, Any]) -> str:
+    return "+".join(keys["loss_type"])
+
+
+@pytest.mark.parametrize("precomputed", [False, True], ids=["live", "precomputed"])
+@pytest.mark.parametrize("keys", LOSSES, ids=names_of)
+def test_weights_of_1_give_trls_loss_and_gradients(
+    ours, base, parent, tmp_path, monkeypatch, keys, precomputed
+):
     monkeypatch.setattr(trl.trainer.utils, "_ChunkedLogProbFunction", ExactLogProbs)
-    expected, gradients = loss_and_gradients(stock(base, parent, tmp_path, "float64", **keys))
+    with python_floats_as_float64():
+        trls = stock(base, parent, tmp_path, precomputed=precomputed, **keys)
+        expected, gradients = loss_and_gradients(trls)
     loss, found = loss_and_gradients(ours(PLAIN, **keys))
     assert loss.item() == pytest.approx(expected.item(), rel=1e-9)
     assert found.keys() == gradients.keys()
@@ -122,12 +150,16 @@ def test_weights_of_1_give_trls_loss_and_gradients(ours, base, parent, tmp_path,
         assert relative_difference(found[name], gradient) < 1e-9, name
 
 
-def test_weights_of_1_give_trls_loss_in_float32_with_its_own_kernel(ours, base, parent, tmp_path):
-    expected, gradients = loss_and_gradients(stock(base, parent, tmp_path, "float32"))
-    loss, found = loss_and_gradients(ours(PLAIN, dtype="float32"))
+@pytest.mark.parametrize("keys", LOSSES, ids=names_of)
+def test_weights_of_1_give_trls_loss_in_float32_with_its_own_kernel(
+    ours, base, parent, tmp_path, keys
+):
+    expected, gradients = loss_and_gradients(stock(base, parent, tmp_path, "float32", **keys))
+    loss, found = loss_and_gradients(ours(PLAIN, dtype="float32", **keys))
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert found.keys() == gradients.keys()
     for name, gradient in gradients.items():
-        assert relative_difference(found[name], gradient) < 1e-4, name
+        assert relative_difference(found[name], gradient) < 1e-5, name
 
 
 def test_weight_2_is_the_pair_twice_and_weight_0_is_its_absence(ours):
@@ -165,23 +197,28 @@ def test_struck_only_words_left_standing_have_exactly_no_gradient(ours, monkeypa
     forward = trainer.model.forward
 
     def recording(**inputs: torch.Tensor) -> torch.Tensor:
-        token_logps: torch.Tensor = forward(**inputs)
-        token_logps.retain_grad()
-        seen.append(token_logps)
-        return token_logps
+        target_logps: torch.Tensor = forward(**inputs)
+        target_logps.retain_grad()
+        seen.append(target_logps)
+        return target_logps
 
     monkeypatch.setattr(trainer.model, "forward", recording)
     loss_and_gradients(trainer)
     assert seen[0].grad is not None
-    gradient = seen[0].grad[1]  # the rejected side
     row = trainer.train_dataset[0]
-    first = len(row["prompt_ids"]) - 1
-    scored = gradient[first : first + len(row["rejected_ids"])]
+    batch = trainer.data_collator([row])
+    # Rows of the index: chosen, rejected, and the same unweighted.
+    rejected = batch["target_index"][3, : len(row["rejected_ids"])]
+    gradient = seen[0].grad[rejected]
     weights = torch.tensor(row["rejected_weights"])
+    shared = row["shared"]
     assert (weights == 0).sum().item() == len(pair.rejected) - end
-    assert scored[weights == 0].abs().max().item() == 0.0
+    assert gradient[weights == 0].abs().max().item() == 0.0
+    assert gradient[:shared].abs().max().item() < 1e-15  # one node for both sides: it cancels
+    scored = gradient[shared:]
+    weights = weights[shared:]
     assert (scored[weights > 0].abs() > 0).all()
-    assert torch.allclose(scored / scored[0], weights.double())
+    assert torch.allclose(scored / scored[-1], weights.double())
 
 
 def test_a_dropped_weight_column_stops_the_run(ours):

@@ -26,9 +26,11 @@ from negalign_train.training.tokenise import tokenise_unpaired
 from tests.tiny import (
     ExactLogProbs,
     adapter_gradients,
+    compute_llama_exactly,
     make_pairs,
     make_unpaired,
     perturb,
+    python_floats_as_float64,
     relative_difference,
     write_parent,
     write_run,
@@ -52,18 +54,27 @@ def parent(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_parent(tmp_path_factory.mktemp("parent"), base)
 
 
+@pytest.fixture(autouse=True)
+def _exact_llama(monkeypatch: pytest.MonkeyPatch) -> None:
+    compute_llama_exactly(monkeypatch)
+
+
 @pytest.fixture
 def ours(base: Path, parent: Path, tmp_path: Path) -> Any:
-    """``ours(examples, **trainer)``: our trainer on rows in the given order, as one batch."""
+    """``ours(examples, dtype=..., **trainer)``: our trainer on rows in the given order, as one
+    batch.
+    """
 
-    def make(examples: list[UnpairedExample], **trainer: Any) -> WeightedKTOTrainer:
+    def make(
+        examples: list[UnpairedExample], dtype: str = "float64", **trainer: Any
+    ) -> WeightedKTOTrainer:
         keys = {"per_device_train_batch_size": len(examples), **trainer}
         run = write_run(
-            tmp_path / "run", base, dtype="float64", parent_adapter_dir=parent,
+            tmp_path / "run", base, dtype=dtype, parent_adapter_dir=parent,
             candidate=KTO, trainer=keys,
         )  # fmt: skip
         config, tokenizer, policy = trainer_config(run), load_tokenizer(base), load_policy(run)
-        policy.double()
+        policy.to(getattr(torch, dtype))
         rows = tokenise_unpaired(tokenizer, examples)
         assert isinstance(config, KTOConfig)
         if config.loss_type == "kto":
@@ -84,13 +95,21 @@ def loss_and_gradients(trainer: KTOTrainer) -> tuple[torch.Tensor, dict[str, tor
     return loss.detach(), adapter_gradients(trainer.model)
 
 
-def stock(base: Path, parent: Path, folder: Path, **trainer: Any) -> KTOTrainer:
+def stock(
+    base: Path,
+    parent: Path,
+    folder: Path,
+    dtype: str = "float64",
+    precomputed: bool = False,
+    **trainer: Any,
+) -> KTOTrainer:
+    """TRL's own trainer; its reference is the parent, scored in every step or ``precomputed``."""
     keys = {"per_device_train_batch_size": len(PLAIN), **trainer}
     run = write_run(
-        folder / "stock", base, dtype="float64", parent_adapter_dir=parent,
+        folder / "stock", base, dtype=dtype, parent_adapter_dir=parent,
         candidate=KTO, trainer=keys,
     )  # fmt: skip
-    policy = load_policy(run).double()
+    policy = load_policy(run).to(getattr(torch, dtype))
     dataset = Dataset.from_list(
         [
             {
@@ -102,6 +121,8 @@ def stock(base: Path, parent: Path, folder: Path, **trainer: Any) -> KTOTrainer:
         ]
     )
     config = trainer_config(run)
+    assert isinstance(config, KTOConfig)
+    config.precompute_ref_log_probs = precomputed
     built = KTOTrainer(
         policy, args=config, train_dataset=dataset, processing_class=load_tokenizer(base)
     )
@@ -109,23 +130,40 @@ def stock(base: Path, parent: Path, folder: Path, **trainer: Any) -> KTOTrainer:
     return built
 
 
-@pytest.mark.parametrize(
-    "keys",
-    [
-        {"loss_type": "kto"},
-        {"loss_type": "kto", "desirable_weight": 1.5, "undesirable_weight": 0.5},
-        {"loss_type": "apo_zero_unpaired"},
-    ],
-    ids=["kto", "kto-class-weights", "apo_zero_unpaired"],
-)
-def test_weights_of_1_give_trls_loss_and_gradients(ours, base, parent, tmp_path, monkeypatch, keys):
+LOSSES: dict[str, dict[str, Any]] = {
+    "kto": {"loss_type": "kto"},
+    "kto-class-weights": {"loss_type": "kto", "desirable_weight": 1.5, "undesirable_weight": 0.5},
+    "apo_zero_unpaired": {"loss_type": "apo_zero_unpaired"},
+}
+
+
+@pytest.mark.parametrize("precomputed", [False, True], ids=["live", "precomputed"])
+@pytest.mark.parametrize("keys", LOSSES.values(), ids=LOSSES)
+def test_weights_of_1_give_trls_loss_and_gradients(
+    ours, base, parent, tmp_path, monkeypatch, keys, precomputed
+):
     monkeypatch.setattr(trl.trainer.utils, "_ChunkedLogProbFunction", ExactLogProbs)
-    expected, gradients = loss_and_gradients(stock(base, parent, tmp_path, **keys))
+    with python_floats_as_float64():
+        trls = stock(base, parent, tmp_path, precomputed=precomputed, **keys)
+        expected, gradients = loss_and_gradients(trls)
     loss, found = loss_and_gradients(ours(PLAIN, **keys))
     assert loss.item() == pytest.approx(expected.item(), rel=1e-9)
     assert found.keys() == gradients.keys()
+    assert len(found) == 2 * 2 * 7  # A and B, two layers, seven linear layers
     for name, gradient in gradients.items():
         assert relative_difference(found[name], gradient) < 1e-9, name
+
+
+@pytest.mark.parametrize("keys", LOSSES.values(), ids=LOSSES)
+def test_weights_of_1_give_trls_loss_in_float32_with_its_own_kernel(
+    ours, base, parent, tmp_path, keys
+):
+    expected, gradients = loss_and_gradients(stock(base, parent, tmp_path, "float32", **keys))
+    loss, found = loss_and_gradients(ours(PLAIN, "float32", **keys))
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert found.keys() == gradients.keys()
+    for name, gradient in gradients.items():
+        assert relative_difference(found[name], gradient) < 1e-5, name
 
 
 def test_weight_2_is_the_row_twice_and_weight_0_its_absence(ours):

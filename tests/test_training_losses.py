@@ -81,12 +81,11 @@ def test_losses_mix_by_loss_weights():
     assert loss.item() == pytest.approx(1.0 + 0.5 * 2.0)
 
 
-def test_the_mean_of_sft_losses_is_the_mean_over_the_batchs_tokens():
-    token_logps = torch.tensor([[-1.0, -2.0, -3.0], [-4.0, 0.0, 0.0]])
-    mask = torch.tensor([[True, True, True], [True, False, False]])
-    losses = sft_losses(token_logps, mask)
-    assert losses.tolist() == pytest.approx([3.0, 2.0])  # 2 * 6 / 4 and 2 * 4 / 4
-    assert losses.mean().item() == pytest.approx(10 / 4)
+def test_the_mean_of_sft_losses_is_the_mean_over_the_datasets_tokens():
+    """Completions of three tokens and one, four in all: a mean length of 2."""
+    losses = sft_losses(torch.tensor([-6.0, -4.0]), mean_tokens=2.0)
+    assert losses.tolist() == [3.0, 2.0]
+    assert losses.mean().item() == 10 / 4
 
 
 def test_token_weights_multiply_log_probabilities_and_zero_removes_a_token():

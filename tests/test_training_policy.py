@@ -14,8 +14,9 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, Gemma2Config, GraniteConfig, PreTrainedConfig
 
 from negalign_train.errors import NegalignError, TrainingError
-from negalign_train.training.batches import TokenSequence, pad_sequences
-from negalign_train.training.head import IGNORED, add_completion_head
+from negalign_train.training.batches import TokenSequence, unweighted
+from negalign_train.training.head import add_completion_head
+from negalign_train.training.packing import model_inputs, pack
 from negalign_train.training.policy import load_for_inference, load_policy, load_tokenizer
 from negalign_train.training.reference import as_reference, reference_dir, sequence_logps
 from negalign_train.workspace import write_json
@@ -72,19 +73,11 @@ def test_the_completion_head_scales_and_caps_logits_as_the_architecture_does(mod
     model = AutoModelForCausalLM.from_config(tiny_config(model_type)).eval()
     expected = [plain_logps(model, each) for each in SEQUENCES]
     add_completion_head(model)
-    batch = pad_sequences(SEQUENCES, pad_token_id=0)
-    token_weights = batch.pop("token_weights")
-    logps = model(**batch)
-    assert logps.shape == token_weights.shape
-    for row, values in zip(logps, expected, strict=True):
-        assert row[row != 0].tolist() == pytest.approx(values, abs=1e-5)
-
-
-def test_padding_and_prompt_have_neither_labels_nor_weights():
-    batch = pad_sequences(SEQUENCES, pad_token_id=0)
-    assert batch["input_ids"].tolist() == [[5, 6, 7, 8, 9, 1], [5, 6, 10, 11, 12, 1]]
-    assert batch["completion_labels"].tolist()[0] == [IGNORED] * 3 + [8, 9, 1]
-    assert batch["token_weights"].tolist() == [[0, 0, 1, 5, 1], [0, 1, 1, 0, 1]]
+    batch = pack([unweighted(each) for each in SEQUENCES], 0, shared=False)
+    with torch.no_grad():
+        logps = model(**model_inputs(batch))[batch["target_index"]]
+    for row, values, each in zip(logps, expected, SEQUENCES, strict=True):
+        assert row[: len(each.completion_ids)].tolist() == pytest.approx(values, abs=1e-5)
 
 
 def test_sequence_logps_are_token_weighted_sums_in_order(base, tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import torch
 from tokenizers import Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers.models.llama.modeling_llama import LlamaRMSNorm, LlamaRotaryEmbedding
 
 from negalign_train.fingerprint import base_digest
 from negalign_train.preferences.files import write_pairs, write_prompts, write_unpaired
@@ -175,6 +178,35 @@ def adapter_gradients(model: Any) -> dict[str, torch.Tensor]:
         for name, parameter in model.named_parameters()
         if parameter.requires_grad and parameter.grad is not None
     }
+
+
+@contextmanager
+def python_floats_as_float64() -> Iterator[None]:
+    """TRL's collators make float32 tensors of precomputed reference log-probabilities."""
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def compute_llama_exactly(monkeypatch: Any) -> None:
+    """Llama's norm and rotary angles in the model's own dtype. Transformers computes both in
+    float32 even in a float64 model, so that a last digit lost elsewhere comes out 1e-8 large.
+    """
+
+    def angles(self: Any, x: torch.Tensor, position_ids: torch.Tensor) -> tuple[Any, Any]:
+        found = position_ids[:, :, None].double() * self.inv_freq.double()
+        found = torch.cat([found, found], dim=-1)
+        return found.cos().to(x.dtype), found.sin().to(x.dtype)
+
+    def norm(self: Any, hidden: torch.Tensor) -> torch.Tensor:
+        variance = hidden.pow(2).mean(-1, keepdim=True)
+        normed: torch.Tensor = self.weight * hidden * torch.rsqrt(variance + self.variance_epsilon)
+        return normed
+
+    monkeypatch.setattr(LlamaRotaryEmbedding, "forward", angles)
+    monkeypatch.setattr(LlamaRMSNorm, "forward", norm)
 
 
 class ExactLogProbs:

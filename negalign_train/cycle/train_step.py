@@ -35,6 +35,7 @@ def _run_of(context: Context, candidate: CandidateSettings) -> CandidateRun:
         max_new_tokens=context.recipe.model.max_new_tokens,
         parent_adapter_dir=context.adapter_dir(plan.parent),
         approved_adapter_dir=context.adapter_dir(plan.approved),
+        reference_cache_dir=folder / "reference_logps",
         pairs_path=folder / PAIRS_FILE,
         unpaired_path=folder / UNPAIRED_FILE,
         prompts_path=folder / PROMPTS_FILE,

@@ -18,6 +18,8 @@ from trl import DPOConfig, GRPOConfig, KTOConfig
 
 from negalign_train.errors import RecipeError
 from negalign_train.recipe import CandidateRun, Method
+from negalign_train.recipe_training import PLAIN_OBJECTIVE, ObjectiveSettings
+from negalign_train.training.extras import check_extras
 from negalign_train.training.losses import DPO_LOSS_TYPES, KTO_LOSS_TYPES, DPOObjective
 
 _COMMON = frozenset(
@@ -50,6 +52,13 @@ _ORDERS = ("group_by_length", "random")
 _REQUIRED = ("learning_rate", "per_device_train_batch_size")
 
 
+@dataclasses.dataclass
+class WeightedDPOConfig(DPOConfig):  # type: ignore[misc]  # TRL ships no types
+    """DPOConfig, and the recipe's ``objective`` section, which TRL has no keys for."""
+
+    objective: ObjectiveSettings = PLAIN_OBJECTIVE
+
+
 def config_class(method: Method) -> type[TrainingArguments]:
     """TRL's config of a method; SFT runs on the DPO trainer's code."""
     classes: dict[Method, type[TrainingArguments]] = {
@@ -75,23 +84,29 @@ def trainer_config(run: CandidateRun) -> TrainingArguments:
     options = _fixed(run) | _defaults(method) | dict(keys)
     _rename_checkpointing(options, config_class(method))
     options["save_strategy"] = "steps" if "save_steps" in keys else "no"
+    made = config_class(method)
     if method == "sft":
         options["loss_type"] = ["sft"]
+    elif method == "dpo":
+        made = WeightedDPOConfig
+        options["objective"] = run.candidate.objective
     try:
-        config = config_class(method)(**options)
+        config = made(**options)
     except (ValueError, TypeError) as error:
         raise RecipeError(
             f"{where}: {config_class(method).__name__} refuses it: {error}"
         ) from error
     _check_loss_types(config, method, where)
+    check_extras(run.candidate, getattr(config, "loss_type", ()))
     return config
 
 
 def dpo_objective(config: DPOConfig) -> DPOObjective:
     """The DPO loss that a config names."""
     weights = config.loss_weights or [1.0] * len(config.loss_type)
+    settings = getattr(config, "objective", PLAIN_OBJECTIVE)
     return DPOObjective(
-        config.beta, tuple(config.loss_type), tuple(weights), config.label_smoothing
+        config.beta, tuple(config.loss_type), tuple(weights), config.label_smoothing, settings
     )
 
 
@@ -100,7 +115,10 @@ def _check_keys(keys: Mapping[str, Any], method: Method, where: str) -> None:
     fields = {field.name: field for field in dataclasses.fields(config)}
     for key, value in keys.items():
         if key not in fields:
-            raise RecipeError(f"{where}.{key} is no key of {config.__name__}; correct its spelling")
+            raise RecipeError(
+                f"{where}.{key} is no key of {config.__name__}; {method} takes "
+                f"{', '.join(sorted(_ALLOWED[method]))}"
+            )
         if key not in _ALLOWED[method]:
             raise RecipeError(
                 f"{where}.{key} is set by negalign_train or has no effect on {method}; remove it"

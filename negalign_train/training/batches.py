@@ -1,17 +1,14 @@
-"""Tokenised rows, padded batches, and the order in which batches come."""
+"""Tokenised rows, and the order in which they come."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NotRequired, TypedDict
 
 import torch
-from torch import Tensor
 from torch.utils.data import Sampler
 from transformers.trainer_pt_utils import get_length_grouped_indices
-
-from negalign_train.training.head import IGNORED
 
 
 class PairRow(TypedDict):
@@ -25,8 +22,13 @@ class PairRow(TypedDict):
     rejected_weights: list[float]
     weight: float
     length: int
+    margin: NotRequired[float]
+    shared: int
+    """Leading completion tokens that chosen and rejected have in common."""
     ref_chosen_logps: NotRequired[float]
     ref_rejected_logps: NotRequired[float]
+    ref_chosen_suffix_logps: NotRequired[float]
+    ref_rejected_suffix_logps: NotRequired[float]
 
 
 class UnpairedRow(TypedDict):
@@ -69,27 +71,16 @@ def unpaired_sequence(row: UnpairedRow) -> TokenSequence:
     return TokenSequence(row["prompt_ids"], row["completion_ids"], row["token_weights"])
 
 
-def pad_sequences(sequences: Sequence[TokenSequence], pad_token_id: int) -> dict[str, Tensor]:
-    """Right-padded tensors of a batch.
+def suffix_of(sequence: TokenSequence, shared: int) -> TokenSequence:
+    """``sequence`` with its first ``shared`` completion tokens out of the score."""
+    weights = [0.0] * shared + sequence.token_weights[shared:]
+    return TokenSequence(sequence.prompt_ids, sequence.completion_ids, weights)
 
-    ``input_ids`` and ``completion_labels`` are (batch, length); ``token_weights`` is
-    (batch, length - 1), aligned with what the completion head returns. No attention mask is needed:
-    attention is causal, so no token sees the padding to its right, and padding is not scored.
-    """
-    length = max(len(sequence) for sequence in sequences)
-    input_ids = torch.full((len(sequences), length), pad_token_id)
-    completion_labels = torch.full_like(input_ids, IGNORED)
-    token_weights = torch.zeros(len(sequences), length)
-    for row, sequence in enumerate(sequences):
-        start, end = len(sequence.prompt_ids), len(sequence)
-        input_ids[row, :end] = torch.tensor(sequence.prompt_ids + sequence.completion_ids)
-        completion_labels[row, start:end] = input_ids[row, start:end]
-        token_weights[row, start:end] = torch.tensor(sequence.token_weights)
-    return {
-        "input_ids": input_ids,
-        "completion_labels": completion_labels,
-        "token_weights": token_weights[:, 1:],
-    }
+
+def unweighted(sequence: TokenSequence) -> TokenSequence:
+    """``sequence`` with every completion token scored alike."""
+    weights = [1.0] * len(sequence.completion_ids)
+    return TokenSequence(sequence.prompt_ids, sequence.completion_ids, weights)
 
 
 class EpochSampler(Sampler[int]):

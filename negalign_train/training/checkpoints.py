@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from accelerate import PartialState
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from negalign_train.fingerprint import file_sha256
@@ -28,11 +29,14 @@ def mark_complete(folder: Path, files: Iterable[Path], **facts: Any) -> None:
 
 
 def is_complete(folder: Path) -> bool:
-    """True if the marker is there and every file it names has its hash."""
+    """True if the marker is there and whole, and every file it names has its hash."""
     marker = folder / MARKER
     if not marker.is_file():
         return False
-    files: dict[str, str] = read_json(marker)["files"]
+    try:
+        files: dict[str, str] = read_json(marker)["files"]
+    except (ValueError, KeyError, TypeError):  # cut or overwritten: not JSON, or not a marker
+        return False
     return all(
         (folder / name).is_file() and file_sha256(folder / name) == digest
         for name, digest in files.items()
@@ -70,6 +74,8 @@ class CompleteMarker(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         assert args.output_dir is not None
+        # Every process writes files of its own (its generator's state, under ZeRO its shard).
+        PartialState().wait_for_everyone()
         if state.is_world_process_zero:
             folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
             files = [path for path in folder.rglob("*") if path.is_file()]

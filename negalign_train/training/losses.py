@@ -16,20 +16,29 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-DPO_LOSS_TYPES = ("sigmoid", "hinge", "ipo", "robust", "sigmoid_norm", "sft")
+from negalign_train.recipe_training import PLAIN_OBJECTIVE, ObjectiveSettings
+from negalign_train.training.margins import given, shaped_margin, target_margin
+
+DPO_LOSS_TYPES = ("sigmoid", "hinge", "ipo", "robust", "sigmoid_norm", "sft", "bfpo")
+OFFSET_LOSS_TYPES = ("sigmoid", "hinge", "robust")
+"""Losses of beta times a summed margin: an offset in rewards has a meaning in these."""
+PENALISED_LOSS_TYPES = (*OFFSET_LOSS_TYPES, "bfpo")
+"""Losses of a summed margin, which DPOP's penalty can be taken off."""
 KTO_LOSS_TYPES = ("kto", "apo_zero_unpaired")
 
 
 @dataclass(frozen=True)
 class DPOObjective:
     """Which DPO losses are mixed, and how: TRL's ``loss_type``, ``loss_weights``, ``beta`` and
-    ``label_smoothing`` (the probability that a preference is flipped, in [0, 0.5)).
+    ``label_smoothing`` (the probability that a preference is flipped, in [0, 0.5)), and what the
+    recipe's ``objective`` section adds to the margin.
     """
 
     beta: float
     loss_types: tuple[str, ...] = ("sigmoid",)
     loss_weights: tuple[float, ...] = (1.0,)
     label_smoothing: float = 0.0
+    settings: ObjectiveSettings = PLAIN_OBJECTIVE
 
 
 @dataclass(frozen=True)
@@ -53,21 +62,27 @@ def weighted_logps(token_logps: Tensor, token_weights: Tensor) -> Tensor:
     return (token_logps * token_weights).sum(dim=1)
 
 
-def sft_losses(chosen_token_logps: Tensor, chosen_mask: Tensor) -> Tensor:
-    """Negative log-likelihood of the chosen completions, (batch,); its mean is TRL's ``sft`` term.
+def sft_losses(chosen_logps: Tensor, mean_tokens: float) -> Tensor:
+    """Negative log-likelihood of the chosen completions over their mean length, (batch,).
 
-    Row i is ``batch * sum_t -log p_it / (completion tokens of the batch)``: with equal pair weights
-    the mean over rows is TRL's mean over tokens (trl 1.16.0, dpo_trainer.py:1495-1502). Tokens all
-    weigh 1 here: the term keeps the whole chosen text likely, not only its changed words.
+    ``chosen_logps`` are sums over all tokens, each weighing 1: the term keeps the whole chosen text
+    likely, not only its changed words. ``mean_tokens`` is the mean length of a chosen completion,
+    weighted by pair, over the dataset: the term's mean over it is TRL's mean over tokens (trl
+    1.16.0, dpo_trainer.py:1495-1502), and it depends neither on how pairs fall into batches nor on
+    whether a pair weighs 2 or stands there twice.
     """
-    num_tokens = chosen_mask.sum().clamp(min=1)
-    return -(chosen_token_logps * chosen_mask).sum(dim=1) * len(chosen_mask) / num_tokens
+    return -chosen_logps / mean_tokens
 
 
 def dpo_losses(
-    loss_type: str, chosen: Completions, rejected: Completions, objective: DPOObjective
+    loss_type: str,
+    chosen: Completions,
+    rejected: Completions,
+    objective: DPOObjective,
+    delta_s: Tensor | None = None,
 ) -> Tensor:
-    """One loss per pair, (batch,), of the margin ``h = logratio(chosen) - logratio(rejected)``.
+    """One loss per pair, (batch,), of the margin ``h = logratio(chosen) - logratio(rejected)``,
+    less what ``objective.settings`` takes off it (``margins.py``) where h is a sum over tokens.
 
     - sigmoid: ``-log sigma(beta h)`` (DPO, Rafailov et al. 2023, Eq. 7)
     - hinge: ``max(0, 1 - beta h)`` (SLiC, Zhao et al. 2023, on DPO's margin)
@@ -75,9 +90,17 @@ def dpo_losses(
     - robust: ``(-(1-e) log sigma(beta h) + e log sigma(-beta h)) / (1 - 2e)`` (rDPO,
       Chowdhury et al. 2024, Eq. 12; e is ``label_smoothing``)
     - sigmoid_norm: sigmoid of per-token means
+    - bfpo: ``(h - t / beta)^2`` with t from dS (BFPO, :func:`margins.target_margin`)
+
+    ``delta_s``, (batch,), is S(rejected) - S(chosen).
     """
-    beta = objective.beta
+    beta, settings = objective.beta, objective.settings
     margin = chosen.logratios - rejected.logratios
+    if loss_type in PENALISED_LOSS_TYPES:
+        margin = shaped_margin(margin, chosen.logratios, delta_s, settings, beta)
+    if loss_type == "bfpo":
+        assert settings.target is not None
+        return (margin - target_margin(given(delta_s), settings.target) / beta) ** 2
     if loss_type == "sigmoid":
         return -F.logsigmoid(beta * margin)
     if loss_type == "hinge":
@@ -101,22 +124,25 @@ def weighted_dpo_loss(
     weight: Tensor,
     objective: DPOObjective,
     sft: Tensor | None = None,
+    delta_s: Tensor | None = None,
 ) -> Tensor:
     """``sum_k loss_weight_k * mean_i(weight_i * loss_k,i)``, a scalar.
 
     Args:
         weight: (batch,) pair weights, mean 1 over the dataset.
         sft: (batch,) from :func:`sft_losses`; needed where ``loss_types`` holds ``sft``.
+        delta_s: (batch,) dS of each pair; needed where ``objective.settings`` reads it.
 
     Three pairs of margin 0, +2 and -2 at beta 0.1 lose 0.6931, 0.5981 and 0.7981 (sigmoid).
     """
     total = weight.new_zeros(())
+    delta_s = None if delta_s is None else delta_s.to(weight.dtype)
     for loss_type, loss_weight in zip(objective.loss_types, objective.loss_weights, strict=True):
         if loss_type == "sft":
             assert sft is not None
             losses = sft
         else:
-            losses = dpo_losses(loss_type, chosen, rejected, objective)
+            losses = dpo_losses(loss_type, chosen, rejected, objective, delta_s)
         total = total + loss_weight * (weight * losses).mean()
     return total
 

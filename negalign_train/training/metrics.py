@@ -6,6 +6,11 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+CHOSEN_DRIFT = "logratios/chosen_per_token"
+"""Chosen completions' log-ratio to the reference over their token weights, nats per token: what the
+displacement guard watches. Logged by every trainer that has a reference.
+"""
+
 
 class StepMetrics:
     """Running sums of named quantities over rows; read out, over all processes, once per log.

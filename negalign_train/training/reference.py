@@ -22,12 +22,15 @@ from negalign_train.training.batches import (
     TokenSequence,
     UnpairedRow,
     chosen_sequence,
-    pad_sequences,
     rejected_sequence,
+    suffix_of,
     unpaired_sequence,
 )
-from negalign_train.training.losses import weighted_logps
+from negalign_train.training.packing import completion_logps, model_inputs, pack
 from negalign_train.training.policy import POLICY_ADAPTER, check_adapter
+from negalign_train.training.reference_cache import cached_logps, reference_cache
+from negalign_train.training.sharing import Sharing
+from negalign_train.training.steps import MicroBatchLimits, Unit, micro_batches
 
 _REFERENCE_ADAPTER = "reference"
 
@@ -73,29 +76,47 @@ def as_reference(policy: PeftModel, run: CandidateRun) -> Iterator[None]:
 
 
 def sequence_logps(
-    policy: PeftModel, sequences: Sequence[TokenSequence], batch_size: int, pad_token_id: int
+    policy: PeftModel,
+    sequences: Sequence[TokenSequence],
+    batch_size: int,
+    pad_token_id: int,
+    sharing: Sharing | None = None,
 ) -> list[float]:
     """Token-weighted log-probability of each completion, in nats, in order.
 
-    Processes share the work; batches are cut from the sequences sorted by length.
+    Sequences of one prompt are one row where ``sharing`` is by trees (its default). Processes share
+    the work; batches are cut from the rows sorted by length.
     """
+    trees = (sharing or Sharing()).trees
     state = PartialState()
-    order = sorted(range(len(sequences)), key=lambda index: len(sequences[index]))
-    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    batches = micro_batches(_units(sequences, batch_size, trees), MicroBatchLimits(batch_size))
     found: list[tuple[int, float]] = []
     device = next(policy.parameters()).device
     was_training = policy.training
     policy.eval()
     with torch.no_grad(), _autocast(policy):
-        for batch in batches[state.process_index :: state.num_processes]:
-            padded = pad_sequences([sequences[index] for index in batch], pad_token_id)
-            tensors = {name: value.to(device) for name, value in padded.items()}
-            token_weights = tensors.pop("token_weights")
-            logps = weighted_logps(policy(**tensors), token_weights)
-            found += zip(batch, logps.tolist(), strict=True)
+        for members in batches[state.process_index :: state.num_processes]:
+            packed = pack([sequences[index] for index in members], pad_token_id, trees)
+            batch = {name: value.to(device) for name, value in packed.items()}
+            logps = completion_logps(policy(**model_inputs(batch)), batch)
+            found += zip(members, logps.tolist(), strict=True)
     policy.train(was_training)
     gathered = dict(gather_object(found))
     return [gathered[index] for index in range(len(sequences))]
+
+
+def _units(sequences: Sequence[TokenSequence], batch_size: int, trees: bool) -> list[Unit]:
+    """Sequences of one row together, at most ``batch_size`` of them."""
+    together: dict[tuple[int, ...], list[int]] = {}
+    for index, each in enumerate(sequences):
+        ids = each.prompt_ids if trees else each.prompt_ids + each.completion_ids
+        together.setdefault(tuple(ids), []).append(index)
+    units = []
+    for members in together.values():
+        for start in range(0, len(members), batch_size):
+            part = tuple(members[start : start + batch_size])
+            units.append(Unit(part, max(len(sequences[index]) for index in part)))
+    return units
 
 
 def _autocast(policy: PeftModel) -> torch.autocast:
@@ -107,7 +128,11 @@ def _autocast(policy: PeftModel) -> torch.autocast:
 
 
 def _distinct_logps(
-    policy: PeftModel, sequences: Sequence[TokenSequence], batch_size: int, pad_token_id: int
+    policy: PeftModel,
+    sequences: Sequence[TokenSequence],
+    batch_size: int,
+    pad_token_id: int,
+    sharing: Sharing | None,
 ) -> list[float]:
     """As :func:`sequence_logps`, each distinct sequence once (edits share completions)."""
     keys = [
@@ -115,26 +140,107 @@ def _distinct_logps(
         for each in sequences
     ]
     distinct = dict(zip(keys, sequences, strict=True))
-    logps = sequence_logps(policy, list(distinct.values()), batch_size, pad_token_id)
+    values = list(distinct.values())
+    logps = sequence_logps(policy, values, batch_size, pad_token_id, sharing)
     by_key = dict(zip(distinct, logps, strict=True))
     return [by_key[key] for key in keys]
 
 
-def add_pair_reference(
-    policy: PeftModel, rows: list[PairRow], run: CandidateRun, batch_size: int, pad_token_id: int
+def _reference_logps(
+    policy: PeftModel,
+    run: CandidateRun,
+    sequences: Sequence[TokenSequence],
+    batch_size: int,
+    pad_token_id: int,
+    sharing: Sharing | None,
+) -> list[float]:
+    """Log-probabilities under the run's reference, from the cycle's cache where it has them."""
+
+    def compute(missing: Sequence[TokenSequence]) -> list[float]:
+        with as_reference(policy, run):
+            return _distinct_logps(policy, missing, batch_size, pad_token_id, sharing)
+
+    return cached_logps(reference_cache(run, policy, reference_dir(run)), sequences, compute)
+
+
+def _pair_sequences(rows: Sequence[PairRow]) -> list[TokenSequence]:
+    """Chosen, rejected, and the suffixes of both after the common beginning, each for all rows.
+
+    A loss takes both sides' suffixes or both sides' whole texts: a sum over a suffix obtained by
+    subtraction would have lost digits. The suffixes cost nothing, being tokens of the same rows.
+    """
+    shared = [row["shared"] for row in rows]
+    chosen = [chosen_sequence(row) for row in rows]
+    rejected = [rejected_sequence(row) for row in rows]
+    chosen_suffixes = [suffix_of(*each) for each in zip(chosen, shared, strict=True)]
+    rejected_suffixes = [suffix_of(*each) for each in zip(rejected, shared, strict=True)]
+    return [*chosen, *rejected, *chosen_suffixes, *rejected_suffixes]
+
+
+def _fill_pairs(rows: Sequence[PairRow], logps: Sequence[float]) -> None:
+    for index, row in enumerate(rows):
+        row["ref_chosen_logps"] = logps[index]
+        row["ref_rejected_logps"] = logps[len(rows) + index]
+        row["ref_chosen_suffix_logps"] = logps[2 * len(rows) + index]
+        row["ref_rejected_suffix_logps"] = logps[3 * len(rows) + index]
+
+
+def score_pairs(
+    policy: PeftModel,
+    rows: Sequence[PairRow],
+    batch_size: int,
+    pad_token_id: int,
+    sharing: Sharing | None = None,
 ) -> None:
-    """Fills ``ref_chosen_logps`` and ``ref_rejected_logps`` of every row, in place."""
-    sequences = [chosen_sequence(row) for row in rows] + [rejected_sequence(row) for row in rows]
-    with as_reference(policy, run):
-        logps = _distinct_logps(policy, sequences, batch_size, pad_token_id)
-    for row, chosen, rejected in zip(rows, logps[: len(rows)], logps[len(rows) :], strict=True):
-        row["ref_chosen_logps"] = chosen
-        row["ref_rejected_logps"] = rejected
+    """Fills the reference columns of every row, in place, by the policy as it is."""
+    sequences = _pair_sequences(rows)
+    _fill_pairs(rows, _distinct_logps(policy, sequences, 2 * batch_size, pad_token_id, sharing))
+
+
+def add_pair_reference(
+    policy: PeftModel,
+    rows: list[PairRow],
+    run: CandidateRun,
+    batch_size: int,
+    pad_token_id: int,
+    sharing: Sharing | None = None,
+) -> None:
+    """:func:`score_pairs` by the run's reference, from the cycle's cache where it has them."""
+    sequences = _pair_sequences(rows)
+    logps = _reference_logps(policy, run, sequences, 2 * batch_size, pad_token_id, sharing)
+    _fill_pairs(rows, logps)
 
 
 def mismatched_sequence(row: UnpairedRow) -> TokenSequence:
     """The row's prompt with another row's completion: what KTO's z0 is estimated from."""
     return TokenSequence(row["prompt_ids"], row["KL_completion_ids"], row["KL_token_weights"])
+
+
+def _unpaired_sequences(rows: Sequence[UnpairedRow]) -> list[TokenSequence]:
+    """Completions of all rows, then the mismatched ones of those that have one."""
+    mismatched = [mismatched_sequence(row) for row in rows if "KL_completion_ids" in row]
+    return [unpaired_sequence(row) for row in rows] + mismatched
+
+
+def _fill_unpaired(rows: Sequence[UnpairedRow], logps: Sequence[float]) -> None:
+    """``ref_logps`` of every row, ``ref_KL_logps`` of those with a mismatched completion."""
+    mismatched = [row for row in rows if "KL_completion_ids" in row]
+    for row, value in zip(rows, logps[: len(rows)], strict=True):
+        row["ref_logps"] = value
+    for row, value in zip(mismatched, logps[len(rows) :], strict=True):
+        row["ref_KL_logps"] = value
+
+
+def score_unpaired(
+    policy: PeftModel,
+    rows: Sequence[UnpairedRow],
+    batch_size: int,
+    pad_token_id: int,
+    sharing: Sharing | None = None,
+) -> None:
+    """Fills the reference columns of every row, in place, by the policy as it is."""
+    sequences = _unpaired_sequences(rows)
+    _fill_unpaired(rows, _distinct_logps(policy, sequences, batch_size, pad_token_id, sharing))
 
 
 def add_unpaired_reference(
@@ -143,14 +249,9 @@ def add_unpaired_reference(
     run: CandidateRun,
     batch_size: int,
     pad_token_id: int,
+    sharing: Sharing | None = None,
 ) -> None:
-    """Fills ``ref_logps`` of every row, ``ref_KL_logps`` of those with a mismatched completion."""
-    mismatched = [row for row in rows if "KL_completion_ids" in row]
-    sequences = [unpaired_sequence(row) for row in rows]
-    sequences += [mismatched_sequence(row) for row in mismatched]
-    with as_reference(policy, run):
-        logps = _distinct_logps(policy, sequences, batch_size, pad_token_id)
-    for row, value in zip(rows, logps[: len(rows)], strict=True):
-        row["ref_logps"] = value
-    for row, value in zip(mismatched, logps[len(rows) :], strict=True):
-        row["ref_KL_logps"] = value
+    """:func:`score_unpaired` by the run's reference, from the cycle's cache where it has them."""
+    sequences = _unpaired_sequences(rows)
+    logps = _reference_logps(policy, run, sequences, batch_size, pad_token_id, sharing)
+    _fill_unpaired(rows, logps)

@@ -26,11 +26,10 @@ from transformers import PrinterCallback, Trainer, TrainingArguments, set_seed
 from negalign_train.errors import NegalignError
 from negalign_train.recipe import CandidateRun, load_yaml
 from negalign_train.training.arguments import trainer_config
-from negalign_train.training.checkpoints import CompleteMarker, newest_complete
+from negalign_train.training.callbacks import run_callbacks
+from negalign_train.training.checkpoints import newest_complete
 from negalign_train.training.outputs import (
     ADAPTER_DIR,
-    LOG,
-    JsonLog,
     is_finished,
     run_identity,
     save_adapter,
@@ -79,10 +78,12 @@ def _train_alone(run: CandidateRun, config: TrainingArguments) -> None:
         tokenizer = load_tokenizer(run.model_dir)
         policy = load_policy(run)
         policy.to(config.device)
-    callbacks = [JsonLog(run.output_dir / LOG), CompleteMarker(identity)]
+    callbacks = run_callbacks(run, identity)
     session = build_session(Task(run, config, policy, tokenizer, callbacks, stopwatch))
     session.trainer.remove_callback(PrinterCallback)
     _say(f"{label}: {session.num_examples} examples, seed {run.seed}")
+    if session.sharing.reason is not None:
+        _say(f"{label}: completions are computed one by one, {session.sharing.reason}")
     before = session.watch()
     with stopwatch.phase("train"):
         _train(session.trainer, run.output_dir / "checkpoints", identity)

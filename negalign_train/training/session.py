@@ -6,7 +6,7 @@ import resource
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from peft import PeftModel
@@ -16,24 +16,29 @@ from trl import DPOConfig, GRPOConfig, KTOConfig
 from negalign_train.errors import TrainingError
 from negalign_train.preferences.files import read_pairs, read_prompts, read_unpaired
 from negalign_train.recipe import CandidateRun
+from negalign_train.training.averaging import DISCARDED
 from negalign_train.training.batches import (
     TokenSequence,
     chosen_sequence,
     rejected_sequence,
     unpaired_sequence,
+    unweighted,
 )
 from negalign_train.training.dpo import WeightedDPOTrainer
 from negalign_train.training.grpo import severity_grpo_trainer
 from negalign_train.training.kto import WeightedKTOTrainer
 from negalign_train.training.kto_rows import add_mismatched, arrange
+from negalign_train.training.metrics import CHOSEN_DRIFT
 from negalign_train.training.outputs import data_path
 from negalign_train.training.reference import (
     add_pair_reference,
     add_unpaired_reference,
     sequence_logps,
 )
+from negalign_train.training.sharing import Sharing, find_sharing, plain
 from negalign_train.training.tokenise import (
     refuse_longer_than,
+    render_prompt,
     tokenise_pairs,
     tokenise_unpaired,
 )
@@ -43,6 +48,7 @@ _MAX_PROBED = 32
 
 _LAST_LOGGED = (
     "rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies", "kl",
+    CHOSEN_DRIFT, DISCARDED,
 )  # fmt: skip
 """Step metrics whose last logged value goes into ``metrics.json``."""
 
@@ -82,11 +88,17 @@ class Task:
         given: int | None = getattr(self.config, "precompute_ref_batch_size", None)
         return given or 2 * self.config.per_device_train_batch_size
 
-    def mean_logps(self, sequences: Sequence[TokenSequence]) -> float:
-        """Mean log-probability of completions under the policy as it is, nats, tokens all 1."""
-        plain = [replace(each, token_weights=[1.0] * len(each.token_weights)) for each in sequences]
-        logps = sequence_logps(self.policy, plain, self.scoring_batch_size, self.pad_token_id)
-        return sum(logps) / len(logps)
+    @property
+    def examples_per_step(self) -> int:
+        """Of an optimiser step, over all processes and turns of accumulation."""
+        per_process = self.config.train_batch_size * self.config.gradient_accumulation_steps
+        return int(per_process * self.config.world_size)
+
+    def sharing(self, longest: int) -> Sharing:
+        """How completions of one prompt are computed; ``longest`` example in tokens."""
+        if not self.run.candidate.batching.share_prefixes:
+            return plain("batching.share_prefixes is false")
+        return find_sharing(self.policy, longest, self.pad_token_id)
 
 
 @dataclass(frozen=True)
@@ -96,11 +108,23 @@ class Session:
     task: Task
     trainer: Trainer
     num_examples: int
+    sharing: Sharing
     watched: Mapping[str, Sequence[TokenSequence]] = field(default_factory=dict)
 
     def watch(self) -> dict[str, float]:
-        """Mean plain log-probability of each watched set, in nats."""
-        return {name: self.task.mean_logps(each) for name, each in self.watched.items()}
+        """Mean log-probability of each watched set, in nats, tokens all weighing 1."""
+        sequences = [unweighted(each) for group in self.watched.values() for each in group]
+        if not sequences:
+            return {}
+        task = self.task
+        logps = sequence_logps(
+            task.policy, sequences, task.scoring_batch_size, task.pad_token_id, self.sharing
+        )
+        found = iter(logps)
+        return {
+            name: sum(next(found) for _ in group) / len(group)
+            for name, group in self.watched.items()
+        }
 
 
 def build_session(task: Task) -> Session:
@@ -141,14 +165,18 @@ def _pair_session(task: Task) -> Session:
     rejected = [rejected_sequence(row) for row in rows]
     names = [row["example_id"] for row in rows]
     refuse_longer_than(_max_tokens(task), list(zip(names * 2, chosen + rejected, strict=True)))
+    sharing = task.sharing(max(map(len, chosen + rejected)))
     if task.run.candidate.method == "dpo":
         with task.stopwatch.phase("reference"):
             add_pair_reference(
-                task.policy, rows, task.run, task.scoring_batch_size, task.pad_token_id
+                task.policy, rows, task.run, task.scoring_batch_size, task.pad_token_id, sharing
             )
-    trainer = WeightedDPOTrainer(task.policy, task.config, rows, task.tokenizer, task.callbacks)
+    trainer = WeightedDPOTrainer(
+        task.policy, task.config, rows, task.tokenizer, task.callbacks, sharing
+    )
+    trainer.max_micro_batch_tokens = task.run.candidate.batching.max_tokens
     watched = {"chosen": chosen[:_MAX_PROBED], "rejected": rejected[:_MAX_PROBED]}
-    return Session(task, trainer, len(rows), watched)
+    return Session(task, trainer, len(rows), sharing, watched)
 
 
 def _unpaired_session(task: Task) -> Session:
@@ -156,21 +184,26 @@ def _unpaired_session(task: Task) -> Session:
     examples = read_unpaired(task.run.unpaired_path)
     _refuse_empty(task, examples)
     with task.stopwatch.phase("tokenise"):
-        rows = arrange(tokenise_unpaired(task.tokenizer, examples), task.run.seed)
+        tokenised = tokenise_unpaired(task.tokenizer, examples)
+        rows = arrange(tokenised, task.run.seed, task.examples_per_step)
         if task.config.loss_type == "kto":
-            add_mismatched(rows, task.config.per_device_train_batch_size)
+            add_mismatched(rows, task.examples_per_step)
     sequences = [(row["example_id"], unpaired_sequence(row)) for row in rows]
     refuse_longer_than(_max_tokens(task), sequences)
+    sharing = task.sharing(max(len(sequence) for _, sequence in sequences))
     with task.stopwatch.phase("reference"):
         add_unpaired_reference(
-            task.policy, rows, task.run, task.scoring_batch_size, task.pad_token_id
+            task.policy, rows, task.run, task.scoring_batch_size, task.pad_token_id, sharing
         )
-    trainer = WeightedKTOTrainer(task.policy, task.config, rows, task.tokenizer, task.callbacks)
+    trainer = WeightedKTOTrainer(
+        task.policy, task.config, rows, task.tokenizer, task.callbacks, sharing
+    )
+    trainer.max_micro_batch_tokens = task.run.candidate.batching.max_tokens
     watched = {
         name: [unpaired_sequence(row) for row in rows if row["label"] is label][:_MAX_PROBED]
         for name, label in (("chosen", True), ("rejected", False))
     }
-    return Session(task, trainer, len(rows), {k: v for k, v in watched.items() if v})
+    return Session(task, trainer, len(rows), sharing, {k: v for k, v in watched.items() if v})
 
 
 def _prompt_session(task: Task) -> Session:
@@ -180,7 +213,9 @@ def _prompt_session(task: Task) -> Session:
     trainer = severity_grpo_trainer(
         task.run, task.policy, task.config, prompts, task.tokenizer, task.callbacks
     )
-    return Session(task, trainer, len(prompts))
+    longest = max(len(render_prompt(task.tokenizer, each.prompt)) for each in prompts)
+    trainer.sharing = task.sharing(longest + task.run.max_new_tokens)
+    return Session(task, trainer, len(prompts), trainer.sharing)
 
 
 def summarise(session: Session, before: Mapping[str, float]) -> dict[str, Any]:
@@ -199,6 +234,8 @@ def summarise(session: Session, before: Mapping[str, float]) -> dict[str, Any]:
         "seed": run.seed,
         "num_examples": session.num_examples,
         "num_steps": session.trainer.state.global_step,
+        "sharing": session.sharing.mode,
+        "sharing_reason": session.sharing.reason,
         "loss_start": losses[0],
         "loss_end": losses[-1],
         "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,

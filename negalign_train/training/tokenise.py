@@ -173,7 +173,9 @@ def _pair_row(
         "rejected_weights": [1.0] * shared
         + _token_weights(rejected, start, pair.rejected_spans)[shared:],
         "weight": pair.weight,
+        "margin": pair.margin,
         "length": max(len(chosen.ids), len(rejected.ids)),
+        "shared": shared,
     }
 
 

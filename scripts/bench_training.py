@@ -1,0 +1,274 @@
+"""Training speed and memory, side by side with TRL on the same rows, batches and adapter.
+
+python scripts/bench_training.py --preset cpu --json out.json
+
+Five arms (docs/performance.md): TRL's defaults, TRL at its best settings, the same with its head
+patched to completion rows, ours without prefix trees, and ours. Gradients are compared first; a
+workload whose arms disagree is not timed. Prints one table and writes one JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from bench_arms import ARMS, build_arm, gradient_error
+from bench_measure import (
+    executed_flops,
+    in_own_process,
+    interleaved,
+    median_of,
+    peak_memory,
+    step_shares,
+    unique_tokens,
+)
+from bench_workloads import Workload
+
+LARGEST_ERROR = 1e-5
+"""Relative, of a float64 model; TRL keeps its reference columns and Llama its norms in float32."""
+
+CPU_WORKLOADS = (
+    Workload("middle edit", "45M"),
+    Workload("late edit", "45M", common=90, suffix=10),
+    Workload("early edit", "45M", common=10, suffix=90),
+    Workload("middle edit", "9M", examples=8),
+    Workload("clinician edits", "45M", medec="medec_ms_validation.csv"),
+    Workload("kto", "45M", "kto", examples=8),
+    Workload("grpo update", "45M", "grpo", suffix=100, examples=8),
+    Workload("nothing in common", "45M", prompt=1, common=0, suffix=200),
+)
+GPU_WORKLOADS = (
+    Workload("middle edit", "0.5B", examples=64, dtype="bfloat16"),
+    Workload("late edit", "0.5B", common=90, suffix=10, examples=64, dtype="bfloat16"),
+    Workload("middle edit", "7B", examples=40, dtype="bfloat16"),
+    Workload("grpo update", "0.5B", "grpo", suffix=100, examples=64, dtype="bfloat16"),
+)
+QUICK_WORKLOADS = (
+    Workload("middle edit", "tiny", prompt=20, common=10, suffix=6, examples=2),
+    Workload("kto", "tiny", "kto", prompt=20, common=10, suffix=6, examples=4),
+    Workload("grpo update", "tiny", "grpo", prompt=20, suffix=8, examples=4, group=4),
+)
+PRESETS = {"cpu": CPU_WORKLOADS, "gpu": GPU_WORKLOADS, "quick": QUICK_WORKLOADS}
+_MEDEC = Path("data/medec/medec_ms_validation.csv")
+SWEEPS: dict[str, list[dict[str, Any]]] = {
+    "edit": [{"common": c, "suffix": 100 - c} for c in (5, 25, 50, 75, 95)],
+    "prompt": [{"prompt": p} for p in (60, 150, 400)],
+    "completion": [{"common": 6 * r // 10, "suffix": r - 6 * r // 10} for r in (60, 100, 150, 300)],
+    "group": [{"method": "grpo", "suffix": 100, "group": g, "examples": g} for g in (4, 8, 16)],
+    "vocabulary": [{"vocabulary": v} for v in (2_000, 32_000, 128_000)],
+    "pairs": [{"examples": n} for n in (1, 2, 4, 8, 16)],
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    if options.child is not None:
+        task = json.loads(options.child)
+        found = peak_memory(Workload(**task["workload"]), task["arm"], task["steps"])
+        print(json.dumps(found))
+        return 0
+    started = time.perf_counter()
+    rows = []
+    for workload in _workloads(options):
+        row = measure(workload, options)
+        rows.append(row)
+        print(_line(row), flush=True)
+    report = {
+        "schema": "negalign.bench_training/1",
+        "preset": options.preset,
+        "environment": environment(),
+        "seconds": round(time.perf_counter() - started, 1),
+        "rows": rows,
+    }
+    print(f"\n{_table(rows)}")
+    if options.json is not None:
+        options.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--preset", choices=sorted(PRESETS), default="cpu")
+    parser.add_argument("--json", type=Path, help="where the report goes")
+    parser.add_argument("--medec", type=Path, default=_MEDEC, help="MEDEC validation file (CSV)")
+    parser.add_argument("--only", help="workloads whose name contains this")
+    parser.add_argument("--repeats", type=int, default=5, help="timed steps of each arm")
+    parser.add_argument("--no-memory", action="store_true", help="leave memory out")
+    parser.add_argument("--sweep", choices=sorted(SWEEPS), help="the middle edit, one thing varied")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], help="instead of the preset's")
+    parser.add_argument("--profile", action="store_true", help="what a step's time goes into")
+    parser.add_argument("--peak-tflops", type=float, default=790.0, help="of the GPU, for MFU")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    return parser
+
+
+def _workloads(options: argparse.Namespace) -> list[Workload]:
+    """Those of the preset that are asked for and can run here."""
+    chosen = list(PRESETS[options.preset])
+    if options.preset == "gpu" and not torch.cuda.is_available():
+        raise SystemExit("--preset gpu needs a CUDA device; use --preset cpu")
+    if options.sweep is not None:
+        chosen = [
+            replace(chosen[0], name=", ".join(f"{k} {v}" for k, v in change.items()), **change)
+            for change in SWEEPS[options.sweep]
+        ]
+    if options.dtype is not None:
+        chosen = [replace(workload, dtype=options.dtype) for workload in chosen]
+    if options.only is not None:
+        chosen = [workload for workload in chosen if options.only in workload.name]
+    kept = []
+    for workload in chosen:
+        if workload.medec is not None:
+            if not options.medec.is_file():
+                print(f"{workload.name}: left out, {options.medec} is missing (see --medec)")
+                continue
+            workload = replace(workload, medec=str(options.medec))
+        kept.append(workload)
+    return kept
+
+
+def measure(workload: Workload, options: argparse.Namespace) -> dict[str, Any]:
+    """One row of the report.
+
+    Raises:
+        SystemExit: our gradients are not TRL's.
+    """
+    error = gradient_error(workload)
+    if error > LARGEST_ERROR:
+        raise SystemExit(
+            f"{workload.name}: gradients differ by {error:.1e} from TRL's, at most "
+            f"{LARGEST_ERROR:.0e} is rounding; nothing was timed"
+        )
+    row: dict[str, Any] = {"workload": workload.name, "model": workload.model}
+    row |= {"settings": asdict(workload), "max_grad_rel_error": error}
+    if options.preset == "gpu":
+        return row | _one_by_one(workload, options)
+    arms = {name: build_arm(workload, name, options.repeats + 1) for name in ARMS}
+    timings = interleaved(arms, options.repeats, seldom=("trl_default",))
+    row["seconds_per_step"] = {name: timing.median for name, timing in timings.items()}
+    row["seconds_quartiles"] = {name: timing.spread for name, timing in timings.items()}
+    tokens, unique = unique_tokens(workload, arms["ours"])
+    row |= {"tokens_per_step": tokens, "unique_tokens_per_step": unique}
+    if options.profile:
+        vocabulary = workload.shape.vocabulary
+        row["shares"] = {name: step_shares(arms[name], vocabulary) for name in ("trl_best", "ours")}
+    arms.clear()
+    if not options.no_memory:
+        peaks = {name: in_own_process(workload, name, 2) for name in ("trl_best", "ours")}
+        row["memory_mb"] = peaks
+        row |= _memory_ratios(peaks)
+    return row | _ratios(row, workload)
+
+
+def _one_by_one(workload: Workload, options: argparse.Namespace) -> dict[str, Any]:
+    """On a GPU each arm has the device to itself; rounds of processes stand in for turns."""
+    steps = options.repeats + 1
+    found = {
+        name: median_of(lambda name=name: in_own_process(workload, name, steps), 2)  # type: ignore[misc]
+        for name in ARMS
+        if name != "trl_patched"
+    }
+    row: dict[str, Any] = {
+        "seconds_per_step": {name: each["seconds"] for name, each in found.items()},
+        "memory_mb": found,
+    }
+    tokens, unique = unique_tokens(workload, build_arm(workload, "ours", 1))
+    row |= {"tokens_per_step": tokens, "unique_tokens_per_step": unique}
+    scored = workload.examples * (2 if workload.method == "dpo" else 1)
+    head_rows = {"ours": scored * workload.suffix, "plain": scored * workload.suffix}
+    row["mfu"] = {
+        name: executed_flops(
+            workload, name, unique if name == "ours" else tokens,
+            head_rows.get(name, scored * (workload.common + workload.suffix)),
+        ) / each["seconds"] / (options.peak_tflops * 1e12)
+        for name, each in found.items()
+    }  # fmt: skip
+    return row | _memory_ratios(found) | _ratios(row, workload)
+
+
+def _memory_ratios(peaks: dict[str, dict[str, float]]) -> dict[str, float]:
+    """Ours over TRL's: of the whole process, and of what a step adds to model and libraries."""
+    ours, best = peaks["ours"], peaks["trl_best"]
+    return {
+        "memory_ratio": ours["peak_mb"] / best["peak_mb"],
+        "step_memory_ratio": ours["step_mb"] / best["step_mb"],
+    }
+
+
+def _ratios(row: dict[str, Any], workload: Workload) -> dict[str, Any]:
+    """Speed of ours over each arm, and examples a second."""
+    seconds = row["seconds_per_step"]
+    names = {"trl_default": "trl_defaults", "trl_best": "trl_best", "trl_patched": "trl_patched"}
+    names |= {"plain": "plain"}
+    ratios = {
+        f"ratio_vs_{label}": seconds[name] / seconds["ours"]
+        for name, label in names.items()
+        if name in seconds
+    }
+    rates = {name: workload.examples / each for name, each in seconds.items()}
+    return ratios | {"examples_per_second": rates}
+
+
+def environment() -> dict[str, Any]:
+    """What the figures were measured on."""
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False,
+        cwd=Path(__file__).parent,
+    )  # fmt: skip
+    cpu = platform.processor()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
+        cpu = names[0].split(":")[1].strip() if names else cpu
+    return {
+        **{name: version(name) for name in ("torch", "trl", "transformers", "peft")},
+        "python": platform.python_version(),
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "amx_bf16": info.is_file() and "amx_bf16" in info.read_text(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "commit": commit.stdout.strip() or None,
+    }
+
+
+def _line(row: dict[str, Any]) -> str:
+    spent = ", ".join(f"{name} {each:.2f}" for name, each in row["seconds_per_step"].items())
+    shares = "".join(
+        f"\n  {arm}: " + ", ".join(f"{name} {share:.0%}" for name, share in parts.items())
+        for arm, parts in row.get("shares", {}).items()
+    )
+    return f"{row['workload']} ({row['model']}): seconds a step: {spent}{shares}"
+
+
+def _table(rows: Sequence[dict[str, Any]]) -> str:
+    """Ratios of TRL's time to ours, ours over TRL's memory."""
+    columns = (
+        ("TRL best", "ratio_vs_trl_best"), ("patched", "ratio_vs_trl_patched"),
+        ("defaults", "ratio_vs_trl_defaults"), ("no trees", "ratio_vs_plain"),
+        ("memory", "memory_ratio"), ("of a step", "step_memory_ratio"),
+    )  # fmt: skip
+    lines = ["| Workload | Model | " + " | ".join(title for title, _ in columns) + " | gradients |"]
+    lines.append("|---|---|" + "---:|" * (len(columns) + 1))
+    for row in rows:
+        cells = [f"{row[key]:.2f}" if key in row else "" for _, key in columns]
+        error = f"{row['max_grad_rel_error']:.0e}"
+        lines.append(
+            f"| {row['workload']} | {row['model']} | " + " | ".join([*cells, error]) + " |"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
