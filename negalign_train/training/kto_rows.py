@@ -7,6 +7,7 @@ trainer/kto_trainer.py:837-848 and 1150-1156), so that unpaired pairs arrive as 
 from __future__ import annotations
 
 import random
+from collections import deque
 from collections.abc import Sequence
 
 from negalign_train.errors import TrainingError
@@ -67,7 +68,7 @@ def _blocks(units: Sequence[list[UnpairedRow]], block_size: int) -> list[list[li
     """Units to blocks of exactly ``block_size`` rows, the last but for what is left; a unit that
     does not fit goes into the next block, and a smaller one from later fills its place.
     """
-    waiting = list(units)
+    waiting = deque(units)
     blocks: list[list[list[UnpairedRow]]] = []
     while waiting:
         block: list[list[UnpairedRow]] = []
@@ -75,12 +76,13 @@ def _blocks(units: Sequence[list[UnpairedRow]], block_size: int) -> list[list[li
         while free and waiting:
             fitting = next((i for i, unit in enumerate(waiting) if len(unit) <= free), None)
             if fitting is None:
-                unit = waiting.pop(0)
+                unit = waiting.popleft()
                 block.append(unit[:free])
-                waiting.insert(0, unit[free:])
+                waiting.appendleft(unit[free:])
                 free = 0
                 continue
-            unit = waiting.pop(fitting)
+            unit = waiting[fitting]
+            del waiting[fitting]
             block.append(unit)
             free -= len(unit)
         blocks.append(block)
@@ -97,7 +99,9 @@ def _dealt(block: Sequence[list[UnpairedRow]]) -> list[UnpairedRow]:
 
 
 def _separate(rows: list[UnpairedRow]) -> list[UnpairedRow]:
-    """Swaps a row that follows one of its own case with the next that fits, of its class first."""
+    """Swaps a row that follows one of its own case with the next that fits, of its class first; at
+    the end, where none follows, with an earlier one.
+    """
     for index in range(1, len(rows)):
         before = rows[index - 1]["group"]
         if rows[index]["group"] != before:
@@ -105,10 +109,20 @@ def _separate(rows: list[UnpairedRow]) -> list[UnpairedRow]:
         later = range(index + 1, len(rows))
         fits = (j for j in later if rows[j]["group"] != before)
         same_class = (j for j in later if rows[j]["group"] != before and _alike(rows, index, j))
-        swap = next(same_class, next(fits, None))
+        earlier = (j for j in range(index - 2, -1, -1) if _exchangeable(rows, index, j))
+        swap = next(same_class, next(fits, next(earlier, None)))
         if swap is not None:
             rows[index], rows[swap] = rows[swap], rows[index]
     return rows
+
+
+def _exchangeable(rows: Sequence[UnpairedRow], index: int, earlier: int) -> bool:
+    """True if the rows at two places, not side by side, can change them and differ in case from
+    those beside them; nothing need stand after ``index``.
+    """
+    moved, back = rows[index]["group"], rows[earlier]["group"]
+    around = [rows[earlier + 1]["group"], *([rows[earlier - 1]["group"]] if earlier else [])]
+    return moved not in around and back != rows[index - 1]["group"]
 
 
 def _alike(rows: Sequence[UnpairedRow], left: int, right: int) -> bool:
