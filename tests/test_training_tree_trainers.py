@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -291,6 +292,15 @@ def test_both_texts_of_a_case_fall_into_one_block_apart_from_each_other(base):
         assert groups[:4] == groups[4:]
         labels = [row["label"] for row in rows[start : start + 8]]
         assert labels == [True, False] * 2 + [False, True] * 2
+
+
+@pytest.mark.parametrize("block_size", [2, 3, 5, 8, 64])
+def test_blocks_keep_every_row_and_apart_of_cases_whatever_their_size(base, block_size):
+    pairs = make_pairs(9)
+    examples = [*make_unpaired(pairs), *make_unpaired([replace(pairs[0], pair_id="turn")])][:19]
+    rows = arrange(tokenise_unpaired(load_tokenizer(base), examples), 5, block_size)
+    assert sorted(row["example_id"] for row in rows) == sorted(e.example_id for e in examples)
+    assert all(a["group"] != b["group"] for a, b in pairwise(rows))
 
 
 def test_a_group_of_rollouts_gives_trls_loss_and_gradients_from_one_row(
