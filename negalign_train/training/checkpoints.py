@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from accelerate import PartialState
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from negalign_train.fingerprint import file_sha256
@@ -70,6 +71,8 @@ class CompleteMarker(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         assert args.output_dir is not None
+        # Every process writes files of its own (its generator's state, under ZeRO its shard).
+        PartialState().wait_for_everyone()
         if state.is_world_process_zero:
             folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
             files = [path for path in folder.rglob("*") if path.is_file()]

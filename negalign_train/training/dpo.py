@@ -30,6 +30,7 @@ from negalign_train.training.losses import (
     weighted_logps,
 )
 from negalign_train.training.metrics import StepMetrics
+from negalign_train.training.shards import ExactInputs
 
 
 class PairCollator:
@@ -73,7 +74,7 @@ def row_weights(inputs: dict[str, Tensor], like: Tensor) -> Tensor:
     return inputs["weight"].to(like.dtype)
 
 
-class WeightedDPOTrainer(DPOTrainer):  # type: ignore[misc]  # TRL ships no types
+class WeightedDPOTrainer(ExactInputs, DPOTrainer):  # type: ignore[misc]  # TRL ships no types
     """Carries pair weights, token weights and reference columns to ``losses.py``.
 
     Follows trl 1.16.0, trainer/dpo_trainer.py:1285 (``_compute_loss``) with precomputed reference

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from trl.kernels import ChunkedLogProbFunction
 
+from negalign_train.training.shards import is_shard
+
 IGNORED = -100
 """Label of a position that is not scored, as everywhere in transformers."""
 
@@ -45,10 +47,11 @@ def _row_logps(
     """log p(target) of each row, (rows,): ``rows`` is (rows, hidden), ``targets`` (rows,).
 
     On a GPU the logits are never held as a whole (TRL's chunked kernel); elsewhere they are: its
-    tiles accumulate in float32 whatever the input.
+    tiles accumulate in float32 whatever the input. Under ZeRO-3 only a call of the head's module
+    gathers its weight, which the kernel would read as empty.
     """
     scale, softcap = transform
-    if rows.is_cuda:
+    if rows.is_cuda and not is_shard(head.weight):
         chunked: Tensor = ChunkedLogProbFunction.apply(
             rows, head.weight, head.bias, targets, 1.0, _VOCABULARY_CHUNK, softcap, scale, ()
         )[0]

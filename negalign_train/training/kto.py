@@ -24,6 +24,7 @@ from negalign_train.training.losses import (
 )
 from negalign_train.training.metrics import StepMetrics
 from negalign_train.training.reference import mismatched_sequence
+from negalign_train.training.shards import ExactInputs
 
 _SEQUENCE_KEYS = ("input_ids", "completion_labels")
 
@@ -49,7 +50,7 @@ class UnpairedCollator:
         return batch
 
 
-class WeightedKTOTrainer(KTOTrainer):  # type: ignore[misc]  # TRL ships no types
+class WeightedKTOTrainer(ExactInputs, KTOTrainer):  # type: ignore[misc]  # TRL ships no types
     """Carries row weights, token weights and reference columns to ``losses.py``.
 
     Follows trl 1.16.0, trainer/kto_trainer.py:1370 (``_compute_loss``) with precomputed reference

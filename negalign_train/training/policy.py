@@ -13,6 +13,7 @@ from negalign_train.errors import TrainingError
 from negalign_train.fingerprint import base_digest
 from negalign_train.recipe import CandidateRun, LoraSettings
 from negalign_train.training.head import add_completion_head
+from negalign_train.training.shards import base_is_sharded
 from negalign_train.workspace import MANIFEST, read_json
 
 POLICY_ADAPTER = "default"
@@ -85,14 +86,21 @@ def load_policy(run: CandidateRun) -> PeftModel:
         )
     base = load_base(run.model_dir, run.dtype)
     lora = run.candidate.lora
+    # ZeRO-3 cannot gather parameters of two dtypes together (DeepSpeed 8072); it keeps float32
+    # copies of what it trains anyway.
+    autocast = not base_is_sharded()
     _check_targets(base, lora)
     if run.parent_adapter_dir is None or run.candidate.start == "fresh":
-        policy = get_peft_model(base, _lora_config(lora))
+        policy = get_peft_model(base, _lora_config(lora), autocast_adapter_dtype=autocast)
     else:
         check_adapter(run.parent_adapter_dir, run.base_digest)
         check_shape(run.parent_adapter_dir, lora)
         policy = PeftModel.from_pretrained(
-            base, str(run.parent_adapter_dir), adapter_name=POLICY_ADAPTER, is_trainable=True
+            base,
+            str(run.parent_adapter_dir),
+            adapter_name=POLICY_ADAPTER,
+            is_trainable=True,
+            autocast_adapter_dtype=autocast,
         )
         _check_finite(policy, run.parent_adapter_dir)
     if not any(parameter.requires_grad for parameter in policy.parameters()):

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from accelerate import PartialState
 from peft import PeftModel
 from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback, TrainingArguments
 from trl import DPOConfig, GRPOConfig, KTOConfig
@@ -158,7 +159,9 @@ def _unpaired_session(task: Task) -> Session:
     with task.stopwatch.phase("tokenise"):
         rows = arrange(tokenise_unpaired(task.tokenizer, examples), task.run.seed)
         if task.config.loss_type == "kto":
-            add_mismatched(rows, task.config.per_device_train_batch_size)
+            # One block over all processes: how many there are then decides no row's partner.
+            processes = PartialState().num_processes
+            add_mismatched(rows, processes * task.config.per_device_train_batch_size)
     sequences = [(row["example_id"], unpaired_sequence(row)) for row in rows]
     refuse_longer_than(_max_tokens(task), sequences)
     with task.stopwatch.phase("reference"):
