@@ -28,7 +28,7 @@ def is_shard(parameter: Tensor) -> bool:
 
 @contextmanager
 def forwards_on_shards(policy: PeftModel) -> Iterator[None]:
-    """Inside, ``policy`` can be called though ZeRO-3 has taken its base apart; by all ranks at once.
+    """Inside, all ranks together can call ``policy`` though ZeRO-3 has taken its base apart.
 
     Each module gathers its own parameters before it runs and lets go of them after, so that one
     layer's weights are whole at a time. Nothing is done where nothing is in pieces. Adapters are
