@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from negalign_train.errors import RecipeError
 
 Method = Literal["dpo", "kto", "grpo", "sft"]
+Quantisation = Literal["none", "nf4"]
 ReferencePolicy = Literal["previous", "approved", "base"]
 Section = TypeVar("Section", bound=BaseModel)
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -29,6 +30,8 @@ class ModelSettings(Strict):
     """A folder written by ``save_pretrained`` or a hub id. ``embedded`` is the one we ship."""
     revision: str | None = None
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    quantisation: Quantisation = "none"
+    """``nf4`` trains on a 4-bit base (QLoRA); drafts and the gate read the whole base."""
     max_new_tokens: int = Field(ge=1)
     temperature: float = Field(ge=0)
     """How the generator decodes where it is deployed, and so how it is judged; 0 is greedy."""
@@ -231,6 +234,7 @@ class CandidateRun(Strict):
     """What goes into ``base_model_name_or_path`` of the published adapter; never a machine path
     unless the user gave one."""
     dtype: str
+    quantisation: Quantisation = "none"
     max_new_tokens: int
     parent_adapter_dir: Path | None
     approved_adapter_dir: Path | None = None

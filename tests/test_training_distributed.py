@@ -1,9 +1,9 @@
 """One trajectory everywhere: one process, and two with DDP, ZeRO-2 and ZeRO-3.
 
-``accelerate launch`` trains the candidates on two CPU processes over gloo. Each step sees the same global
-batch. Sums are taken in another order, so the runs agree to rounding and not to the bit: losses to
-``LOSS_TOLERANCE``, the final adapter's weights (the largest is 0.3) to ``WEIGHT_TOLERANCE``. Both
-are float32 and over all steps; measured were 5e-7 and 2e-6.
+``accelerate launch`` trains the candidates on two CPU processes over gloo. Each step sees the same
+global batch. Sums are taken in another order, so the runs agree to rounding and not to the bit:
+losses to ``LOSS_TOLERANCE``, the final adapter's weights (the largest is 0.3) to
+``WEIGHT_TOLERANCE``. Both are float32 and over all steps; measured were 5e-7 and 2e-6.
 """
 
 from __future__ import annotations
@@ -59,6 +59,8 @@ def candidate(folder: Path, base: Path, adapters: tuple[Path, Path], method: str
     keys: dict[str, Any] = {"method": method, "reference": "approved"}
     if method == "dpo":
         trainer |= {"train_sampling_strategy": "random", "save_steps": 8}
+        if world == 2:
+            trainer |= {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 2}
     elif method == "kto":
         trainer |= {"per_device_train_batch_size": 8 // world}
     else:

@@ -53,6 +53,7 @@ def run_identity(run: CandidateRun) -> str:
             "base_digest": run.base_digest,
             "base_name": run.base_name,
             "dtype": run.dtype,
+            "quantisation": run.quantisation,
             "max_new_tokens": run.max_new_tokens,
             "seed": run.seed,
             "data": file_sha256(data_path(run)),

@@ -24,6 +24,12 @@ from negalign_train.errors import NegalignError
 from negalign_train.recipe import CandidateRun, load_yaml
 from negalign_train.training.arguments import trainer_config
 from negalign_train.training.checkpoints import CompleteMarker, newest_complete
+from negalign_train.training.combinations import (
+    launched_zero_stage,
+    refuse_clashes,
+    refuse_several_adapters,
+    setup_of,
+)
 from negalign_train.training.outputs import (
     ADAPTER_DIR,
     LOG,
@@ -33,7 +39,7 @@ from negalign_train.training.outputs import (
     save_adapter,
     write_results,
 )
-from negalign_train.training.policy import load_policy, load_tokenizer
+from negalign_train.training.policy import adapter_kept, load_policy, load_tokenizer
 from negalign_train.training.processes import alone, from_main
 from negalign_train.training.session import Stopwatch, Task, build_session, summarise
 from negalign_train.training.shards import forwards_on_shards
@@ -58,10 +64,11 @@ def train_candidate(run: CandidateRun) -> None:
     """Trains the candidate, or goes on where an earlier attempt stopped.
 
     Raises:
-        RecipeError: the trainer section is wrong.
+        RecipeError: the trainer section is wrong, or settings do not go together.
         TrainingError: the inputs do not fit together, or a guard stopped the run.
     """
     config = trainer_config(run)
+    refuse_clashes(run.candidate.name, setup_of(run, config, launched_zero_stage(config)))
     with alone(run.output_dir, _say):
         _train_alone(run, config)
 
@@ -79,7 +86,8 @@ def _train_alone(run: CandidateRun, config: TrainingArguments) -> None:
         policy = load_policy(run)
         policy.to(config.device)
     callbacks = [JsonLog(run.output_dir / LOG), CompleteMarker(identity)]
-    with forwards_on_shards(policy):
+    refuse_several_adapters(policy)
+    with forwards_on_shards(policy), adapter_kept(policy):
         session = build_session(Task(run, config, policy, tokenizer, callbacks, stopwatch))
         before = session.watch()
     session.trainer.remove_callback(PrinterCallback)
