@@ -151,10 +151,31 @@ class CandidateSettings(Strict):
         return self
 
 
+class RolloutSettings(Strict):
+    """Who writes drafts and held-out reports. GRPO's own are set by TRL's ``trainer.use_vllm``."""
+
+    backend: Literal["generate", "vllm_server"] = "generate"
+    """``generate``: the model in this process. ``vllm_server``: a server that is running, with
+    ``--enable-lora`` and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True."""
+    server_url: str | None = Field(default=None, pattern=r"^https?://[^/]+$")
+    """Scheme, host and port, as http://localhost:8000."""
+    timeout_seconds: float = Field(default=600.0, gt=0)
+    """For one report."""
+    concurrency: int = Field(default=64, ge=1)
+    """Requests under way at once; the server batches them."""
+
+    @model_validator(mode="after")
+    def _a_server_has_an_address(self) -> RolloutSettings:
+        if (self.backend == "vllm_server") != (self.server_url is not None):
+            raise ValueError("rollouts.server_url goes with backend vllm_server, only there")
+        return self
+
+
 class EvaluationSettings(Strict):
     """How held-out cases are generated and compared."""
 
     batch_size: int = Field(ge=1)
+    rollouts: RolloutSettings = RolloutSettings()
     num_kl_cases: int = Field(ge=1)
     """Cases on which KL to parent and base is computed."""
     max_retention_cases: int = Field(ge=0)
