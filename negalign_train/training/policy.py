@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from accelerate.utils import parse_flag_from_env
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
@@ -23,7 +24,12 @@ POLICY_ADAPTER = "default"
 """The trainable adapter's name; TRL 1.16.0 knows no other (trainer/dpo_trainer.py:674)."""
 
 
-def load_base(model_dir: Path, dtype: str, quantisation: Quantisation = "none") -> PreTrainedModel:
+def load_base(
+    model_dir: Path,
+    dtype: str,
+    quantisation: Quantisation = "none",
+    device_map: str | None = None,
+) -> PreTrainedModel:
     """The base model, from local safetensors, without code from the folder.
 
     ``nf4`` holds linear layers in 4 bits with doubly quantised scales, and computes in ``dtype``
@@ -43,6 +49,7 @@ def load_base(model_dir: Path, dtype: str, quantisation: Quantisation = "none") 
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
         model_dir,
         dtype=getattr(torch, dtype),
+        device_map=device_map,
         quantization_config=four_bits if quantisation == "nf4" else None,
         use_safetensors=True,
         local_files_only=True,
@@ -79,8 +86,12 @@ def load_tokenizer(model_dir: Path) -> Tokenizer:
 def load_for_inference(
     model_dir: Path, adapter_dir: Path | None, dtype: str = "float32"
 ) -> PreTrainedModel | PeftModel:
-    """Base plus adapter (None: the bare base) in evaluation mode, nothing trainable."""
-    base = load_base(model_dir, dtype)
+    """Base plus adapter (None: the bare base) in evaluation mode, nothing trainable.
+
+    On the GPU where there is one, on as many as the base needs.
+    """
+    on_gpu = torch.cuda.is_available() and not parse_flag_from_env("ACCELERATE_USE_CPU")
+    base = load_base(model_dir, dtype, device_map="auto" if on_gpu else None)
     if adapter_dir is None:
         return base.requires_grad_(False)
     check_adapter_dir(adapter_dir)

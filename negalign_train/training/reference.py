@@ -28,6 +28,7 @@ from negalign_train.training.batches import (
 )
 from negalign_train.training.losses import weighted_logps
 from negalign_train.training.policy import POLICY_ADAPTER, check_adapter
+from negalign_train.training.shards import even_share
 
 _REFERENCE_ADAPTER = "reference"
 
@@ -87,7 +88,7 @@ def sequence_logps(
     was_training = policy.training
     policy.eval()
     with torch.no_grad(), _autocast(policy):
-        for batch in batches[state.process_index :: state.num_processes]:
+        for batch in even_share(batches, state.process_index, state.num_processes):
             padded = pad_sequences([sequences[index] for index in batch], pad_token_id)
             tensors = {name: value.to(device) for name, value in padded.items()}
             token_weights = tensors.pop("token_weights")

@@ -6,14 +6,16 @@ of an engine, which exists while Trainer trains. The reference is scored before 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from peft import PeftModel
 from torch import Tensor, nn
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
+
+T = TypeVar("T")
 
 
 def base_is_sharded() -> bool:
@@ -24,6 +26,17 @@ def base_is_sharded() -> bool:
 def is_shard(parameter: Tensor) -> bool:
     """True for a parameter that ZeRO-3 has taken apart."""
     return hasattr(parameter, "ds_id")
+
+
+def even_share(items: Sequence[T], process: int, processes: int) -> list[T]:
+    """This process's items; all have as many, the last item more than once where they must.
+
+    Under ZeRO-3 every process takes part in every forward: one that ran out would leave the others
+    waiting for its shards.
+    """
+    rounds = -(-len(items) // processes)
+    places = (turn * processes + process for turn in range(rounds))
+    return [items[min(place, len(items) - 1)] for place in places]
 
 
 @contextmanager
