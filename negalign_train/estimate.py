@@ -162,14 +162,22 @@ def memory(architecture: Architecture, training: Training) -> Memory:
     )
 
 
-def pair_flops(architecture: Architecture, prompt: int, completion: int, epochs: float) -> float:
+def pair_flops(
+    architecture: Architecture,
+    prompt: int,
+    completion: int,
+    epochs: float,
+    checkpointing: bool = False,
+) -> float:
     """Floating-point operations for one preference pair over a training, and its reference once.
 
-    LoRA: forward 2N and backward 2N a token, the frozen weights having no gradient; head 6H a
-    completion token, its logits computed twice. Both sides whole, as without prefix sharing:
-    sharing saves up to half of it.
+    LoRA: forward 2N and backward 2N a token, the frozen weights having no gradient, and 2N again
+    where checkpointing computes the forward twice; head 6H a completion token, its logits computed
+    twice. Both sides whole, as without prefix sharing: sharing saves up to half of it.
     """
     tokens, scored = 2 * (prompt + completion), 2 * completion
-    step = 4 * architecture.trunk * tokens + 6 * architecture.head * scored
+    step = (
+        6 if checkpointing else 4
+    ) * architecture.trunk * tokens + 6 * architecture.head * scored
     reference = 2 * architecture.trunk * tokens + 2 * architecture.head * scored
     return epochs * step + reference

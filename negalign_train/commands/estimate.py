@@ -48,7 +48,10 @@ def estimate(
         tokens = candidate_tokens(candidate, prompt_tokens + completion_tokens)
         need = memory(architecture, _training(recipe, candidate, tokens, shards))
         epochs = float(candidate.trainer.get("num_train_epochs", 1))
-        flops = pairs * pair_flops(architecture, prompt_tokens, completion_tokens, epochs)
+        checkpointing = bool(candidate.trainer.get("gradient_checkpointing", False))
+        flops = pairs * pair_flops(
+            architecture, prompt_tokens, completion_tokens, epochs, checkpointing
+        )
         rows.append(
             {
                 "candidate": candidate.name,

@@ -40,17 +40,11 @@ def load_base(
     """
     if not model_dir.is_dir():
         raise TrainingError(f"base model folder {model_dir} does not exist; check model_dir")
-    four_bits = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=getattr(torch, dtype),
-    )
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
         model_dir,
         dtype=getattr(torch, dtype),
         device_map=device_map,
-        quantization_config=four_bits if quantisation == "nf4" else None,
+        quantization_config=_four_bits(dtype) if quantisation == "nf4" else None,
         use_safetensors=True,
         local_files_only=True,
         trust_remote_code=False,
@@ -62,6 +56,15 @@ def load_base(
         if hasattr(module, "support_avx512bf16_for_cpu"):
             setattr(module, "support_avx512bf16_for_cpu", False)  # noqa: B010  # mypy: no Tensor
     return model
+
+
+def _four_bits(dtype: str) -> BitsAndBytesConfig:
+    return BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=getattr(torch, dtype),
+    )
 
 
 def load_tokenizer(model_dir: Path) -> Tokenizer:
