@@ -140,3 +140,22 @@ def test_two_active_adapters_are_refused(base, tmp_path):
     policy.base_model.set_adapter(["default", "laterality"])
     with pytest.raises(TrainingError, match=r"2 adapters are active \(default, laterality\)"):
         refuse_several_adapters(policy)
+
+
+def test_grpos_vllm_options_reach_trl_and_need_vllm(base, tmp_path, monkeypatch):
+    options = {"vllm_mode": "server", "vllm_server_base_url": "http://localhost:8000"}
+    run = write_run(
+        tmp_path, base,
+        candidate={
+            "method": "grpo",
+            "reward": {"length_weight": 0.5, "length_slack": 0.1, "unscorable": -9.0},
+        },
+        trainer={"num_generations": 4, "use_vllm": True} | options,
+    )  # fmt: skip
+    config = trainer_config(run)
+    assert {name: getattr(config, name) for name in options} == options
+    setup = setup_of(run, config, zero_stage=0)
+    assert setup.use_vllm
+    monkeypatch.setattr(combinations, "_installed", lambda module: module != "vllm")
+    with pytest.raises(RecipeError, match="needs vLLM"):
+        refuse_clashes("g", setup)
