@@ -42,7 +42,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RECIPE = ROOT / "recipes" / "embedded" / "cycle.yaml"
 SEED = 1
 GROWTH_HEAD = (
-    "| pairs | preferences s | tokenise s | reference s | step ms | steps | training s | peak MB |\n"
+    "| pairs | preferences s | tokenise s | reference s | step ms | steps | train s | peak MB |\n"
     "|---|---|---|---|---|---|---|---|   (* extrapolated)"
 )
 CYCLES_HEAD = "\n| cycle | pairs (replayed) | seconds | by step |\n|---|---|---|---|"
