@@ -26,8 +26,9 @@ def test_a_batch_keeps_its_dtypes_on_the_way_to_the_device():
     trainer = ExactInputs()
     trainer.args = SimpleNamespace(device=torch.device("cpu"))  # type: ignore[attr-defined]
     reference = torch.tensor([-153.3], dtype=torch.float64)
-    moved = trainer._prepare_input({"ref_logps": reference, "label": torch.tensor([True])})
-    assert moved["ref_logps"].dtype == torch.float64
+    batch = {"ref_logps": reference, "label": torch.tensor([True]), "parts": [reference]}
+    moved = trainer._prepare_input(batch)
+    assert moved["ref_logps"].dtype == moved["parts"][0].dtype == torch.float64
     assert moved["ref_logps"].item() == -153.3
     assert moved["label"].dtype == torch.bool
 

@@ -107,6 +107,8 @@ class ExactInputs:
     def _prepare_input(self, data: Any) -> Any:
         if isinstance(data, Mapping):
             return {key: self._prepare_input(value) for key, value in data.items()}
+        if isinstance(data, (list, tuple)):
+            return type(data)(self._prepare_input(value) for value in data)
         if isinstance(data, Tensor):
             device: torch.device = self.args.device  # type: ignore[attr-defined]  # Trainer's
             return data.to(device)
