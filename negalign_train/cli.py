@@ -8,7 +8,7 @@ import sys
 import typer
 from rich.console import Console
 
-from negalign_train.commands import adapters, cycle, env, feedback, unlock
+from negalign_train.commands import adapters, cycle, env, estimate, feedback, unlock
 from negalign_train.errors import NegalignError
 from negalign_train.offline import go_offline
 
@@ -25,6 +25,7 @@ app.add_typer(feedback.app, name="feedback")
 app.add_typer(adapters.app, name="adapters")
 app.command()(cycle.cycle)
 app.command()(env.env)
+app.command()(estimate.estimate)
 app.command()(unlock.unlock)
 
 
