@@ -93,7 +93,9 @@ def _whole(parameter: nn.Parameter) -> Tensor:
 
     full: Tensor | None = safe_get_full_fp32_param(parameter)
     assert full is not None, "a trained parameter has a float32 copy"
-    return full
+    # A weight written since the last step (an average put in at the end) is in the model alone.
+    written = not is_shard(parameter) and not full.to(parameter.dtype).equal(parameter.detach())
+    return parameter.detach().float() if written else full.detach()
 
 
 class ExactInputs:
