@@ -8,7 +8,16 @@ import sys
 import typer
 from rich.console import Console
 
-from negalign_train.commands import adapters, audit, cycle, env, feedback, pairs, unlock
+from negalign_train.commands import (
+    adapters,
+    audit,
+    cycle,
+    env,
+    estimate,
+    feedback,
+    pairs,
+    unlock,
+)
 from negalign_train.errors import NegalignError
 from negalign_train.offline import go_offline
 
@@ -27,6 +36,7 @@ app.command()(cycle.cycle)
 app.command()(pairs.pairs)
 app.command()(audit.audit)
 app.command()(env.env)
+app.command()(estimate.estimate)
 app.command()(unlock.unlock)
 
 

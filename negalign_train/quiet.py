@@ -14,12 +14,13 @@ def quieten() -> None:
     TRL's warnings can quote prompts and completions (trl 1.16.0, grpo_trainer.py:1675).
     bitsandbytes 0.50 warns at import that an optional CPU kernel is missing (backends/cpu/ops.py),
     and DeepSpeed 0.19 that there is no GPU. PEFT 0.21.2 and TRL 1.16.0 read a property that
-    transformers 5.23 has renamed.
+    transformers 5.23 has renamed, and DeepSpeed 0.19 collectives that torch 2.13 has.
     """
     logging.getLogger("trl").setLevel(logging.ERROR)
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     os.environ.setdefault("DS_LOG_LEVEL", "error")
     warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+    warnings.filterwarnings("ignore", "`torch.distributed.*` is deprecated", FutureWarning)
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

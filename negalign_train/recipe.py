@@ -17,6 +17,7 @@ from negalign_train.recipe_training import (
 from negalign_train.strict import Strict
 
 Method = Literal["dpo", "kto", "grpo", "sft"]
+Quantisation = Literal["none", "nf4"]
 ReferencePolicy = Literal["previous", "approved", "base"]
 Section = TypeVar("Section", bound=BaseModel)
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -29,6 +30,8 @@ class ModelSettings(Strict):
     """A folder written by ``save_pretrained`` or a hub id. ``embedded`` is the one we ship."""
     revision: str | None = None
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    quantisation: Quantisation = "none"
+    """``nf4`` trains on a 4-bit base (QLoRA); drafts and the gate read the whole base."""
     max_new_tokens: int = Field(ge=1)
     temperature: float = Field(ge=0)
     """How the generator decodes where it is deployed, and so how it is judged; 0 is greedy."""
@@ -162,10 +165,31 @@ class CandidateSettings(Strict):
         return self
 
 
+class RolloutSettings(Strict):
+    """Who writes drafts and held-out reports. GRPO's own are set by TRL's ``trainer.use_vllm``."""
+
+    backend: Literal["generate", "vllm_server"] = "generate"
+    """``generate``: the model in this process. ``vllm_server``: a server that is running, with
+    ``--enable-lora`` and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True."""
+    server_url: str | None = Field(default=None, pattern=r"^https?://[^/]+$")
+    """Scheme, host and port, as http://localhost:8000."""
+    timeout_seconds: float = Field(default=600.0, gt=0)
+    """For one report."""
+    concurrency: int = Field(default=64, ge=1)
+    """Requests under way at once; the server batches them."""
+
+    @model_validator(mode="after")
+    def _a_server_has_an_address(self) -> RolloutSettings:
+        if (self.backend == "vllm_server") != (self.server_url is not None):
+            raise ValueError("rollouts.server_url goes with backend vllm_server, only there")
+        return self
+
+
 class EvaluationSettings(Strict):
     """How held-out cases are generated and compared."""
 
     batch_size: int = Field(ge=1)
+    rollouts: RolloutSettings = RolloutSettings()
     num_kl_cases: int = Field(ge=1)
     """Cases on which KL to parent and base is computed."""
     max_retention_cases: int = Field(ge=0)
@@ -247,6 +271,7 @@ class CandidateRun(Strict):
     """What goes into ``base_model_name_or_path`` of the published adapter; never a machine path
     unless the user gave one."""
     dtype: str
+    quantisation: Quantisation = "none"
     max_new_tokens: int
     parent_adapter_dir: Path | None
     approved_adapter_dir: Path | None = None

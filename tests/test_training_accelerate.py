@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -11,16 +12,30 @@ from pathlib import Path
 import pytest
 import yaml
 from accelerate.commands.config.config_args import load_config_from_file
+from accelerate.commands.launch import launch_command_parser
+from pydantic import ValidationError
+from transformers import LlamaConfig, LlamaForCausalLM
+from transformers.integrations.deepspeed import HfTrainerDeepSpeedConfig
 
+from negalign_train.errors import RecipeError
+from negalign_train.launch import read_launch_file
+from negalign_train.training.arguments import trainer_config
 from tests.tiny import write_run, write_tiny_model
 
 FOLDER = Path(__file__).parent.parent / "recipes" / "accelerate"
 FILES = sorted(FOLDER.glob("*.yaml"))
+DEEPSPEED_FILES = sorted(FOLDER.glob("*.json"))
+SMALL = LlamaConfig(
+    vocab_size=8, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1
+)
 
 
 def test_the_launch_files_are_the_ones_promised():
     names = {path.name for path in FILES}
-    assert {"cpu.yaml", "cpu_2proc.yaml", "single_gpu.yaml", "multi_gpu.yaml"} <= names
+    assert names == {
+        "cpu.yaml", "cpu_2proc.yaml", "single_gpu.yaml", "multi_gpu.yaml", "multi_node.yaml",
+        "zero2.yaml", "zero3.yaml", "zero3_nodes.yaml",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
@@ -31,6 +46,69 @@ def test_a_launch_file_holds_only_keys_accelerate_reads(path):
         key: value for key, value in written.items() if key != "distributed_type"
     }
     assert config.distributed_type.value == written["distributed_type"]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_a_launch_files_deepspeed_section_holds_only_options_of_accelerate_launch(path):
+    options = {action.dest for action in launch_command_parser()._actions}
+    section = yaml.safe_load(path.read_text()).get("deepspeed_config", {})
+    assert set(section) <= options
+    # What stands in the DeepSpeed file must not stand here too: accelerate refuses it.
+    assert not {"zero_stage", "gradient_accumulation_steps", "gradient_clipping"} & set(section)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_a_launch_file_is_read_as_what_its_name_says(path, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)  # the DeepSpeed file is found from anywhere
+    launch_file = read_launch_file(path)
+    stage = int(path.name[4]) if path.name.startswith("zero") else 0
+    assert launch_file.zero_stage == stage
+    beside = path.with_suffix(".json") if stage else None
+    assert launch_file.deepspeed_config == beside
+    processes = {"cpu": 1, "cpu_2proc": 2, "single_gpu": 1, "multi_node": 16, "zero3_nodes": 16}
+    assert launch_file.num_processes == processes.get(path.stem, 8)
+    named = ["--config_file", str(path)]
+    named += ["--deepspeed_config_file", str(beside)] if beside else []
+    assert launch_file.arguments() == named
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("deepspeed_config:\n  deepspeed_config_file: nowhere.json\n", "neither in the working"),
+        ("a: [", "cannot be parsed"),
+        ("- a\n", "holds no mapping"),
+    ],
+)
+def test_a_launch_file_that_cannot_be_read_is_refused(tmp_path, text, message):
+    (tmp_path / "launch.yaml").write_text(text)
+    with pytest.raises(RecipeError, match=message):
+        read_launch_file(tmp_path / "launch.yaml")
+    with pytest.raises(RecipeError, match="cannot be read"):
+        read_launch_file(tmp_path / "missing.yaml")
+
+
+@pytest.mark.parametrize("path", DEEPSPEED_FILES, ids=lambda path: path.name)
+def test_a_deepspeed_file_is_filled_by_trainer_and_taken_by_deepspeed(path, tmp_path):
+    """Every ``auto`` is one that transformers fills, every key one that DeepSpeed reads."""
+    deepspeed = pytest.importorskip("deepspeed", reason="an optional extra (distributed)")
+    constants = importlib.import_module("deepspeed.runtime.constants")
+    known = {value for value in vars(constants).values() if isinstance(value, str)}
+    assert set(json.loads(path.read_text())) <= known | {"zero_optimization", "bf16"}
+    write_tiny_model(tmp_path / "base")
+    filled = HfTrainerDeepSpeedConfig(str(path))
+    arguments = trainer_config(write_run(tmp_path, tmp_path / "base", dtype="bfloat16"))
+    filled.trainer_config_process(arguments)
+    filled.trainer_config_finalize(arguments, LlamaForCausalLM(SMALL), num_training_steps=10)
+    assert "auto" not in json.dumps(filled.config)
+    assert filled.config["bf16"] == {"enabled": True}
+    assert filled.config["train_micro_batch_size_per_gpu"] == 4
+    parsed = deepspeed.DeepSpeedConfig(filled.config)
+    assert parsed.zero_optimization_stage == int(path.name[4])
+    with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
+        deepspeed.DeepSpeedConfig(
+            filled.config | {"zero_optimization": {"stage": 2, "overlap": True}}
+        )
 
 
 def launch(folder: Path, base: Path, name: str, per_device: int) -> list[float]:

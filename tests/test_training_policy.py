@@ -183,12 +183,6 @@ def test_target_modules_the_base_lacks_are_refused(base, tmp_path):
         load_policy(write_run(tmp_path, base, candidate={"lora": lora}))
 
 
-def test_an_adapter_on_the_lm_head_is_refused(base, tmp_path):
-    lora = {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "lm_head"]}
-    with pytest.raises(TrainingError, match="may not hold lm_head"):
-        load_policy(write_run(tmp_path, base, candidate={"lora": lora}))
-
-
 def test_a_missing_base_folder_is_refused(tmp_path):
     with pytest.raises(NegalignError, match="does not exist"):
         load_for_inference(tmp_path / "nowhere", None)

@@ -9,7 +9,8 @@ import pyarrow as pa
 from negalign_train.cases.source import feedback_cases
 from negalign_train.cycle.plan import Context
 from negalign_train.errors import CycleError
-from negalign_train.evaluation.generation import Sampling, generate_reports
+from negalign_train.evaluation.generation import Sampling
+from negalign_train.evaluation.rollouts import report_writer
 from negalign_train.feedback.snapshot import read_snapshot, write_snapshot
 from negalign_train.records import Event, Generator
 from negalign_train.severity.score import fill_severities
@@ -28,19 +29,18 @@ def _write_drafts(context: Context) -> None:
         return
     recipe, plan = context.recipe, context.plan
     cases = feedback_cases(recipe.cases, plan.cycle, plan.seed)
-    model = load_for_inference(
-        context.model_dir, context.adapter_dir(plan.parent), recipe.model.dtype
-    )
+    adapter_dir = context.adapter_dir(plan.parent)
     temperature = recipe.feedback.draft_temperature
     sampling = Sampling(temperature, plan.seed * 1000 + plan.cycle) if temperature > 0 else None
-    reports = generate_reports(
-        model,
+    with report_writer(
+        recipe.evaluation,
+        plan.base_name,
+        adapter_dir,
         load_tokenizer(context.model_dir),
-        [case.prompt for case in cases],
-        max_new_tokens=recipe.model.max_new_tokens,
-        batch_size=recipe.evaluation.batch_size,
-        sampling=sampling,
-    )
+        lambda: load_for_inference(context.model_dir, adapter_dir, recipe.model.dtype),
+    ) as writer:
+        prompts = [case.prompt for case in cases]
+        reports = writer.write(prompts, recipe.model.max_new_tokens, sampling)
     rows = [
         {"case_id": case.case_id, "completion": report.text}
         for case, report in zip(cases, reports, strict=True)

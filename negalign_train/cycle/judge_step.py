@@ -7,9 +7,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from peft import PeftModel
-from transformers import PreTrainedModel
-
 from negalign_train.cases.source import evaluation_cases
 from negalign_train.cycle.plan import Context
 from negalign_train.cycle.split import held_out_of_log
@@ -21,8 +18,9 @@ from negalign_train.evaluation.divergence import (
     tokenise_completions,
 )
 from negalign_train.evaluation.gate import MIN_GROUPS
-from negalign_train.evaluation.generation import Sampling, generate_reports
+from negalign_train.evaluation.generation import Sampling
 from negalign_train.evaluation.metrics import Divergence
+from negalign_train.evaluation.rollouts import ReportWriter, report_writer
 from negalign_train.records import Case, ScoredReport, SeverityScore
 from negalign_train.severity.score import score_report
 from negalign_train.simulate.panel import judge_for
@@ -89,21 +87,15 @@ def held_out(context: Context) -> HeldOutCases:
 
 
 def _generate(
-    context: Context, model: PreTrainedModel | PeftModel, cases: Sequence[Case]
+    context: Context, writer: ReportWriter, cases: Sequence[Case]
 ) -> tuple[ScoredReport, ...]:
     """Reports as the generator writes them where it is deployed, scored against the references."""
     recipe, plan = context.recipe, context.plan
     temperature = recipe.model.temperature
     # One seed for parent and candidates: what differs is the model, not the dice.
     sampling = Sampling(temperature, seed=plan.seed) if temperature > 0 else None
-    reports = generate_reports(
-        model,
-        load_tokenizer(context.model_dir),
-        [case.prompt for case in cases],
-        max_new_tokens=recipe.model.max_new_tokens,
-        batch_size=recipe.evaluation.batch_size,
-        sampling=sampling,
-    )
+    prompts = [case.prompt for case in cases]
+    reports = writer.write(prompts, recipe.model.max_new_tokens, sampling)
     return tuple(
         ScoredReport(
             case.case_id,
@@ -120,9 +112,14 @@ def _generate(
 def _measure(context: Context, adapter_dir: Path | None, cases: HeldOutCases) -> Evaluation:
     recipe, plan = context.recipe, context.plan
     model = load_for_inference(context.model_dir, adapter_dir, recipe.model.dtype)
-    reports = _generate(context, model, cases.gate)
-    retention = {cycle: _generate(context, model, some) for cycle, some in cases.retention.items()}
     tokenizer = load_tokenizer(context.model_dir)
+    with report_writer(
+        recipe.evaluation, plan.base_name, adapter_dir, tokenizer, lambda: model
+    ) as writer:
+        reports = _generate(context, writer, cases.gate)
+        retention = {
+            cycle: _generate(context, writer, some) for cycle, some in cases.retention.items()
+        }
     prompts = [case.prompt for case in cases.gate]
     references = tokenise_completions(tokenizer, prompts, [case.reference for case in cases.gate])
     logps = reference_logps(model, references, recipe.evaluation.batch_size)

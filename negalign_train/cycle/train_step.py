@@ -12,9 +12,11 @@ import yaml
 
 from negalign_train.cycle.plan import Context
 from negalign_train.errors import CycleError
+from negalign_train.launch import read_launch_file
 from negalign_train.preferences.replay import PAIRS_FILE, PROMPTS_FILE, UNPAIRED_FILE
 from negalign_train.recipe import CandidateRun, CandidateSettings
 from negalign_train.training.arguments import trainer_config
+from negalign_train.training.combinations import refuse_clashes, setup_of
 from negalign_train.workspace import read_json, replacing
 
 _TAIL_LINES = 15
@@ -32,6 +34,7 @@ def _run_of(context: Context, candidate: CandidateSettings) -> CandidateRun:
         base_digest=plan.base_digest,
         base_name=plan.base_name,
         dtype=context.recipe.model.dtype,
+        quantisation=context.recipe.model.quantisation,
         max_new_tokens=context.recipe.model.max_new_tokens,
         parent_adapter_dir=context.adapter_dir(plan.parent),
         approved_adapter_dir=context.adapter_dir(plan.approved),
@@ -45,13 +48,17 @@ def _run_of(context: Context, candidate: CandidateSettings) -> CandidateRun:
 
 
 def check_candidates(context: Context) -> None:
-    """Refuses a wrong ``trainer`` section before readers' work or training time is spent on it.
+    """Refuses a wrong ``trainer`` section, and settings that do not go together, before readers'
+    work or training time is spent on them.
 
     Raises:
         RecipeError: naming the candidate and the key.
     """
+    launch = read_launch_file(context.located.accelerate_config())
     for candidate in context.recipe.candidates:
-        trainer_config(_run_of(context, candidate))
+        run = _run_of(context, candidate)
+        setup = setup_of(run, trainer_config(run), launch.zero_stage)
+        refuse_clashes(candidate.name, setup)
 
 
 def _write_run(context: Context, candidate: CandidateSettings) -> Path:
@@ -68,7 +75,7 @@ def _launch(accelerate_config: Path, config: Path, log: Path) -> int:
     """Runs the training process with its output in ``log``; returns its exit code."""
     command = [
         sys.executable, "-m", "accelerate.commands.launch",
-        "--config_file", str(accelerate_config),
+        *read_launch_file(accelerate_config).arguments(),
         "-m", "negalign_train.training.run", "--config", str(config),
     ]  # fmt: skip
     with log.open("ab") as stream:

@@ -46,6 +46,10 @@ _ALLOWED: Mapping[Method, frozenset[str]] = {
         "mask_truncated_completions", "min_p", "num_generations", "num_iterations",
         "repetition_penalty", "scale_rewards", "shuffle_dataset", "steps_per_generation",
         "temperature", "top_entropy_quantile", "top_k", "top_p",
+        "use_vllm", "vllm_enable_sleep_mode", "vllm_gpu_memory_utilization", "vllm_group_port",
+        "vllm_importance_sampling_clip_max", "vllm_importance_sampling_correction",
+        "vllm_importance_sampling_mode", "vllm_max_model_length", "vllm_mode",
+        "vllm_server_base_url", "vllm_server_timeout", "vllm_tensor_parallel_size",
     },
 }  # fmt: skip
 _ORDERS = ("group_by_length", "random")

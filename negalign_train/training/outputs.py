@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from accelerate import PartialState
 from peft import PeftModel, get_peft_model_state_dict
 from safetensors.torch import save_file
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -16,8 +17,9 @@ from negalign_train.errors import TrainingError
 from negalign_train.fingerprint import file_sha256, fingerprint
 from negalign_train.recipe import CandidateRun
 from negalign_train.training.checkpoints import MARKER, is_complete, mark_complete
-from negalign_train.training.policy import POLICY_ADAPTER, check_adapter_dir, first_non_finite
+from negalign_train.training.policy import POLICY_ADAPTER, check_adapter_dir
 from negalign_train.training.reference import reference_dir
+from negalign_train.training.shards import whole_adapter
 from negalign_train.workspace import read_json, replacing, write_json
 
 ADAPTER_DIR = "adapter"
@@ -51,6 +53,7 @@ def run_identity(run: CandidateRun) -> str:
             "base_digest": run.base_digest,
             "base_name": run.base_name,
             "dtype": run.dtype,
+            "quantisation": run.quantisation,
             "max_new_tokens": run.max_new_tokens,
             "seed": run.seed,
             "data": file_sha256(data_path(run)),
@@ -80,26 +83,29 @@ def save_adapter(policy: PeftModel, folder: Path, base_name: str) -> None:
     """Writes ``adapter_config.json`` and ``adapter_model.safetensors`` of the policy adapter alone.
 
     PEFT's own ``save_pretrained`` adds a README, every other adapter, the machine's path to the
-    base, and target modules in an order that differs from process to process.
+    base, and target modules in an order that differs from process to process. All processes call
+    this together, since the weights may lie in pieces; the main one writes.
 
     Raises:
         TrainingError: a tensor is not finite; nothing is written.
     """
-    if name := first_non_finite(policy):
+    weights = whole_adapter(policy, POLICY_ADAPTER)
+    if name := next((n for n, value in weights.items() if not value.isfinite().all()), None):
         raise TrainingError(
             f"tensor {name} is not finite after training, no adapter was written; lower "
             "trainer.learning_rate"
         )
+    if not PartialState().is_main_process:
+        return
     folder.mkdir(parents=True, exist_ok=True)
     config = policy.peft_config[POLICY_ADAPTER].to_dict()
     config["base_model_name_or_path"] = base_name
     config["inference_mode"] = True
     config["target_modules"] = sorted(config["target_modules"])
     write_json(folder / "adapter_config.json", _plain(config))
-    state = get_peft_model_state_dict(
-        policy, adapter_name=POLICY_ADAPTER, save_embedding_layers=False
+    tensors = get_peft_model_state_dict(
+        policy, dict(weights), adapter_name=POLICY_ADAPTER, save_embedding_layers=False
     )
-    tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
     with replacing(folder / WEIGHTS) as temporary:
         save_file(tensors, temporary, metadata={"format": "pt"})
 

@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from accelerate.utils import parse_flag_from_env
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from negalign_train.errors import TrainingError
 from negalign_train.fingerprint import base_digest
-from negalign_train.recipe import CandidateRun, LoraSettings
+from negalign_train.recipe import CandidateRun, LoraSettings, Quantisation
+from negalign_train.training.combinations import refuse_special_lora
 from negalign_train.training.head import add_completion_head
+from negalign_train.training.shards import base_is_sharded
 from negalign_train.workspace import MANIFEST, read_json
 
 POLICY_ADAPTER = "default"
 """The trainable adapter's name; TRL 1.16.0 knows no other (trainer/dpo_trainer.py:674)."""
 
 
-def load_base(model_dir: Path, dtype: str) -> PreTrainedModel:
+def load_base(
+    model_dir: Path,
+    dtype: str,
+    quantisation: Quantisation = "none",
+    device_map: str | None = None,
+) -> PreTrainedModel:
     """The base model, from local safetensors, without code from the folder.
+
+    ``nf4`` holds linear layers in 4 bits with doubly quantised scales, and computes in ``dtype``
+    (QLoRA, arXiv 2305.14314, Sec. 3).
 
     Raises:
         TrainingError: the folder is missing.
@@ -30,11 +43,28 @@ def load_base(model_dir: Path, dtype: str) -> PreTrainedModel:
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
         model_dir,
         dtype=getattr(torch, dtype),
+        device_map=device_map,
+        quantization_config=_four_bits(dtype) if quantisation == "nf4" else None,
         use_safetensors=True,
         local_files_only=True,
         trust_remote_code=False,
     )
+    for module in model.modules():
+        # On CPUs with AVX512-BF16, bitsandbytes 0.50.2 repacks a layer for inference at its first
+        # forward in evaluation mode (nn/modules.py:613), and from then on it passes no gradient to
+        # the layers below, in training too. The reference is scored in that mode.
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            setattr(module, "support_avx512bf16_for_cpu", False)  # noqa: B010  # mypy: no Tensor
     return model
+
+
+def _four_bits(dtype: str) -> BitsAndBytesConfig:
+    return BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=getattr(torch, dtype),
+    )
 
 
 def load_tokenizer(model_dir: Path) -> Tokenizer:
@@ -59,8 +89,12 @@ def load_tokenizer(model_dir: Path) -> Tokenizer:
 def load_for_inference(
     model_dir: Path, adapter_dir: Path | None, dtype: str = "float32"
 ) -> PreTrainedModel | PeftModel:
-    """Base plus adapter (None: the bare base) in evaluation mode, nothing trainable."""
-    base = load_base(model_dir, dtype)
+    """Base plus adapter (None: the bare base) in evaluation mode, nothing trainable.
+
+    On the GPU where there is one, on as many as the base needs.
+    """
+    on_gpu = torch.cuda.is_available() and not parse_flag_from_env("ACCELERATE_USE_CPU")
+    base = load_base(model_dir, dtype, device_map="auto" if on_gpu else None)
     if adapter_dir is None:
         return base.requires_grad_(False)
     check_adapter_dir(adapter_dir)
@@ -83,16 +117,23 @@ def load_policy(run: CandidateRun) -> PeftModel:
             f"{run.model_dir} has base digest {found[:12]}, the run expects "
             f"{run.base_digest[:12]}; restore the base model, or start a new workspace for this one"
         )
-    base = load_base(run.model_dir, run.dtype)
+    base = load_base(run.model_dir, run.dtype, run.quantisation)
     lora = run.candidate.lora
+    # ZeRO-3 cannot gather parameters of two dtypes together (DeepSpeed 8072); it keeps float32
+    # copies of what it trains anyway.
+    autocast = not base_is_sharded()
     _check_targets(base, lora)
     if run.parent_adapter_dir is None or run.candidate.start == "fresh":
-        policy = get_peft_model(base, _lora_config(lora))
+        policy = get_peft_model(base, _lora_config(lora), autocast_adapter_dtype=autocast)
     else:
         check_adapter(run.parent_adapter_dir, run.base_digest)
         check_shape(run.parent_adapter_dir, lora)
         policy = PeftModel.from_pretrained(
-            base, str(run.parent_adapter_dir), adapter_name=POLICY_ADAPTER, is_trainable=True
+            base,
+            str(run.parent_adapter_dir),
+            adapter_name=POLICY_ADAPTER,
+            is_trainable=True,
+            autocast_adapter_dtype=autocast,
         )
         _check_finite(policy, run.parent_adapter_dir)
     if not any(parameter.requires_grad for parameter in policy.parameters()):
@@ -101,6 +142,20 @@ def load_policy(run: CandidateRun) -> PeftModel:
     policy.peft_config[POLICY_ADAPTER].base_model_name_or_path = str(run.model_dir)
     add_completion_head(policy.get_base_model())
     return policy
+
+
+@contextmanager
+def adapter_kept(policy: PeftModel) -> Iterator[None]:
+    """Puts the trainable adapter back as it was, in value and dtype.
+
+    TRL's trainers round an adapter on a 4-bit base to bfloat16 when they are made (trl 1.16.0,
+    trainer/dpo_trainer.py:717): the policy would then not start where its reference is, and
+    steps under a 256th of a weight would be lost.
+    """
+    kept = {name: p.detach().clone() for name, p in policy.named_parameters() if p.requires_grad}
+    yield
+    for name, value in kept.items():
+        policy.get_parameter(name).data = value
 
 
 def check_adapter(adapter_dir: Path, digest: str) -> None:
@@ -144,11 +199,6 @@ def _check_targets(base: PreTrainedModel, lora: LoraSettings) -> None:
             f"lora.target_modules {missing} do not exist in {type(base).__name__}; name linear "
             "layers of this architecture"
         )
-    if "lm_head" in lora.target_modules or "embed_tokens" in lora.target_modules:
-        raise TrainingError(
-            "lora.target_modules may not hold lm_head or embed_tokens: the loss reads the head's "
-            "own weights, and vLLM loads neither; take them out"
-        )
 
 
 def check_shape(adapter_dir: Path, lora: LoraSettings) -> None:
@@ -156,6 +206,7 @@ def check_shape(adapter_dir: Path, lora: LoraSettings) -> None:
     config = PeftConfig.from_pretrained(str(adapter_dir))
     if not isinstance(config, LoraConfig):
         raise TrainingError(f"adapter {adapter_dir} is {config.peft_type}, expected LORA")
+    refuse_special_lora(str(adapter_dir), config)
     targets = config.target_modules
     named = {targets} if isinstance(targets, str) else set(targets or ())
     found = (config.r, config.lora_alpha, named)

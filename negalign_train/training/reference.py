@@ -29,6 +29,7 @@ from negalign_train.training.batches import (
 from negalign_train.training.packing import completion_logps, model_inputs, pack
 from negalign_train.training.policy import POLICY_ADAPTER, check_adapter
 from negalign_train.training.reference_cache import cached_logps, reference_cache
+from negalign_train.training.shards import even_share
 from negalign_train.training.sharing import Sharing
 from negalign_train.training.steps import MicroBatchLimits, Unit, micro_batches
 
@@ -95,7 +96,7 @@ def sequence_logps(
     was_training = policy.training
     policy.eval()
     with torch.no_grad(), _autocast(policy):
-        for members in batches[state.process_index :: state.num_processes]:
+        for members in even_share(batches, state.process_index, state.num_processes):
             packed = pack([sequences[index] for index in members], pad_token_id, trees)
             batch = {name: value.to(device) for name, value in packed.items()}
             logps = completion_logps(policy(**model_inputs(batch)), batch)

@@ -11,16 +11,13 @@ success, it does nothing.
 from __future__ import annotations
 
 import argparse
-import fcntl
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
-from accelerate.utils import broadcast_object_list
 from transformers import PrinterCallback, Trainer, TrainingArguments, set_seed
 
 from negalign_train.errors import NegalignError
@@ -28,6 +25,12 @@ from negalign_train.recipe import CandidateRun, load_yaml
 from negalign_train.training.arguments import trainer_config
 from negalign_train.training.callbacks import run_callbacks
 from negalign_train.training.checkpoints import newest_complete
+from negalign_train.training.combinations import (
+    launched_zero_stage,
+    refuse_clashes,
+    refuse_several_adapters,
+    setup_of,
+)
 from negalign_train.training.outputs import (
     ADAPTER_DIR,
     is_finished,
@@ -35,8 +38,10 @@ from negalign_train.training.outputs import (
     save_adapter,
     write_results,
 )
-from negalign_train.training.policy import load_policy, load_tokenizer
+from negalign_train.training.policy import adapter_kept, load_policy, load_tokenizer
+from negalign_train.training.processes import alone, from_main
 from negalign_train.training.session import Stopwatch, Task, build_session, summarise
+from negalign_train.training.shards import forwards_on_shards
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,18 +63,19 @@ def train_candidate(run: CandidateRun) -> None:
     """Trains the candidate, or goes on where an earlier attempt stopped.
 
     Raises:
-        RecipeError: the trainer section is wrong.
+        RecipeError: the trainer section is wrong, or settings do not go together.
         TrainingError: the inputs do not fit together, or a guard stopped the run.
     """
     config = trainer_config(run)
-    with _alone(run.output_dir):
+    refuse_clashes(run.candidate.name, setup_of(run, config, launched_zero_stage(config)))
+    with alone(run.output_dir, _say):
         _train_alone(run, config)
 
 
 def _train_alone(run: CandidateRun, config: TrainingArguments) -> None:
-    identity = run_identity(run)
+    identity = from_main(lambda: run_identity(run))
     label = f"{run.candidate.name} ({run.candidate.method})"
-    if is_finished(run.output_dir, identity):
+    if from_main(lambda: is_finished(run.output_dir, identity)):
         _say(f"{label}: already complete in {run.output_dir}")
         return
     stopwatch = Stopwatch()
@@ -79,55 +85,31 @@ def _train_alone(run: CandidateRun, config: TrainingArguments) -> None:
         policy = load_policy(run)
         policy.to(config.device)
     callbacks = run_callbacks(run, identity)
-    session = build_session(Task(run, config, policy, tokenizer, callbacks, stopwatch))
+    refuse_several_adapters(policy)
+    with forwards_on_shards(policy), adapter_kept(policy):
+        session = build_session(Task(run, config, policy, tokenizer, callbacks, stopwatch))
+        before = session.watch()
     session.trainer.remove_callback(PrinterCallback)
     _say(f"{label}: {session.num_examples} examples, seed {run.seed}")
     if session.sharing.reason is not None:
         _say(f"{label}: completions are computed one by one, {session.sharing.reason}")
-    before = session.watch()
     with stopwatch.phase("train"):
         _train(session.trainer, run.output_dir / "checkpoints", identity)
     metrics = summarise(session, before)
+    save_adapter(policy, run.output_dir / ADAPTER_DIR, run.base_name)
     if PartialState().is_main_process:
-        save_adapter(policy, run.output_dir / ADAPTER_DIR, run.base_name)
         shutil.rmtree(run.output_dir / "checkpoints", ignore_errors=True)
         write_results(run.output_dir, metrics, identity)
     PartialState().wait_for_everyone()
     _say(f"{label}: {_headline(metrics)}")
 
 
-@contextmanager
-def _alone(output_dir: Path) -> Iterator[None]:
-    """Waits until no other run writes into ``output_dir``.
-
-    A cycle that was killed can leave its training behind: the same command then waits for it and
-    takes its result. The lock goes with the process, however that ends.
-    """
-    if not PartialState().is_main_process:
-        PartialState().wait_for_everyone()
-        yield
-        return
-    output_dir.mkdir(parents=True, exist_ok=True)
-    with (output_dir / ".lock").open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            _say(f"another run is training into {output_dir}; waiting for it")
-            fcntl.flock(stream, fcntl.LOCK_EX)
-        PartialState().wait_for_everyone()
-        yield
-
-
 def _train(trainer: Trainer, checkpoints_dir: Path, identity: str) -> None:
-    """Trains from the newest whole checkpoint; one process looks, all hear."""
-    found: list[str | None] = [None]
-    if PartialState().is_main_process:
-        folder = newest_complete(checkpoints_dir, identity)
-        found = [None if folder is None else str(folder)]
-    broadcast_object_list(found, from_process=0)
-    if found[0] is not None:
-        _say(f"going on from {found[0]}")
-    trainer.train(resume_from_checkpoint=found[0])
+    """Trains from the newest whole checkpoint."""
+    folder = from_main(lambda: newest_complete(checkpoints_dir, identity))
+    if folder is not None:
+        _say(f"going on from {folder}")
+    trainer.train(resume_from_checkpoint=None if folder is None else str(folder))
 
 
 def _headline(metrics: Mapping[str, Any]) -> str:

@@ -19,6 +19,7 @@ from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback, Trai
 
 from negalign_train.errors import TrainingError
 from negalign_train.training.metrics import StepMetrics
+from negalign_train.training.shards import ExactInputs
 from negalign_train.training.sharing import Sharing
 from negalign_train.training.steps import (
     IDLE,
@@ -62,7 +63,7 @@ def row_weights(inputs: Mapping[str, Tensor], like: Tensor) -> Tensor:
     return inputs["weight"].to(like.dtype)
 
 
-class WholeStepTrainer(Trainer):
+class WholeStepTrainer(ExactInputs, Trainer):
     """Base of the trainers on tokenised rows; stands before TRL's trainer among the bases.
 
     A subclass says what a row's texts are (``_texts``), makes a batch of rows (``_collate``), and
