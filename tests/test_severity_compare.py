@@ -113,3 +113,18 @@ def test_a_report_against_itself_and_against_its_paraphrase_costs_nothing() -> N
         if scored(case.reference, other).total or scored(case.reference, case.reference).total:
             unequal.append(case.case_id)
     assert unequal == []
+
+
+def test_evidence_points_at_both_reports_and_at_both_sides_of_a_contradiction() -> None:
+    reference = "Findings: There is a small left pleural effusion. The heart is normal."
+    candidate = "Findings: Right pleural effusion. No pneumothorax. Impression: No effusion."
+    found = {e.category: e for e in scored(reference, candidate).evidence}
+    side = found["wrong_location"]
+    assert side.span is not None
+    assert side.reference_span is not None
+    assert candidate[slice(*side.span)] == "pleural effusion"
+    assert reference[slice(*side.reference_span)] == "pleural effusion"
+    conflict = found["contradictory_diagnosis"]
+    assert conflict.conflict_span is not None
+    assert candidate[slice(*conflict.conflict_span)] == "effusion"
+    assert conflict.conflict_span[0] > candidate.index("Impression")

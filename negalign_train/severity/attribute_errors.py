@@ -62,12 +62,12 @@ def place_errors(
         return
     category = "device_error" if entry.kind == "device" else "wrong_location"
     cost = factor * entry.weight
-    yield Evidence(category, cost, name, "side or place differs", candidate.span)
+    yield Evidence(category, cost, name, "side or place differs", candidate.span, reference.span)
 
 
 def attribute_errors(reference: Mention, candidate: Mention) -> Iterator[Evidence]:
     """All attribute errors of one matched finding; those of cost 0 are left in."""
-    name, span = candidate.finding, candidate.span
+    name, spans = candidate.finding, (candidate.span, reference.span)
     weight = finding_types()[name].weight
     yield from place_errors(reference, candidate)
     if finding_types()[name].kind == "device":
@@ -75,9 +75,9 @@ def attribute_errors(reference: Mention, candidate: Mention) -> Iterator[Evidenc
     degree = _degree_factor(reference.degree, candidate.degree)
     if _size_is_wrong(reference.size_mm, candidate.size_mm):
         degree = FULL
-    yield Evidence("wrong_severity", degree * weight, name, "degree or size differs", span)
+    yield Evidence("wrong_severity", degree * weight, name, "degree or size differs", *spans)
     change = _set_factor(reference.change, candidate.change)
-    yield Evidence("temporal_error", change * weight, name, "change differs", span)
+    yield Evidence("temporal_error", change * weight, name, "change differs", *spans)
     if candidate.certain and not reference.certain:
         detail = "only possible in the reference"
-        yield Evidence("artifact_overinterpretation", OVERSURE * weight, name, detail, span)
+        yield Evidence("artifact_overinterpretation", OVERSURE * weight, name, detail, *spans)

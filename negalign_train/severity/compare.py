@@ -18,7 +18,7 @@ from negalign_train.severity.mentions import (
     mentions_of,
     side_conflicts,
 )
-from negalign_train.severity.statements import STUDY
+from negalign_train.severity.statements import STUDY, Statement
 from negalign_train.severity.taxonomy import cap_severities, finding_types
 
 UNCERTAIN = 0.5
@@ -80,7 +80,7 @@ def _stand_in(reference: Mention, candidate: Mention) -> Iterator[Evidence]:
         category = "artifact_overinterpretation"
     else:
         cost, category = VAGUE * _weight(reference.finding), "wrong_severity"
-    yield Evidence(category, cost, candidate.finding, detail, candidate.span)
+    yield Evidence(category, cost, candidate.finding, detail, candidate.span, reference.span)
 
 
 def _asserts(mentions: Mentions, finding: str) -> bool:
@@ -99,19 +99,22 @@ def _invented(mention: Mention, reference: Mentions) -> Iterator[Evidence]:
     name = mention.finding
     cost = _weight(name) * (1.0 if mention.certain else UNCERTAIN)
     artefacts = _mimicked(name, reference)
+    denial = reference.get(name)
+    where = denial.span if denial is not None else None
     if artefacts:
+        category = "artifact_overinterpretation"
         detail = f"{artefacts[0]} of the reference read as something else"
-        yield Evidence("artifact_overinterpretation", cost, name, detail, mention.span)
+        where = reference[artefacts[0]].span
     elif _kind(name) == "device":
-        yield Evidence("device_error", cost, name, "device not in the reference", mention.span)
+        category, detail = "device_error", "device not in the reference"
     else:
-        denied = name in reference
-        detail = "denied in the reference" if denied else "not in the reference"
-        yield Evidence("false_positive", cost, name, detail, mention.span)
+        category = "false_positive"
+        detail = "denied in the reference" if denial else "not in the reference"
+    yield Evidence(category, cost, name, detail, mention.span, where)
     if mention.change:
         cost = INVENTED_COMPARISON * _weight(name)
         detail = "comparison for a finding that is not there"
-        yield Evidence("temporal_error", cost, name, detail, mention.span)
+        yield Evidence("temporal_error", cost, name, detail, mention.span, where)
 
 
 def _unmatched(mention: Mention, reference: Mentions, candidate: Mentions) -> Iterator[Evidence]:
@@ -155,11 +158,13 @@ def _missed(mention: Mention, reference: Mentions, candidate: Mentions) -> Itera
         # the reference has it too, the general word leaves the specific finding unsaid.
         if _asserts(reference, other) and lexicon().relations[name, other] == "vague":
             detail = f"only {other} mentioned"
-            yield Evidence("false_negative", UNSAID * cost, name, detail, None)
+            span = candidate[other].span
+            yield Evidence("false_negative", UNSAID * cost, name, detail, span, mention.span)
         return
     category = "device_error" if _kind(name) == "device" else "false_negative"
-    span = said.span if said is not None else None
-    yield Evidence(category, cost, name, "denied" if said else "not mentioned", span)
+    where = said.span if said is not None else None
+    detail = "denied" if said else "not mentioned"
+    yield Evidence(category, cost, name, detail, where, mention.span)
 
 
 def _reference_side(reference: Mentions, candidate: Mentions) -> Iterator[Evidence]:
@@ -176,16 +181,18 @@ def _study_comparison(reference: Mentions, candidate: Mentions) -> Iterator[Evid
         yield Evidence("temporal_error", INVENTED_COMPARISON, None, detail, candidate[STUDY].span)
 
 
+def _conflict(statement: Statement, other: Statement, detail: str) -> Evidence:
+    cost = CONTRADICTION * _weight(statement.finding)
+    category, name = "contradictory_diagnosis", statement.finding
+    return Evidence(category, cost, name, detail, statement.span, None, other.span)
+
+
 def _of_the_text(facts: ReportFacts) -> Iterator[Evidence]:
     """R3 and R9: what is wrong with the candidate whatever the reference says."""
-    for statement, _ in contradictions(facts):
-        cost, name = CONTRADICTION * _weight(statement.finding), statement.finding
-        detail = "asserted and denied in one report"
-        yield Evidence("contradictory_diagnosis", cost, name, detail, statement.span)
-    for statement in side_conflicts(facts):
-        cost, name = CONTRADICTION * _weight(statement.finding), statement.finding
-        detail = "findings and impression name different sides"
-        yield Evidence("contradictory_diagnosis", cost, name, detail, statement.span)
+    for statement, denial in contradictions(facts):
+        yield _conflict(statement, denial, "asserted and denied in one report")
+    for statement, before in side_conflicts(facts):
+        yield _conflict(statement, before, "findings and impression name different sides")
     for slip in facts.slips:
         detail = slip.kind.replace("_", " ")
         yield Evidence("report_integrity", SLIP_WEIGHTS[slip.kind], None, detail, slip.span)

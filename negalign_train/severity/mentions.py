@@ -100,14 +100,15 @@ def contradictions(facts: ReportFacts) -> Iterable[tuple[Statement, Statement]]:
                 break
 
 
-def side_conflicts(facts: ReportFacts) -> Iterable[Statement]:
-    """Impression statements that put a finding on the other side than the findings section."""
-    sides: dict[str, set[str]] = {}
+def side_conflicts(facts: ReportFacts) -> Iterable[tuple[Statement, Statement]]:
+    """Impression statements that put a finding on the other side than the findings section,
+    each with the statement of that section."""
+    before: dict[str, list[Statement]] = {}
     for statement in facts.statements:
         if statement.section == "findings" and statement.present and statement.side:
-            sides.setdefault(statement.finding, set()).update(statement.side)
+            before.setdefault(statement.finding, []).append(statement)
     for statement in facts.statements:
         if statement.section == "impression" and statement.present and statement.side:
-            before = sides.get(statement.finding)
-            if before and before.isdisjoint(statement.side):
-                yield statement
+            others = before.get(statement.finding, [])
+            if others and not any(set(s.side) & set(statement.side) for s in others):
+                yield statement, others[0]
