@@ -120,6 +120,8 @@ class Event:
     turn: int = 1
     severities: Mapping[str, float] | None = None
     severity_source: SeveritySource | None = None
+    severity_judge: str | None = None
+    """Which scorer, in which version and calibration, where ``severity_source`` is scorer."""
 
     @property
     def total_severity(self) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from negalign_train.records import Event, Refusals, SeverityScore
@@ -66,9 +66,15 @@ def score_many(pairs: Iterable[tuple[str, str]]) -> list[SeverityScore | None]:
 
 
 def fill_severities(
-    events: Sequence[Event], references: Mapping[str, str]
+    events: Sequence[Event],
+    references: Mapping[str, str],
+    judge: str | None = None,
+    adjust: Callable[[SeverityScore], SeverityScore] = lambda score: score,
 ) -> tuple[list[Event], Refusals]:
     """Gives events without severities the scorer's, against ``references`` by event id.
+
+    ``adjust`` brings scores to the readers' scale, and ``judge`` names scorer and calibration in
+    the record (``severity.calibration.Calibration``).
 
     The reference of an event is what its reader made of the report: the reader's own edit. Events
     that have severities come back as they are, in their order. The refusals count those left
@@ -89,6 +95,13 @@ def fill_severities(
             counts[reason] = counts.get(reason, 0) + 1
             filled.append(event)
             continue
-        score = compare(extract_facts(reference), extract_facts(event.completion))
-        filled.append(replace(event, severities=score.severities, severity_source="scorer"))
+        score = adjust(compare(extract_facts(reference), extract_facts(event.completion)))
+        filled.append(
+            replace(
+                event,
+                severities=score.severities,
+                severity_source="scorer",
+                severity_judge=judge,
+            )
+        )
     return filled, Refusals(counts)
