@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -195,7 +196,7 @@ def test_a_calibration_is_applied_and_named(score, tmp_path):
     path = tmp_path / "calibration.json"
     found = identity("rules", rules_version(), "test")
     scales = dict(found.categories) | {"wrong_location": CategoryScale(0.5, 1.0, "adopted")}
-    object.__setattr__(found, "categories", scales)
+    found = replace(found, categories=scales)
     write_json(path, found.to_json())
     _, out, _ = score(
         "--reference", LEFT, "--candidate", RIGHT, "--json", "--calibration", path

@@ -46,6 +46,7 @@ def test_readers_who_give_half_halve_the_severities():
     assert found.adopted == ("wrong_location",)
     scale = found.categories["wrong_location"]
     assert [scale.apply(s) for s in LEVELS] == pytest.approx([0.125, 0.25, 0.5], abs=0.03)
+    assert scale.ci_high is not None
     assert scale.ci_high < 0
     assert found.reason == "re-scaled: wrong_location"
     score = SeverityScore(NONE | {"wrong_location": 1.0, "false_positive": 1.0})

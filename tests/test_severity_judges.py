@@ -84,14 +84,16 @@ def test_ensembles_join_by_mean_median_or_weight() -> None:
     pair = [ReportPair("x", "0")]
 
     def joined(how, weights=None):
-        judge = EnsembleJudge(judges, how, weights or equal_weights(3))
-        return judge.judge(pair)[0].score.severities["false_positive"]
+        score = EnsembleJudge(judges, how, weights or equal_weights(3)).judge(pair)[0].score
+        assert score is not None
+        return score.severities["false_positive"]
 
     assert joined("mean") == pytest.approx(0.4)
     assert joined("median") == 0.2
     weights = equal_weights(3) | {"false_positive": (0.0, 0.5, 0.5)}
     assert joined("weighted", weights) == pytest.approx(0.6)
     word = EnsembleJudge(judges, "mean", equal_weights(3)).judge(pair)[0]
+    assert word.score is not None
     assert [item.detail for item in word.score.evidence] == ["a: told", "b: told", "c: told"]
     (none,) = EnsembleJudge(judges, "mean", equal_weights(3)).judge([ReportPair("x", "")])
     assert (none.score, none.reason) == (None, "empty_candidate")
@@ -158,6 +160,6 @@ def test_a_weighted_ensemble_leans_on_the_judge_that_follows_the_readers() -> No
     weights = member_weights([right, wrong], material, [True] * 40)
     assert weights["false_positive"] == pytest.approx((1.0, 0.0))
     joined = join_scored([right, wrong], material, "weighted")
-    assert [row["false_positive"] for row in joined.scores] == pytest.approx(reader)
+    assert [row and row["false_positive"] for row in joined.scores] == pytest.approx(reader)
     mean = join_scored([right, wrong], material, "mean")
-    assert [row["false_positive"] for row in mean.scores] == pytest.approx([0.5] * 40)
+    assert [row and row["false_positive"] for row in mean.scores] == pytest.approx([0.5] * 40)
