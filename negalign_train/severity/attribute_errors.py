@@ -71,7 +71,12 @@ def attribute_errors(reference: Mention, candidate: Mention) -> Iterator[Evidenc
     weight = finding_types()[name].weight
     yield from place_errors(reference, candidate)
     if finding_types()[name].kind == "device":
+        if _size_is_wrong(reference.size_mm, candidate.size_mm):
+            detail = "distance of its tip differs"
+            yield Evidence("device_error", HALF * weight, name, detail, *spans)
         return
+    if reference.chronic != candidate.chronic and name in lexicon().benign_when_old:
+        yield Evidence("temporal_error", HALF * weight, name, "old or recent differs", *spans)
     degree = _degree_factor(reference.degree, candidate.degree)
     if _size_is_wrong(reference.size_mm, candidate.size_mm):
         degree = FULL

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from negalign_train.severity.drafts import Draft, Item
 
-_KINDS = ("side", "location", "degree", "change", "position")
+_KINDS = ("side", "location", "degree", "change", "position", "chronic")
 _PREPOSITION_REACH_WORDS = 3
 
 
@@ -68,16 +68,17 @@ def attach_attributes(drafts: Sequence[Draft], items: Sequence[Item]) -> set[str
     for index, item in enumerate(items):
         used = id(item) in of_drafts
         for kind in _KINDS:
-            value = item.value(kind)
-            if value is None or (used and kind in ("degree", "change")):
+            values = item.values(kind)
+            if not values or (used and kind in ("degree", "change", "chronic")):
                 continue
             target = target_of(items, index, live) if live else None
             if target is None:
                 if kind == "change":
-                    loose.add(value)
+                    loose.update(values)
                 continue
             for draft in _same_mention(live, target):
-                _add(draft, kind, value)
+                for value in values:
+                    _add(draft, kind, value)
     return loose
 
 
@@ -88,6 +89,8 @@ def _add(draft: Draft, kind: str, value: str) -> None:
         draft.locations.append(value)
     elif kind == "degree":
         draft.degrees.append(value)
+    elif kind == "chronic":
+        draft.chronic = True
     else:
         draft.changes.append(value)
 

@@ -25,6 +25,8 @@ UNCERTAIN = 0.5
 """Factor for a finding that one of the reports only calls possible."""
 LEAP = 0.5
 """Factor for a diagnosis beyond the sign that the reference names."""
+OLD = 0.5
+"""Factor for a finding called old; nothing for those that are benign then (a healed fracture)."""
 VAGUE = 0.25
 """Factor for the general word where the reference has the specific one."""
 UNSAID = 0.5
@@ -54,6 +56,14 @@ def _weight(finding: str) -> float:
 
 def _kind(finding: str) -> str:
     return finding_types()[finding].kind
+
+
+def _cost(mention: Mention) -> float:
+    """What missing or inventing this finding costs: its weight, less where it is unsure or old."""
+    cost = _weight(mention.finding) * (1.0 if mention.certain else UNCERTAIN)
+    if mention.chronic:
+        cost *= 0.0 if mention.finding in lexicon().benign_when_old else OLD
+    return cost
 
 
 def _related(mention: Mention, others: Mentions, as_reference: bool) -> str | None:
@@ -97,7 +107,7 @@ def _mimicked(finding: str, reference: Mentions) -> list[str]:
 def _invented(mention: Mention, reference: Mentions) -> Iterator[Evidence]:
     """A finding that the candidate alone asserts, and nothing in the reference stands for."""
     name = mention.finding
-    cost = _weight(name) * (1.0 if mention.certain else UNCERTAIN)
+    cost = _cost(mention)
     artefacts = _mimicked(name, reference)
     denial = reference.get(name)
     where = denial.span if denial is not None else None
@@ -152,7 +162,7 @@ def _missed(mention: Mention, reference: Mentions, candidate: Mentions) -> Itera
     said = candidate.get(name)
     denied = said is not None and said.denied
     other = None if denied else _related(mention, candidate, as_reference=True)
-    cost = _weight(name) * (1.0 if mention.certain else UNCERTAIN)
+    cost = _cost(mention)
     if other is not None:
         # Where the stand-in is the candidate's own extra finding, its cost is counted there. Where
         # the reference has it too, the general word leaves the specific finding unsaid.

@@ -56,6 +56,7 @@ class Lexicon:
     relations: Mapping[tuple[str, str], str]
     mimics: Mapping[str, frozenset[str]]
     midline: frozenset[str]
+    benign_when_old: frozenset[str]
     variants: Mapping[str, str]
     misspellings: Mapping[str, str]
     placeholders: frozenset[str]
@@ -84,6 +85,7 @@ def _phrases(data: Mapping[str, Any]) -> Iterator[tuple[str, Reading]]:
         "position": data["positions"],
         "negation": data["negation"],
         "uncertainty": data["uncertainty"],
+        "denial": data["denials"],
     }
     plain = {
         "normal": "normal",
@@ -99,6 +101,7 @@ def _phrases(data: Mapping[str, Any]) -> Iterator[tuple[str, Reading]]:
         "qualifiers": "qualifier",
         "studies": "study",
         "anaphora": "anaphor",
+        "chronic": "chronic",
     }
     for kind, values in grouped.items():
         for value, forms in values.items():
@@ -147,7 +150,8 @@ def _relations(pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
 def _check_names(data: Mapping[str, Any], path: str) -> None:
     """Every finding named in a table is one of the catalogue, and every one of it has phrases."""
     known = set(finding_types())
-    named: set[str] = set(data["midline"]) | {name for pair in data["relations"] for name in pair}
+    named: set[str] = {*data["midline"], *data["benign_when_old"], *data["denials"]}
+    named |= {name for pair in data["relations"] for name in pair}
     for frame in data["frames"].values():
         named |= set(frame["normal"]) | set(frame["predicates"].values())
     for entry in data["summaries"].values():
@@ -189,6 +193,7 @@ def lexicon() -> Lexicon:
         relations=_relations((a, b) for a, b in data["relations"]),
         mimics={name: frozenset(found) for name, found in data["mimics"].items()},
         midline=frozenset(data["midline"]),
+        benign_when_old=frozenset(data["benign_when_old"]),
         variants=data["variants"],
         misspellings=data["misspellings"],
         placeholders=frozenset(data["placeholders"]),

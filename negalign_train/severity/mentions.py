@@ -14,7 +14,8 @@ class Mention:
     """What a report says of one finding over all its sentences.
 
     ``present``: asserted somewhere, and then the attributes are those of the asserting
-    statements. ``denied``: denied in so many words (not by "lungs are clear").
+    statements. ``denied``: denied in so many words (not by "lungs are clear"). ``chronic``:
+    called old throughout.
     """
 
     finding: str
@@ -26,6 +27,7 @@ class Mention:
     degree: frozenset[str]
     change: frozenset[str]
     size_mm: float | None
+    chronic: bool
     span: tuple[int, int]
 
 
@@ -33,7 +35,7 @@ def _single(s: Statement) -> Mention:
     return Mention(
         s.finding, s.present, s.present and s.certain, not (s.present or s.implied),
         frozenset(s.side), frozenset(s.location), frozenset((s.degree,) if s.degree else ()),
-        frozenset((s.change,) if s.change else ()), s.size_mm, s.span,
+        frozenset((s.change,) if s.change else ()), s.size_mm, s.chronic, s.span,
     )  # fmt: skip
 
 
@@ -52,6 +54,7 @@ def _joined(finding: str, statements: list[Statement]) -> Mention:
         degree=frozenset(s.degree for s in source if s.degree),
         change=frozenset(s.change for s in source if s.change),
         size_mm=max((s.size_mm for s in source if s.size_mm), default=None),
+        chronic=all(s.chronic for s in source),
         span=source[0].span,
     )
 

@@ -87,6 +87,13 @@ def _own_clause_is_mixed(drafts: Sequence[Draft]) -> bool:
     return any(not draft.present for draft in drafts)
 
 
+def _is_close(items: Sequence[Item], left: Draft, right: Draft) -> bool:
+    """Whether nothing but attributes stands between two drafts: no verb, no hedge of its own."""
+    between = items[left.items[-1].index + 1 : right.first]
+    hedged = (item.value("uncertainty") and not item.value("or") for item in between)
+    return not any(hedged) and not any(item.value("verb") for item in between)
+
+
 def _alternatives(drafts: Sequence[Draft], items: Sequence[Item]) -> None:
     """ "atelectasis or scarring", "scarring/atelectasis": neither is certain."""
     for item in items:
@@ -94,7 +101,8 @@ def _alternatives(drafts: Sequence[Draft], items: Sequence[Item]) -> None:
             continue
         left = [d for d in drafts if d.end <= item.start and d.clause == item.clause]
         right = [d for d in drafts if d.start >= item.end and d.clause == item.clause]
-        if left and right and left[-1].present and right[0].present:
+        pair = bool(left and right) and _is_close(items, left[-1], right[0])
+        if pair and left[-1].present and right[0].present:
             left[-1].certain = right[0].certain = False
 
 

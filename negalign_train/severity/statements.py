@@ -26,8 +26,9 @@ class Statement:
 
     ``certain`` is False for "possible". ``implied``: follows from a statement of normality.
     ``partial``: a denial that leaves something possible ("no large effusion"); ``only_marked``:
-    one that leaves what is neither marked nor new ("no acute abnormality"). ``location`` and
-    ``side`` hold every place named, sorted. ``span``: characters [start, end) of the report.
+    one that leaves what is neither marked nor new ("no acute abnormality"). ``chronic``: called
+    old. ``location`` and ``side`` hold every place named, sorted. ``span``: characters [start, end)
+    of the report.
     """
 
     finding: str
@@ -38,6 +39,7 @@ class Statement:
     degree: str | None
     change: str | None
     size_mm: float | None
+    chronic: bool
     implied: bool
     partial: bool
     only_marked: bool
@@ -82,6 +84,7 @@ def _statement(draft: Draft, found: Sequence[Token]) -> Statement:
         degree=_strongest(draft.degrees),
         change=draft.changes[0] if draft.changes else None,
         size_mm=draft.size_mm,
+        chronic=draft.chronic,
         implied=draft.implied,
         # One side denied leaves the other open.
         partial=draft.partial or (not draft.present and len(set(_sides(draft.sides))) == 1),
@@ -91,12 +94,17 @@ def _statement(draft: Draft, found: Sequence[Token]) -> Statement:
 
 
 def _sizes(found: Sequence[Token], words: Sequence[Word]) -> list[tuple[int, float]]:
-    """(word index, millimetres) of every measurement; "2 x 3 cm" gives its last number too."""
+    """(word index, millimetres) of every measurement; of "2 x 3 cm" the largest number counts."""
     sizes = []
     for index in range(len(found) - 1):
         unit = _MM_PER_UNIT.get(words[index + 1].form)
-        if unit is not None and found[index].text[0].isdigit():
-            sizes.append((index, float(found[index].text) * unit))
+        if unit is None or not found[index].text[0].isdigit():
+            continue
+        numbers, at = [float(found[index].text)], index
+        while at > 1 and found[at - 1].text in ("x", "by") and found[at - 2].text[0].isdigit():
+            at -= 2
+            numbers.append(float(found[at].text))
+        sizes.append((index, max(numbers) * unit))
     return sizes
 
 
@@ -130,11 +138,13 @@ def _read(sentence: str) -> SentenceFacts:
         attach_size(drafts, index, size_mm)
     statements = [_statement(draft, found) for draft in drafts if not draft.dropped]
     change = min(loose, default=None) if not drafts else None
-    anaphoric = any(item.value("anaphor") for item in items[:2])
+    anaphoric = any(item.value("anaphor") and not item.value("study") for item in items[:2])
     if change is not None and not anaphoric:
         span = (found[0].start, found[-1].end)
         statements.append(
-            Statement(STUDY, True, True, (), (), None, change, None, False, False, False, span)
+            Statement(
+                STUDY, True, True, (), (), None, change, None, False, False, False, False, span
+            )
         )
         change = None
     misspelt, doubled, placeholders = _slips(found, words, tables.placeholders)
@@ -164,5 +174,6 @@ def placed(statement: Statement, offset: int, section: Section) -> Statement:
     # Not dataclasses.replace: this is the inner loop, and replace takes three times as long.
     return Statement(
         s.finding, s.present, s.certain, s.side, s.location, s.degree, s.change, s.size_mm,
-        s.implied, s.partial, s.only_marked, (s.span[0] + offset, s.span[1] + offset), section,
+        s.chronic, s.implied, s.partial, s.only_marked,
+        (s.span[0] + offset, s.span[1] + offset), section,
     )  # fmt: skip
