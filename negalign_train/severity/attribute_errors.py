@@ -13,6 +13,8 @@ FULL = 0.5
 """A wrong attribute costs this share of its finding's weight (CRIMSON: at most 0.5)."""
 HALF = 0.25
 """The same for one that is left out, added, or wrong by one step."""
+SLIGHT = 0.125
+"""The same for "unchanged" left out: no change of the patient goes unreported by it."""
 OVERSURE = 0.5
 """The same for a finding that the reference only calls possible."""
 SIZE_TOLERANCE = 0.2
@@ -35,6 +37,16 @@ def _degree_factor(expected: frozenset[str], said: frozenset[str]) -> float:
         return HALF
     steps = min(abs(_LEVEL[a] - _LEVEL[b]) for a in expected for b in said)
     return FULL if steps > 1 else HALF
+
+
+def _change_factor(reference: Mention, candidate: Mention, of_study: frozenset[str]) -> float:
+    """``of_study``: what the candidate states for the whole study; it holds for each finding."""
+    expected, said = reference.change, candidate.change
+    if not said and expected & of_study:
+        return 0.0
+    if expected == {"stable"} and not said:
+        return SLIGHT
+    return _set_factor(expected, said)
 
 
 def _size_is_wrong(expected: float | None, said: float | None) -> bool:
@@ -65,8 +77,13 @@ def place_errors(
     yield Evidence(category, cost, name, "side or place differs", candidate.span, reference.span)
 
 
-def attribute_errors(reference: Mention, candidate: Mention) -> Iterator[Evidence]:
-    """All attribute errors of one matched finding; those of cost 0 are left in."""
+def attribute_errors(
+    reference: Mention, candidate: Mention, of_study: frozenset[str] = frozenset()
+) -> Iterator[Evidence]:
+    """All attribute errors of one matched finding; those of cost 0 are left in.
+
+    ``of_study``: the changes that the candidate states for the whole study.
+    """
     name, spans = candidate.finding, (candidate.span, reference.span)
     weight = finding_types()[name].weight
     yield from place_errors(reference, candidate)
@@ -81,7 +98,7 @@ def attribute_errors(reference: Mention, candidate: Mention) -> Iterator[Evidenc
     if _size_is_wrong(reference.size_mm, candidate.size_mm):
         degree = FULL
     yield Evidence("wrong_severity", degree * weight, name, "degree or size differs", *spans)
-    change = _set_factor(reference.change, candidate.change)
+    change = _change_factor(reference, candidate, of_study)
     yield Evidence("temporal_error", change * weight, name, "change differs", *spans)
     if candidate.certain and not reference.certain:
         detail = "only possible in the reference"

@@ -145,11 +145,12 @@ def _unmatched(mention: Mention, reference: Mentions, candidate: Mentions) -> It
 
 
 def _candidate_side(reference: Mentions, candidate: Mentions) -> Iterator[Evidence]:
+    of_study = candidate[STUDY].change if STUDY in candidate else frozenset()
     for name, mention in candidate.items():
         if not mention.present or name == STUDY or _kind(name) == "artefact":
             continue
         if _asserts(reference, name):
-            yield from attribute_errors(reference[name], mention)
+            yield from attribute_errors(reference[name], mention, of_study)
         else:
             yield from _unmatched(mention, reference, candidate)
 

@@ -168,9 +168,9 @@ class _Linker:
         for index, item in enumerate(self.items):
             if item.clause != self.clause:
                 self.pending, self.clause = [], item.clause
-            finding = item.value("finding")
-            if finding is not None:
-                self.drafts.append(Draft(finding, (item,)))
+            findings = item.values("finding")
+            if findings:
+                self.drafts += [Draft(finding, (item,)) for finding in findings]
             elif item.value("denial"):
                 denied = item.value("denial")
                 assert denied is not None

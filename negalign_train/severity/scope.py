@@ -112,14 +112,14 @@ def apply_scopes(drafts: Sequence[Draft], items: Sequence[Item]) -> None:
         if item.value("negation"):
             _negate(drafts, items, index)
     for index, item in enumerate(items):
-        uncertainty = item.value("uncertainty")
-        if uncertainty == "before":
+        reach = item.values("uncertainty")
+        behind = _within(drafts, _reach_back(items, index), item.start) if "after" in reach else []
+        for draft in behind:
+            draft.certain = False
+            draft.present = True
+        if "before" in reach and not behind:
             for draft in _within(drafts, item.end, _reach_forward(items, index)):
                 draft.certain = False
-        elif uncertainty == "after":
-            for draft in _within(drafts, _reach_back(items, index), item.start):
-                draft.certain = False
-                draft.present = True
         if item.value("hypothetical"):
             for draft in _within(drafts, item.end, items[-1].end):
                 draft.dropped = True
