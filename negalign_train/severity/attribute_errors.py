@@ -30,8 +30,10 @@ def _set_factor(expected: frozenset[str], said: frozenset[str]) -> float:
 
 
 def _degree_factor(expected: frozenset[str], said: frozenset[str]) -> float:
-    """By steps between the nearest degrees named; a degree that one side leaves out is half."""
-    if expected & said or not (expected or said):
+    """By steps between the nearest degrees named; one left out, or one too many, is half."""
+    if expected & said:
+        return HALF if said - expected else 0.0
+    if not (expected or said):
         return 0.0
     if not (expected and said):
         return HALF
@@ -49,10 +51,12 @@ def _change_factor(reference: Mention, candidate: Mention, of_study: frozenset[s
     return _set_factor(expected, said)
 
 
-def _size_is_wrong(expected: float | None, said: float | None) -> bool:
-    if expected is None or said is None:
-        return False
-    return abs(expected - said) > SIZE_TOLERANCE * max(expected, said)
+def _size_is_wrong(expected: frozenset[float], said: frozenset[float]) -> bool:
+    """Whether a measurement of the candidate is none of the reference's, where that has any."""
+    return bool(expected) and any(
+        all(abs(known - size) > SIZE_TOLERANCE * max(known, size) for known in expected)
+        for size in said
+    )
 
 
 def place_errors(
@@ -88,14 +92,14 @@ def attribute_errors(
     weight = finding_types()[name].weight
     yield from place_errors(reference, candidate)
     if finding_types()[name].kind == "device":
-        if _size_is_wrong(reference.size_mm, candidate.size_mm):
+        if _size_is_wrong(reference.sizes_mm, candidate.sizes_mm):
             detail = "distance of its tip differs"
             yield Evidence("device_error", HALF * weight, name, detail, *spans)
         return
     if reference.chronic != candidate.chronic and name in lexicon().benign_when_old:
         yield Evidence("temporal_error", HALF * weight, name, "old or recent differs", *spans)
     degree = _degree_factor(reference.degree, candidate.degree)
-    if _size_is_wrong(reference.size_mm, candidate.size_mm):
+    if _size_is_wrong(reference.sizes_mm, candidate.sizes_mm):
         degree = FULL
     yield Evidence("wrong_severity", degree * weight, name, "degree or size differs", *spans)
     change = _change_factor(reference, candidate, of_study)

@@ -127,13 +127,26 @@ def _invented(mention: Mention, reference: Mentions) -> Iterator[Evidence]:
         yield Evidence("temporal_error", cost, name, detail, mention.span, where)
 
 
+def _sign_of(name: str, reference: Mentions, candidate: Mentions) -> str | None:
+    """The finding of the reference, not said in the candidate, that ``name`` leaps from."""
+    signs = (sign for sign, disease in lexicon().leaps if disease == name)
+    fitting = (s for s in signs if _asserts(reference, s) and not _asserts(candidate, s))
+    return min(fitting, default=None)
+
+
 def _unmatched(mention: Mention, reference: Mentions, candidate: Mentions) -> Iterator[Evidence]:
     """A finding that the candidate asserts and the reference does not."""
     name = mention.finding
     denied = name in reference and reference[name].denied
     other = None if denied else _related(mention, reference, as_reference=False)
     if other is None:
-        yield from _invented(mention, reference)
+        sign = None if denied else _sign_of(name, reference, candidate)
+        if sign is None:
+            yield from _invented(mention, reference)
+            return
+        cost, category = LEAP * _cost(mention), "artifact_overinterpretation"
+        detail = f"{name} said for {sign}"
+        yield Evidence(category, cost, name, detail, mention.span, reference[sign].span)
     elif not _asserts(candidate, other):
         yield from _stand_in(reference[other], mention)
         yield from place_errors(reference[other], mention, only_contrary=True)

@@ -44,7 +44,8 @@ class Frame:
 class Lexicon:
     """All tables. ``summaries``: what "no acute abnormality" denies, and ``marked_summaries`` what
     it denies only where it is marked or new. ``relations`` maps (said in the reference, said in
-    the candidate) to ``leap`` or ``vague``; ``typo_index`` maps a word with one letter cut to the
+    the candidate) to ``leap`` or ``vague``; ``leaps`` holds such pairs that
+    are no stand-in: the sign is still missed; ``typo_index`` maps a word with one letter cut to the
     full words.
     """
 
@@ -54,12 +55,14 @@ class Lexicon:
     summaries: Mapping[str, tuple[str, ...]]
     marked_summaries: Mapping[str, tuple[str, ...]]
     relations: Mapping[tuple[str, str], str]
+    leaps: frozenset[tuple[str, str]]
     mimics: Mapping[str, frozenset[str]]
     midline: frozenset[str]
     benign_when_old: frozenset[str]
     variants: Mapping[str, str]
     misspellings: Mapping[str, str]
     placeholders: frozenset[str]
+    wrong_words: frozenset[str]
     vocabulary: frozenset[str]
     typo_index: Mapping[str, tuple[str, ...]]
 
@@ -151,7 +154,7 @@ def _check_names(data: Mapping[str, Any], path: str) -> None:
     """Every finding named in a table is one of the catalogue, and every one of it has phrases."""
     known = set(finding_types())
     named: set[str] = {*data["midline"], *data["benign_when_old"], *data["denials"]}
-    named |= {name for pair in data["relations"] for name in pair}
+    named |= {name for pair in (*data["relations"], *data["leaps"]) for name in pair}
     for frame in data["frames"].values():
         named |= set(frame["normal"]) | set(frame["predicates"].values())
     for entry in data["summaries"].values():
@@ -178,7 +181,8 @@ def lexicon() -> Lexicon:
     _check_names(data, str(path))
     phrases = list(_phrases(data))
     content = {singular(word) for phrase, _ in phrases for word in phrase.split()}
-    other = {singular(word) for key in ("common_words", "real_words") for word in data[key]}
+    plain = ("common_words", "real_words", "english_words")
+    other = {singular(word) for key in plain for word in data[key]}
     return Lexicon(
         version=data["version"],
         trie=_trie(phrases),
@@ -191,12 +195,14 @@ def lexicon() -> Lexicon:
             name: tuple(entry["denies_marked"]) for name, entry in data["summaries"].items()
         },
         relations=_relations((a, b) for a, b in data["relations"]),
+        leaps=frozenset((a, b) for a, b in data["leaps"]),
         mimics={name: frozenset(found) for name, found in data["mimics"].items()},
         midline=frozenset(data["midline"]),
         benign_when_old=frozenset(data["benign_when_old"]),
         variants=data["variants"],
         misspellings=data["misspellings"],
         placeholders=frozenset(data["placeholders"]),
+        wrong_words=frozenset(data["wrong_words"]),
         vocabulary=frozenset(content | other),
         typo_index=_typo_index(word for word in content if len(word) >= _MIN_TYPO_LETTERS),
     )
@@ -230,6 +236,8 @@ def read_word(raw: str) -> Word:
     tables = lexicon()
     if raw in tables.misspellings:
         return Word(singular(tables.misspellings[raw]), True, True)
+    if raw in tables.wrong_words:
+        return Word(raw, True, False)
     form = singular(tables.variants.get(raw, raw))
     if form in tables.vocabulary or raw in tables.vocabulary:
         return Word(form, False, True)

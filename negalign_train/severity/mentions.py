@@ -26,7 +26,7 @@ class Mention:
     location: frozenset[str]
     degree: frozenset[str]
     change: frozenset[str]
-    size_mm: float | None
+    sizes_mm: frozenset[float]
     chronic: bool
     span: tuple[int, int]
 
@@ -35,7 +35,8 @@ def _single(s: Statement) -> Mention:
     return Mention(
         s.finding, s.present, s.present and s.certain, not (s.present or s.implied),
         frozenset(s.side), frozenset(s.location), frozenset((s.degree,) if s.degree else ()),
-        frozenset((s.change,) if s.change else ()), s.size_mm, s.chronic, s.span,
+        frozenset((s.change,) if s.change else ()), 
+        frozenset((s.size_mm,) if s.size_mm else ()), s.chronic, s.span,
     )  # fmt: skip
 
 
@@ -53,7 +54,7 @@ def _joined(finding: str, statements: list[Statement]) -> Mention:
         location=frozenset(place for s in source for place in s.location),
         degree=frozenset(s.degree for s in source if s.degree),
         change=frozenset(s.change for s in source if s.change),
-        size_mm=max((s.size_mm for s in source if s.size_mm), default=None),
+        sizes_mm=frozenset(s.size_mm for s in source if s.size_mm),
         chronic=all(s.chronic for s in source),
         span=source[0].span,
     )

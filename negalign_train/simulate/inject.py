@@ -23,7 +23,7 @@ _Maker = Callable[[Report, random.Random], Iterator[Alteration]]
 
 @dataclass(frozen=True)
 class Operation:
-    """One kind of error: its RadAlign category, its index in ReXErr (None: not there), its maker."""
+    """One kind of error: RadAlign category, index in ReXErr (None: not there), and its maker."""
 
     category: str
     rexerr: int | None

@@ -80,9 +80,7 @@ def change_measurement(report: Report, rng: random.Random) -> Iterator[Alteratio
             value, unit = match[1], match[2]
             other_unit = "cm" if unit == "mm" else "mm"
             larger = f"{float(value) * rng.choice((2, 3)):g}"
-            start, end, new = rng.choice(
-                [(*match.span(1), larger), (*match.span(2), other_unit)]
-            )
+            start, end, new = rng.choice([(*match.span(1), larger), (*match.span(2), other_unit)])
             severity = 0.5 * weight_of(mention.finding)
             yield Alteration((Replace(start, end, new),), mention.finding, severity)
 

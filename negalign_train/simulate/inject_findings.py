@@ -107,9 +107,7 @@ def side_contradiction(report: Report, rng: random.Random) -> Iterator[Alteratio
             continue
         other = {"left": "right", "right": "left"}.get(words.pop())
         if other is not None:
-            edits = tuple(
-                Replace(r.start, r.end, like(r.text, other)) for r in sides["impression"]
-            )
+            edits = tuple(Replace(r.start, r.end, like(r.text, other)) for r in sides["impression"])
             yield Alteration(edits, name, 0.5 * weight_of(name))
 
 
