@@ -66,12 +66,17 @@ def _cost(mention: Mention) -> float:
     return cost
 
 
+def _apart(one: Mention, other: Mention) -> bool:
+    """Whether two findings lie on different sides, and so cannot be the same thing."""
+    return bool(one.side and other.side) and one.side.isdisjoint(other.side)
+
+
 def _related(mention: Mention, others: Mentions, as_reference: bool) -> str | None:
     """The asserted finding in ``others`` that stands in for ``mention``, the closest first."""
     table = lexicon().relations
     best: tuple[int, str] | None = None
     for name, other in others.items():
-        if not other.present or name == mention.finding:
+        if not other.present or name == mention.finding or _apart(mention, other):
             continue
         pair = (mention.finding, name) if as_reference else (name, mention.finding)
         kind = table.get(pair)
@@ -89,7 +94,8 @@ def _stand_in(reference: Mention, candidate: Mention) -> Iterator[Evidence]:
         cost = LEAP * doubt * _weight(candidate.finding)
         category = "artifact_overinterpretation"
     else:
-        cost, category = VAGUE * _weight(reference.finding), "wrong_severity"
+        heavier = max(_weight(reference.finding), _weight(candidate.finding))
+        cost, category = VAGUE * heavier, "wrong_severity"
     yield Evidence(category, cost, candidate.finding, detail, candidate.span, reference.span)
 
 
@@ -198,10 +204,14 @@ def _reference_side(reference: Mentions, candidate: Mentions) -> Iterator[Eviden
 
 
 def _study_comparison(reference: Mentions, candidate: Mentions) -> Iterator[Evidence]:
-    """A comparison of the whole study that the reference, which compares nothing, does not have."""
-    compares = any(mention.change for mention in reference.values())
-    if STUDY in candidate and not compares:
-        detail = "comparison with a prior study that the reference does not make"
+    """A comparison of the whole study that the reference does not make, or makes otherwise."""
+    if STUDY not in candidate:
+        return
+    changes = frozenset(change for mention in reference.values() for change in mention.change)
+    if not candidate[STUDY].change & changes:
+        detail = "another change of the study than in the reference"
+        if not changes:
+            detail = "comparison with a prior study that the reference does not make"
         yield Evidence("temporal_error", INVENTED_COMPARISON, None, detail, candidate[STUDY].span)
 
 

@@ -35,7 +35,7 @@ def _single(s: Statement) -> Mention:
     return Mention(
         s.finding, s.present, s.present and s.certain, not (s.present or s.implied),
         frozenset(s.side), frozenset(s.location), frozenset((s.degree,) if s.degree else ()),
-        frozenset((s.change,) if s.change else ()), 
+        frozenset((s.change,) if s.change else ()),
         frozenset((s.size_mm,) if s.size_mm else ()), s.chronic, s.span,
     )  # fmt: skip
 

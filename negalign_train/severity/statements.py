@@ -74,6 +74,12 @@ def _strongest(degrees: Sequence[str]) -> str | None:
     return max(degrees, key=_DEGREE_ORDER.index) if degrees else None
 
 
+def _telling(changes: Sequence[str]) -> str | None:
+    """ "Again seen, increased" is an increase: "stable" yields to any other change."""
+    moving = [change for change in changes if change != "stable"]
+    return next(iter(moving or changes), None)
+
+
 def _statement(draft: Draft, found: Sequence[Token]) -> Statement:
     return Statement(
         finding=draft.finding,
@@ -82,7 +88,7 @@ def _statement(draft: Draft, found: Sequence[Token]) -> Statement:
         side=_sides(draft.sides),
         location=tuple(sorted(set(draft.locations))),
         degree=_strongest(draft.degrees),
-        change=draft.changes[0] if draft.changes else None,
+        change=_telling(draft.changes),
         size_mm=draft.size_mm,
         chronic=draft.chronic,
         implied=draft.implied,

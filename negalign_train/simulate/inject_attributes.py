@@ -91,6 +91,8 @@ def _changes_of(report: Report) -> Iterator[Alteration]:
         matches = list(report.matches(tables().changes, sentence))
         if len(matches) != 1 or len(named) != 1 or not weight_of(named[0].finding):
             continue
+        if finding_types()[named[0].finding].kind != "finding":
+            continue
         match, new = matches[0]
         edit = Replace(match.start(), match.end(), like(match[0], new))
         yield Alteration((edit,), named[0].finding, 0.5 * weight_of(named[0].finding))

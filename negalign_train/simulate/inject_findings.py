@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator
 
 from negalign_train.severity.taxonomy import finding_types
@@ -16,6 +17,9 @@ from negalign_train.simulate.inject_tables import (
     tables,
 )
 from negalign_train.simulate.mesh_text import ReadSentence, patterns
+
+
+_OLD = re.compile(r"\b(?:old|healed|remote|chronic|prior)\b", re.IGNORECASE)
 
 
 def weight_of(name: str) -> float:
@@ -38,17 +42,24 @@ def _only_mention(sentences: list[ReadSentence]) -> bool:
     return all(len(sentence.mentions) == 1 for sentence in sentences)
 
 
+def _is_minor(name: str, sentences: list[ReadSentence]) -> bool:
+    """Whether leaving the finding out would be no error: benign, or old."""
+    return not weight_of(name) or any(_OLD.search(sentence.text) for sentence in sentences)
+
+
 def _without(sentences: list[ReadSentence]) -> list[Replace]:
     return [Replace(s.start, s.end, "") for s in sentences]
 
 
 def _losable(report: Report) -> Iterator[tuple[str, list[ReadSentence]]]:
-    """Findings whose every sentence is about nothing else, where something else remains."""
+    """Findings whose every sentence is about nothing else, and that nothing left stands for."""
     for name in report.asserted():
         sentences = report.asserting(name)
-        device = finding_types()[name].kind != "finding"
-        hedged = any(s.says(name, "open") for s in report.sentences)
-        if device or hedged or not weight_of(name) or not _only_mention(sentences):
+        stand_ins = patterns().accepts.get(name, frozenset())
+        elsewhere = any(s.says(name, "open") or s.says(name, "denied") for s in report.sentences)
+        if finding_types()[name].kind != "finding" or elsewhere or _is_minor(name, sentences):
+            continue
+        if not _only_mention(sentences) or stand_ins & set(report.asserted()):
             continue
         if len(sentences) < len(report.sentences):
             yield name, sentences
