@@ -67,18 +67,15 @@ def attach_attributes(drafts: Sequence[Draft], items: Sequence[Item]) -> set[str
     of_drafts = {id(item) for draft in live for item in draft.items}
     for index, item in enumerate(items):
         used = id(item) in of_drafts
-        for kind in _KINDS:
-            values = item.values(kind)
-            if not values or (used and kind in ("degree", "change", "chronic")):
+        for kind, value in item.readings:
+            if kind not in _KINDS or (used and kind in ("degree", "change", "chronic")):
                 continue
             target = target_of(items, index, live) if live else None
-            if target is None:
-                if kind == "change":
-                    loose.update(values)
-                continue
-            for draft in _same_mention(live, target):
-                for value in values:
+            if target is not None:
+                for draft in _same_mention(live, target):
                     _add(draft, kind, value)
+            elif kind == "change":
+                loose.add(value)
     return loose
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from negalign_train.severity.facts import ReportFacts
 from negalign_train.severity.statements import Statement
 
 
-@dataclass(frozen=True, slots=True)
-class Mention:
+class Mention(NamedTuple):
     """What a report says of one finding over all its sentences.
 
     ``present``: asserted somewhere, and then the attributes are those of the asserting
@@ -31,25 +30,36 @@ class Mention:
     span: tuple[int, int]
 
 
+_NONE: frozenset[str] = frozenset()
+_NO_SIZE: frozenset[float] = frozenset()
+
+
 def _single(s: Statement) -> Mention:
     return Mention(
         s.finding, s.present, s.present and s.certain, not (s.present or s.implied),
-        frozenset(s.side), frozenset(s.location), frozenset((s.degree,) if s.degree else ()),
-        frozenset((s.change,) if s.change else ()),
-        frozenset((s.size_mm,) if s.size_mm else ()), s.chronic, s.span,
+        frozenset(s.side) if s.side else _NONE, frozenset(s.location) if s.location else _NONE,
+        frozenset((s.degree,)) if s.degree else _NONE,
+        frozenset((s.change,)) if s.change else _NONE,
+        frozenset((s.size_mm,)) if s.size_mm else _NO_SIZE, s.chronic, s.span,
     )  # fmt: skip
 
 
 def _joined(finding: str, statements: list[Statement]) -> Mention:
     if len(statements) == 1:
         return _single(statements[0])
-    asserted = [s for s in statements if s.present]
-    source = asserted or statements
+    denied = any(not s.present and not s.implied for s in statements)
+    source = [s for s in statements if s.present]
+    if not source:  # what is nowhere asserted has no attributes but what changed
+        changes = frozenset(s.change for s in statements if s.change)
+        where = statements[0].span
+        return Mention(
+            finding, False, False, denied, _NONE, _NONE, _NONE, changes, _NO_SIZE, False, where
+        )
     return Mention(
         finding=finding,
-        present=bool(asserted),
-        certain=any(s.certain for s in asserted),
-        denied=any(not s.present and not s.implied for s in statements),
+        present=True,
+        certain=any(s.certain for s in source),
+        denied=denied,
         side=frozenset(side for s in source for side in s.side),
         location=frozenset(place for s in source for place in s.location),
         degree=frozenset(s.degree for s in source if s.degree),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
 
 Section = Literal["findings", "impression", "aside"]
@@ -75,9 +75,9 @@ def _pieces(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
     yield start, end
 
 
-def sentences(text: str) -> Iterator[SentenceAt]:
-    """The non-empty sentences of a report."""
-    for section, start, end in sections(text):
+def sentences(text: str, parts: Iterable[tuple[Section, int, int]]) -> Iterator[SentenceAt]:
+    """The non-empty sentences of a report; ``parts`` are its ``sections``."""
+    for section, start, end in parts:
         at = start
         stops = [match.end() for match in _STOP.finditer(text, start, end)]
         for stop in [*stops, end]:
