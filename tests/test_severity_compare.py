@@ -63,7 +63,7 @@ def test_another_finding_with_an_invented_change_is_three_errors() -> None:
         ("No effusion.", "Chest tube at the right base. No effusion.", {"device_error": 0.5}),
         ("Right basilar opacity.", "Right basilar pneumonia.",
          {"artifact_overinterpretation": 0.5}),
-        ("Possible pneumonia.", "Pneumonia.", {"artifact_overinterpretation": 0.5}),
+        ("Possible pneumonia.", "Pneumonia.", {"artifact_overinterpretation": 0.25}),
         ("A skin fold projects over the left lung.", "Left pneumothorax.",
          {"artifact_overinterpretation": 1.0}),
         ("Right basilar pneumonia.", "Right basilar opacity.", {"wrong_severity": 0.25}),

@@ -6,16 +6,17 @@ from collections.abc import Iterator
 
 from negalign_train.records import Evidence
 from negalign_train.severity.lexicon import lexicon
-from negalign_train.severity.mentions import Mention
+from negalign_train.severity.mentions import Mention, by_side
 from negalign_train.severity.taxonomy import finding_types
 
 FULL = 0.5
 """A wrong attribute costs this share of its finding's weight (CRIMSON: at most 0.5)."""
 HALF = 0.25
-"""The same for one that is left out, added, or wrong by one step."""
+"""The same for one that is wrong in part or by one step, and for a change left out or added."""
 SLIGHT = 0.125
-"""The same for "unchanged" left out: no change of the patient goes unreported by it."""
-OVERSURE = 0.5
+"""The same for a detail that only one of the two gives: a place, a degree that is not severe,
+"unchanged"."""
+OVERSURE = 0.25
 """The same for a finding that the reference only calls possible."""
 SIZE_TOLERANCE = 0.2
 """Measurements that differ by more than this share of the larger one are wrong."""
@@ -29,14 +30,18 @@ def _set_factor(expected: frozenset[str], said: frozenset[str]) -> float:
     return FULL if expected and said and expected.isdisjoint(said) else HALF
 
 
+def _place_factor(expected: frozenset[str], said: frozenset[str]) -> float:
+    return _set_factor(expected, said) if expected and said else SLIGHT * (expected != said)
+
+
 def _degree_factor(expected: frozenset[str], said: frozenset[str]) -> float:
-    """By steps between the nearest degrees named; one left out, or one too many, is half."""
+    """By steps between the nearest degrees named; one too many, or "severe" left out, is half."""
     if expected & said:
         return HALF if said - expected else 0.0
     if not (expected or said):
         return 0.0
     if not (expected and said):
-        return HALF
+        return HALF if "severe" in expected | said else SLIGHT
     steps = min(abs(_LEVEL[a] - _LEVEL[b]) for a in expected for b in said)
     return FULL if steps > 1 else HALF
 
@@ -71,8 +76,8 @@ def place_errors(
         return
     entry = finding_types()[name]
     factor = max(
-        _set_factor(reference.side, candidate.side),
-        _set_factor(reference.location, candidate.location),
+        _place_factor(reference.side, candidate.side),
+        _place_factor(reference.location, candidate.location),
     )
     if only_contrary and factor < FULL:
         return
@@ -98,11 +103,12 @@ def attribute_errors(
         return
     if reference.chronic != candidate.chronic and name in lexicon().benign_when_old:
         yield Evidence("temporal_error", HALF * weight, name, "old or recent differs", *spans)
-    degree = _degree_factor(reference.degree, candidate.degree)
+    parts = by_side(reference, candidate)
+    degree = max(_degree_factor(one.degree, other.degree) for one, other in parts)
     if _size_is_wrong(reference.sizes_mm, candidate.sizes_mm):
         degree = FULL
     yield Evidence("wrong_severity", degree * weight, name, "degree or size differs", *spans)
-    change = _change_factor(reference, candidate, of_study)
+    change = max(_change_factor(one, other, of_study) for one, other in parts)
     yield Evidence("temporal_error", change * weight, name, "change differs", *spans)
     if candidate.certain and not reference.certain:
         detail = "only possible in the reference"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
+from itertools import pairwise
 
 from negalign_train.severity.drafts import Draft, Item
 
+Related = Container[tuple[str, str]]
 _KINDS = ("side", "location", "degree", "change", "position", "chronic")
 _PREPOSITION_REACH_WORDS = 3
 
@@ -77,6 +79,23 @@ def attach_attributes(drafts: Sequence[Draft], items: Sequence[Item]) -> set[str
             elif kind == "change":
                 loose.add(value)
     return loose
+
+
+def lend_places(drafts: Sequence[Draft], items: Sequence[Item], related: Related) -> None:
+    """A reading without a place lies where its sign does: "left basilar opacity, likely pneumonia",
+    "small right effusion with adjacent atelectasis" (there, the side alone).
+
+    ``related``: pairs of findings of which one may stand for the other.
+    """
+    live = [draft for draft in drafts if draft.present and not draft.implied and not draft.dropped]
+    for before, draft in pairwise(live):
+        if draft.sides or draft.locations:
+            continue
+        if (before.finding, draft.finding) in related:
+            draft.sides += before.sides
+            draft.locations += before.locations
+        elif any(item.value("adjacent") for item in items[before.first : draft.first]):
+            draft.sides += before.sides
 
 
 def _add(draft: Draft, kind: str, value: str) -> None:

@@ -105,6 +105,7 @@ def _phrases(data: Mapping[str, Any]) -> Iterator[tuple[str, Reading]]:
         "studies": "study",
         "anaphora": "anaphor",
         "chronic": "chronic",
+        "adjacent": "adjacent",
     }
     for kind, values in grouped.items():
         for value, forms in values.items():

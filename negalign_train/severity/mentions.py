@@ -14,7 +14,7 @@ class Mention(NamedTuple):
 
     ``present``: asserted somewhere, and then the attributes are those of the asserting
     statements. ``denied``: denied in so many words (not by "lungs are clear"). ``chronic``:
-    called old throughout.
+    called old throughout. ``asserted``: the asserting statements, where there are several.
     """
 
     finding: str
@@ -28,6 +28,7 @@ class Mention(NamedTuple):
     sizes_mm: frozenset[float]
     chronic: bool
     span: tuple[int, int]
+    asserted: tuple[Statement, ...] = ()
 
 
 _NONE: frozenset[str] = frozenset()
@@ -67,7 +68,23 @@ def _joined(finding: str, statements: list[Statement]) -> Mention:
         sizes_mm=frozenset(s.size_mm for s in source if s.size_mm),
         chronic=all(s.chronic for s in source),
         span=source[0].span,
+        asserted=tuple(source),
     )
+
+
+def _of_side(mention: Mention, side: str) -> Mention:
+    """The mention as made by its statements on one side, or on none."""
+    fitting = [s for s in mention.asserted if not s.side or side in s.side]
+    return _joined(mention.finding, fitting) if fitting else mention
+
+
+def by_side(reference: Mention, candidate: Mention) -> list[tuple[Mention, Mention]]:
+    """The two mentions, once per side where one of them says different things of both sides."""
+    shared = sorted(reference.side & candidate.side)
+    told_apart = any(len({s.side for s in m.asserted}) > 1 for m in (reference, candidate))
+    if len(shared) < 2 or not told_apart:
+        return [(reference, candidate)]
+    return [(_of_side(reference, side), _of_side(candidate, side)) for side in shared]
 
 
 def mentions_of(facts: ReportFacts) -> Mapping[str, Mention]:

@@ -49,6 +49,19 @@ def _reach_back(items: Sequence[Item], at: int) -> int:
     return start
 
 
+def _reach_back_to_comma(items: Sequence[Item], at: int) -> int:
+    """The same for a doubt: "opacity, pneumonia not excluded" doubts the pneumonia alone, unless an
+    "or" or "and" shows that the comma stands within a list."""
+    cue = items[at]
+    start, listed = cue.start, False
+    for item in reversed(items[:at]):
+        if item.clause != cue.clause or (item.value("comma") and not listed):
+            break
+        listed = listed or bool(item.value("or") or item.value("and"))
+        start = item.start
+    return start
+
+
 def _within(drafts: Sequence[Draft], start: int, end: int) -> list[Draft]:
     return [draft for draft in drafts if start <= draft.start and draft.end <= end]
 
@@ -113,7 +126,8 @@ def apply_scopes(drafts: Sequence[Draft], items: Sequence[Item]) -> None:
             _negate(drafts, items, index)
     for index, item in enumerate(items):
         reach = item.values("uncertainty")
-        behind = _within(drafts, _reach_back(items, index), item.start) if "after" in reach else []
+        start = _reach_back_to_comma(items, index)
+        behind = _within(drafts, start, item.start) if "after" in reach else []
         for draft in behind:
             draft.certain = False
             draft.present = True

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
-from negalign_train.severity.attributes import attach_attributes, attach_size
+from negalign_train.severity.attributes import attach_attributes, attach_size, lend_places
 from negalign_train.severity.drafts import Draft, draft_statements, scan, split_clauses
 from negalign_train.severity.lexicon import Word, lexicon, read_word
 from negalign_train.severity.scope import apply_scopes
@@ -140,6 +140,7 @@ def _read(sentence: str) -> SentenceFacts:
     drafts = draft_statements(tables, items)
     apply_scopes(drafts, items)
     loose = attach_attributes(drafts, items)
+    lend_places(drafts, items, tables.relations)
     for index, size_mm in _sizes(found, words):
         attach_size(drafts, index, size_mm)
     statements = [_statement(draft, found) for draft in drafts if not draft.dropped]
