@@ -127,14 +127,14 @@ def overinterpretation(report: Report, rng: random.Random) -> Iterator[Alteratio
     for name in report.asserted():
         if name not in tables().leaps or not weight_of(name):
             continue
-        pattern, disease = tables().leaps[name]
-        if disease in report.text.lower() or len(report.asserting(name)) != 1:
+        pattern, words, disease = tables().leaps[name]
+        if report.says(disease) or len(report.asserting(name)) != 1:
             continue
         sentence = report.asserting(name)[0]
         match = pattern.search(report.text, sentence.start, sentence.end)
         if match is not None:
-            edit = Replace(match.start(), match.end(), like(match[0], disease))
-            yield Alteration((edit,), name, 0.5)
+            edit = Replace(match.start(), match.end(), like(match[0], words))
+            yield Alteration((edit,), disease, 0.5 * weight_of(disease))
     for sentence in report.sentences:
         open_ones = [m.finding for m in sentence.mentions if m.status == "open"]
         hedges = list(report.matches(tables().hedges, sentence))

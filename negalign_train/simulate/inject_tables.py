@@ -47,7 +47,7 @@ class Tables:
     graded: frozenset[str]
     degrees: Mapping[str, str]
     homophones: Mapping[str, str]
-    leaps: Mapping[str, tuple[re.Pattern[str], str]]
+    leaps: Mapping[str, tuple[re.Pattern[str], str, str]]
     hedges: Rewrites
     changes: Rewrites
     invented_changes: tuple[str, ...]
@@ -74,8 +74,8 @@ def tables() -> Tables:
         degrees=data["degrees"],
         homophones=data["homophones"],
         leaps={
-            name: (re.compile(rf"\b(?:{pattern})\b", re.IGNORECASE), new)
-            for name, (pattern, new) in data["leaps"].items()
+            name: (re.compile(rf"\b(?:{pattern})\b", re.IGNORECASE), new, disease)
+            for name, (pattern, new, disease) in data["leaps"].items()
         },
         hedges=_rewrites(data["hedges"]),
         changes=_rewrites(data["changes"]),
