@@ -13,6 +13,7 @@ from negalign_train.simulate.inject_tables import (
     Replace,
     Report,
     like,
+    one_sided,
     sentence_at,
     tables,
 )
@@ -57,7 +58,7 @@ def change_location(report: Report, rng: random.Random) -> Iterator[Alteration]:
         if mention.finding not in tables().lateral:
             continue
         severity = 0.5 * weight_of(mention.finding)
-        if mention.side is not None:
+        if mention.side is not None and not one_sided(sentence):
             start, end = _at(sentence, mention.side)
             new = _OTHER_SIDE.get(report.text[start:end].lower())
             if new is not None:

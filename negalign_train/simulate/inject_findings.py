@@ -12,6 +12,7 @@ from negalign_train.simulate.inject_tables import (
     Replace,
     Report,
     like,
+    one_sided,
     sentence_at,
     some_place,
     tables,
@@ -107,6 +108,8 @@ def contradiction(report: Report, rng: random.Random) -> Iterator[Alteration]:
 def side_contradiction(report: Report, rng: random.Random) -> Iterator[Alteration]:
     """The impression names the other side than the findings section (R3)."""
     for name in report.asserted():
+        if any(one_sided(sentence) for sentence in report.asserting(name)):
+            continue
         sides: dict[str, list[Replace]] = {"findings": [], "impression": []}
         for sentence in report.asserting(name):
             for mention in sentence.mentions:
@@ -122,19 +125,26 @@ def side_contradiction(report: Report, rng: random.Random) -> Iterator[Alteratio
             yield Alteration(edits, name, 0.5 * weight_of(name))
 
 
+def _artefacts_read_as_disease(report: Report, rng: random.Random) -> Iterator[Alteration]:
+    for artefact, disease in tables().mimics.items():
+        sentences = report.asserting(artefact)
+        if len(sentences) == 1 and _only_mention(sentences) and not report.asserting(disease):
+            text = rng.choice(tables().false_findings[disease])
+            edit = Replace(sentences[0].start, sentences[0].end, text)
+            yield Alteration((edit,), disease, weight_of(disease))
+
+
 def overinterpretation(report: Report, rng: random.Random) -> Iterator[Alteration]:
-    """A sign is called a disease, or a hedge is dropped (R4)."""
+    """An artefact is read as the disease it mimics, a sign as a disease, or a hedge dropped (R4)."""
+    yield from _artefacts_read_as_disease(report, rng)
     for name in report.asserted():
-        if name not in tables().leaps or not weight_of(name):
+        if name not in tables().leaps or report.says(tables().leaps[name][2]):
             continue
         pattern, words, disease = tables().leaps[name]
-        if report.says(disease) or len(report.asserting(name)) != 1:
-            continue
-        sentence = report.asserting(name)[0]
-        match = pattern.search(report.text, sentence.start, sentence.end)
-        if match is not None:
-            edit = Replace(match.start(), match.end(), like(match[0], words))
-            yield Alteration((edit,), disease, 0.5 * weight_of(disease))
+        matches = [pattern.search(report.text, s.start, s.end) for s in report.asserting(name)]
+        edits = [Replace(*m.span(), like(m[0], words)) for m in matches if m is not None]
+        if len(edits) == len(matches):
+            yield Alteration(tuple(edits), disease, 0.5 * weight_of(disease))
     for sentence in report.sentences:
         open_ones = [m.finding for m in sentence.mentions if m.status == "open"]
         hedges = list(report.matches(tables().hedges, sentence))

@@ -48,6 +48,7 @@ class Tables:
     degrees: Mapping[str, str]
     homophones: Mapping[str, str]
     leaps: Mapping[str, tuple[re.Pattern[str], str, str]]
+    mimics: Mapping[str, str]
     hedges: Rewrites
     changes: Rewrites
     invented_changes: tuple[str, ...]
@@ -77,6 +78,7 @@ def tables() -> Tables:
             name: (re.compile(rf"\b(?:{pattern})\b", re.IGNORECASE), new, disease)
             for name, (pattern, new, disease) in data["leaps"].items()
         },
+        mimics=data["mimics"],
         hedges=_rewrites(data["hedges"]),
         changes=_rewrites(data["changes"]),
         invented_changes=tuple(data["invented_changes"]),
@@ -130,6 +132,11 @@ def view(text: str, true_findings: frozenset[str] | None) -> Report:
 def sentence_at(place: int, sentence: str) -> Replace:
     """A whole sentence put behind the one that ends at ``place``."""
     return Replace(place, place, f" {sentence}")
+
+
+def one_sided(sentence: ReadSentence) -> bool:
+    """Whether it names a lobe that only one lung has: the other side of it would be nonsense."""
+    return bool(re.search(r"middle lobe|lingula", sentence.text, re.IGNORECASE))
 
 
 def like(old: str, new: str) -> str:
