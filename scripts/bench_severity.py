@@ -1,8 +1,8 @@
 """Measure the severity judges: one table and one JSON. It trains and tunes nothing.
 
 Figures are taken on the OpenI test half (``cases.openi.part_of``), which nobody read while the
-lexicon and the rules were extended. Without sacrebleu or rouge-score (`pip install -e .[bench]`) that
-baseline is left out and named in `missing`.
+lexicon and the rules were extended. Without sacrebleu or rouge-score (`pip install -e .[bench]`)
+that baseline is left out and named in `missing`.
 
     python scripts/bench_severity.py --openi indiana_reports.csv --out runs/bench_severity.json
 """
@@ -16,6 +16,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+import severity_codes as codes
 import severity_figures as figures
 from severity_figures import Judge
 
@@ -61,8 +62,8 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     cases = figures.one_per_group(part)[: args.cases]
     speed = figures.speed(figures.rules, cases, args.pairs)
     table, missing = judges()
-    mesh = figures.mesh_agreement(part, figures.raw_texts(args.openi), 30)
-    heads = figures.heads_of(args.openi)
+    mesh = codes.mesh_agreement(part, codes.raw_texts(args.openi), 30)
+    heads = codes.heads_of(args.openi)
     return {
         "part": args.part,
         "lexicon_version": lexicon().version,

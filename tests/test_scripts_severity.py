@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import severity_codes as codes
 import severity_figures as figures
 
 from negalign_train.cases.synthetic import synthetic_cases
@@ -41,9 +42,9 @@ def test_recall_counts_reports_and_hits_per_operation() -> None:
 def test_agreement_with_codes_is_counted_per_finding() -> None:
     cases = synthetic_cases(0, 30, seed=3)
     texts = {case.case_id: case.reference for case in cases}
-    rows = figures.mesh_agreement(cases, texts, 5)
+    rows = codes.mesh_agreement(cases, texts, 5)
     assert [row["f1"] for row in rows.values()] == [1.0] * 5
-    silent = figures.mesh_agreement(cases, dict.fromkeys(texts, "The lungs are clear."), 5)
+    silent = codes.mesh_agreement(cases, dict.fromkeys(texts, "The lungs are clear."), 5)
     assert {row["recall"] for row in silent.values()} == {0.0}
 
 

@@ -6,6 +6,7 @@ from collections.abc import Container, Sequence
 from itertools import pairwise
 
 from negalign_train.severity.drafts import Draft, Item
+from negalign_train.severity.taxonomy import finding_types
 
 Related = Container[tuple[str, str]]
 _KINDS = ("side", "location", "degree", "change", "position", "chronic")
@@ -75,10 +76,23 @@ def attach_attributes(drafts: Sequence[Draft], items: Sequence[Item]) -> set[str
             target = target_of(items, index, live) if live else None
             if target is not None:
                 for draft in _same_mention(live, target):
-                    _add(draft, kind, value)
+                    if not _is_of_the_other_kind(item, kind, draft):
+                        _add(draft, kind, value)
             elif kind == "change":
                 loose.add(value)
     return loose
+
+
+def _is_of_the_other_kind(item: Item, kind: str, draft: Draft) -> bool:
+    """ "At the base" is a position of a tube and a place of a finding."""
+    device = finding_types()[draft.finding].kind == "device"
+    return (
+        kind == "position"
+        and not device
+        or kind == "location"
+        and device
+        and bool(item.value("position"))
+    )
 
 
 def lend_places(drafts: Sequence[Draft], items: Sequence[Item], related: Related) -> None:
@@ -91,7 +105,7 @@ def lend_places(drafts: Sequence[Draft], items: Sequence[Item], related: Related
     for before, draft in pairwise(live):
         if draft.sides or draft.locations:
             continue
-        if (before.finding, draft.finding) in related:
+        if (before.finding, draft.finding) in related:  # a sign and its reading
             draft.sides += before.sides
             draft.locations += before.locations
         elif any(item.value("adjacent") for item in items[before.first : draft.first]):

@@ -221,13 +221,16 @@ def _conflict(statement: Statement, other: Statement, detail: str) -> Evidence:
     return Evidence(category, cost, name, detail, statement.span, None, other.span)
 
 
-def _of_the_text(facts: ReportFacts) -> Iterator[Evidence]:
-    """R3 and R9: what is wrong with the candidate whatever the reference says."""
+def _of_the_text(facts: ReportFacts, reference: ReportFacts) -> Iterator[Evidence]:
+    """R3 and R9: what is wrong with the candidate whatever the reference says of the patient."""
     for statement, denial in contradictions(facts):
         yield _conflict(statement, denial, "asserted and denied in one report")
     for statement, before in side_conflicts(facts):
         yield _conflict(statement, before, "findings and impression name different sides")
+    masked = any(slip.kind == "placeholder" for slip in reference.slips)
     for slip in facts.slips:
+        if slip.kind == "placeholder" and masked:
+            continue  # de-identified data: both sides carry the masks
         detail = slip.kind.replace("_", " ")
         yield Evidence("report_integrity", SLIP_WEIGHTS[slip.kind], None, detail, slip.span)
     if not facts.statements:
@@ -242,7 +245,7 @@ def compare(reference: ReportFacts, candidate: ReportFacts) -> SeverityScore:
         *_candidate_side(expected, said),
         *_reference_side(expected, said),
         *_study_comparison(expected, said),
-        *_of_the_text(candidate),
+        *_of_the_text(candidate, reference),
     ]
     costly = tuple(item for item in evidence if item.severity > 0)
     sums: dict[str, float] = {}

@@ -45,8 +45,8 @@ class Lexicon:
     """All tables. ``summaries``: what "no acute abnormality" denies, and ``marked_summaries`` what
     it denies only where it is marked or new. ``relations`` maps (said in the reference, said in
     the candidate) to ``leap`` or ``vague``; ``leaps`` holds such pairs that
-    are no stand-in: the sign is still missed; ``typo_index`` maps a word with one letter cut to the
-    full words.
+    are no stand-in: the sign is still missed; ``readings`` holds both; ``typo_index`` maps a word
+    with one letter cut to the full words.
     """
 
     version: int
@@ -56,6 +56,7 @@ class Lexicon:
     marked_summaries: Mapping[str, tuple[str, ...]]
     relations: Mapping[tuple[str, str], str]
     leaps: frozenset[tuple[str, str]]
+    readings: frozenset[tuple[str, str]]
     mimics: Mapping[str, frozenset[str]]
     midline: frozenset[str]
     benign_when_old: frozenset[str]
@@ -184,6 +185,8 @@ def lexicon() -> Lexicon:
     content = {singular(word) for phrase, _ in phrases for word in phrase.split()}
     plain = ("common_words", "real_words", "english_words")
     other = {singular(word) for key in plain for word in data[key]}
+    relations = _relations((a, b) for a, b in data["relations"])
+    leaps = frozenset((a, b) for a, b in data["leaps"])
     return Lexicon(
         version=data["version"],
         trie=_trie(phrases),
@@ -195,8 +198,9 @@ def lexicon() -> Lexicon:
         marked_summaries={
             name: tuple(entry["denies_marked"]) for name, entry in data["summaries"].items()
         },
-        relations=_relations((a, b) for a, b in data["relations"]),
-        leaps=frozenset((a, b) for a, b in data["leaps"]),
+        relations=relations,
+        leaps=leaps,
+        readings=leaps | relations.keys(),
         mimics={name: frozenset(found) for name, found in data["mimics"].items()},
         midline=frozenset(data["midline"]),
         benign_when_old=frozenset(data["benign_when_old"]),

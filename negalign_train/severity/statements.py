@@ -140,7 +140,7 @@ def _read(sentence: str) -> SentenceFacts:
     drafts = draft_statements(tables, items)
     apply_scopes(drafts, items)
     loose = attach_attributes(drafts, items)
-    lend_places(drafts, items, tables.relations)
+    lend_places(drafts, items, tables.readings)
     for index, size_mm in _sizes(found, words):
         attach_size(drafts, index, size_mm)
     statements = [_statement(draft, found) for draft in drafts if not draft.dropped]

@@ -19,7 +19,6 @@ from negalign_train.simulate.inject_tables import (
 )
 from negalign_train.simulate.mesh_text import ReadSentence, patterns
 
-
 _OLD = re.compile(r"\b(?:old|healed|remote|chronic|prior)\b", re.IGNORECASE)
 
 
@@ -135,7 +134,7 @@ def _artefacts_read_as_disease(report: Report, rng: random.Random) -> Iterator[A
 
 
 def overinterpretation(report: Report, rng: random.Random) -> Iterator[Alteration]:
-    """An artefact is read as the disease it mimics, a sign as a disease, or a hedge dropped (R4)."""
+    """An artefact read as what it mimics, a sign as a disease, or a hedge dropped (R4)."""
     yield from _artefacts_read_as_disease(report, rng)
     for name in report.asserted():
         if name not in tables().leaps or report.says(tables().leaps[name][2]):
