@@ -85,14 +85,9 @@ def attach_attributes(drafts: Sequence[Draft], items: Sequence[Item]) -> set[str
 
 def _is_of_the_other_kind(item: Item, kind: str, draft: Draft) -> bool:
     """ "At the base" is a position of a tube and a place of a finding."""
-    device = finding_types()[draft.finding].kind == "device"
-    return (
-        kind == "position"
-        and not device
-        or kind == "location"
-        and device
-        and bool(item.value("position"))
-    )
+    if finding_types()[draft.finding].kind == "device":
+        return kind == "location" and item.value("position") is not None
+    return kind == "position"
 
 
 def lend_places(drafts: Sequence[Draft], items: Sequence[Item], related: Related) -> None:
