@@ -29,24 +29,30 @@ def judge(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
 
 
 @pytest.fixture
-def short_log(tmp_path: Path, event_dict) -> Path:
-    """24 short reports with an error of side, an invented or a missed finding, and their edits."""
+def write_log(tmp_path: Path, event_dict):
+    """``write_log(count)``: short reports with an error of side, an invented or a missed finding,
+    and their edits.
+    """
     kinds = [
         ("Left mass.", "Right mass.", "wrong_location", 0.5),
         ("Left mass.", "Left mass. Pneumothorax.", "false_positive", 1.0),
         ("Left mass. Nodule.", "Left mass.", "false_negative", 0.5),
     ]
-    path = tmp_path / "log.jsonl"
-    with path.open("w") as stream:
-        for n in range(24):
-            edited, completion, category, severity = kinds[n % 3]
-            mark = {"category": category, "severity": severity, "span": None, "comment": None}
-            event = event_dict(
-                event_id=f"e{n}", case_id=f"c{n}", prompt=f"Indication: {n}.", edited=edited,
-                completion=completion, errors=[mark],
-            )  # fmt: skip
-            stream.write(json.dumps(event) + "\n")
-    return path
+
+    def write(count: int) -> Path:
+        path = tmp_path / "log.jsonl"
+        with path.open("w") as stream:
+            for n in range(count):
+                edited, completion, category, severity = kinds[n % 3]
+                mark = {"category": category, "severity": severity, "span": None, "comment": None}
+                event = event_dict(
+                    event_id=f"e{n}", case_id=f"c{n}", prompt=f"Indication: {n}.", edited=edited,
+                    completion=completion, errors=[mark],
+                )  # fmt: skip
+                stream.write(json.dumps(event) + "\n")
+        return path
+
+    return write
 
 
 def test_the_rules_are_compared_with_the_readers_of_a_log(judge, tmp_path):
@@ -68,7 +74,8 @@ def test_the_rules_are_compared_with_the_readers_of_a_log(judge, tmp_path):
     assert "Findings:" not in text
 
 
-def test_a_random_model_follows_the_readers_less_than_the_rules(judge, short_log, tmp_path):
+def test_a_random_model_follows_the_readers_less_than_the_rules(judge, write_log, tmp_path):
+    short_log = write_log(24)
     nli = write_nli(tmp_path / "nli")
     saved = tmp_path / "ensemble.json"
     # In a process of its own: DeepSpeed, imported by other tests, writes to standard output.
@@ -88,16 +95,17 @@ def test_a_random_model_follows_the_readers_less_than_the_rules(judge, short_log
     assert f"ensemble:{saved}" in out
 
 
-def test_a_trained_judge_is_compared_on_what_it_has_not_seen(judge, tmp_path):
+def test_a_trained_judge_is_compared_on_what_it_has_not_seen(judge, write_log, tmp_path):
+    log = write_log(60)
     encoder, out_dir = write_encoder(tmp_path / "encoder"), tmp_path / "judge"
     code, out, _ = judge(
-        "train", "--log", SAMPLE, "--encoder", encoder, "--out", out_dir, "--epochs", 1, "--json"
+        "train", "--log", log, "--encoder", encoder, "--out", out_dir, "--epochs", 1, "--json"
     )
     trained = json.loads(out)
     assert code == 0
     assert trained["num_held_out"] > 0
     spec = f"rules,finetuned:{out_dir}"
-    code, out, _ = judge("compare", "--log", SAMPLE, "--judges", spec, "--bootstrap", 100, "--json")
+    code, out, _ = judge("compare", "--log", log, "--judges", spec, "--bootstrap", 100, "--json")
     report = json.loads(out)
     assert code == 0
     assert report["num_examples"] + report["left_out"] == trained["num_held_out"]

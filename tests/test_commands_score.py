@@ -106,6 +106,18 @@ def test_what_cannot_be_scored_has_a_reason_and_its_own_exit_code(
         assert (result["severities"], result["evidence"]) == (None, [])
 
 
+def test_a_pipe_is_a_file_and_what_is_not_text_is_refused(tmp_path):
+    pipe = f"{' '.join(COMMAND)} --reference <(printf 'Left mass.') --candidate - --json"
+    done = subprocess.run(
+        ["bash", "-c", pipe], input=b"Left mass.", capture_output=True, check=True
+    )
+    assert json.loads(done.stdout)["S"] == 0.0
+    for wrong, says in ((b"\xff\xfeL", "not UTF-8"), (b"x" * 900_000, "longer than any report")):
+        failed = subprocess.run(["bash", "-c", pipe], input=wrong, capture_output=True)
+        assert failed.returncode == 1
+        assert says in failed.stderr.decode()
+
+
 def test_every_line_gives_one_result_in_order(score, tmp_path):
     pairs, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     good = {"id": "a", "reference": "Tortuous aorta.", "candidate": "The heart is normal."}

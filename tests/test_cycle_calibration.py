@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from negalign_train.cycle.calibration_step import CALIBRATION, calibrate, scorer
 from negalign_train.cycle.feedback_step import take_snapshot
 from negalign_train.cycle.plan import Context, LocatedRecipe, Plan
 from negalign_train.database import open_database
+from negalign_train.errors import CycleError
 from negalign_train.feedback.snapshot import write_snapshot
 from negalign_train.feedback.store import FeedbackStore
 from negalign_train.recipe import CycleRecipe, SeveritySettings, load_yaml
@@ -70,6 +72,15 @@ def test_the_second_cycle_takes_its_readers_scale_and_records_it(after_one_cycle
     written = read_json(context.folder / CALIBRATION)
     assert written["digest"] == found.digest == scorer_record(context)["calibration"]
     assert calibrate(context) == found
+
+
+def test_a_calibration_of_another_scorer_stops_the_cycle_with_the_way_out(after_one_cycle):
+    root, _ = after_one_cycle
+    context = context_of(root, 2)
+    found = replace(calibrate(context), judge_version="older")
+    write_json(context.folder / CALIBRATION, found.to_json())
+    with pytest.raises(CycleError, match=r"made for rules older.*delete .*calibration\.json"):
+        calibrate(context)
 
 
 def test_held_out_cases_teach_nothing(after_one_cycle):

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from negalign_train.commands.common import DatabaseUrlOption, WorkspaceOption
+from negalign_train.commands.common import DatabaseUrlOption
 from negalign_train.commands.judge_data import examples_of, log_events, unseen_by
 from negalign_train.commands.judges import open_judge, parse_specs
 from negalign_train.commands.output import JsonOption, print_json, print_table
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Judges of reports: compare them with readers, train one.")
 
+WorkspaceOption = Annotated[
+    Path | None,
+    typer.Option("--workspace", "-w", help="Folder whose log is read; or give --log."),
+]
 LogOption = Annotated[
     list[Path] | None,
     typer.Option(help="JSONL file of negalign.feedback/1 events instead of a workspace."),
@@ -41,7 +45,7 @@ def compare(
         typer.Option(help="Judges, separated by commas: rules, nli:DIR, finetuned:DIR, self:DIR…"),
     ] = "rules",
     log: LogOption = None,
-    workspace: WorkspaceOption | None = None,
+    workspace: WorkspaceOption = None,
     database_url: DatabaseUrlOption = None,
     held_out: Annotated[
         bool, typer.Option(help="Only cases the workspace's cycles did not train on.")
@@ -165,7 +169,7 @@ def train(
     encoder: Annotated[Path, typer.Option(help="Folder of an encoder (transformers).")],
     out: Annotated[Path, typer.Option(help="Folder to write; must not exist.")],
     log: LogOption = None,
-    workspace: WorkspaceOption | None = None,
+    workspace: WorkspaceOption = None,
     database_url: DatabaseUrlOption = None,
     epochs: Annotated[int, typer.Option(min=1)] = 4,
     learning_rate: Annotated[float, typer.Option(min=0)] = 2.0e-5,

@@ -19,7 +19,7 @@ from negalign_train.commands.score_files import STANDARD, score_file
 from negalign_train.errors import RecipeError
 from negalign_train.severity.calibration import Calibration, read_calibration
 from negalign_train.severity.judges.base import Judge, ReportPair
-from negalign_train.severity.judges.pair_files import case_context, read_text
+from negalign_train.severity.judges.pair_files import case_context, read_text, text_of
 from negalign_train.severity.judges.result import REASONS, result_object
 from negalign_train.severity.judges.rules import RulesJudge
 from negalign_train.severity.score import MAX_CHARACTERS
@@ -121,9 +121,9 @@ def _text(value: str, option: str) -> str:
         RecipeError: it names a file that is not there, or a folder.
     """
     if value == "-":
-        return sys.stdin.read()
+        return text_of(sys.stdin.buffer, MAX_CHARACTERS, "standard input")
     name = value.removeprefix("@")
-    if os.path.isfile(name):
+    if os.path.exists(name) and not os.path.isdir(name):  # a pipe, <(command), too
         return read_text(Path(name), MAX_CHARACTERS)
     if value.startswith("@") or _LOOKS_LIKE_A_FILE.fullmatch(value) or os.path.isdir(name):
         problem = "is a folder" if os.path.isdir(name) else "is not there"

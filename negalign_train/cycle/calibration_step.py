@@ -8,6 +8,7 @@ from typing import Any
 
 from negalign_train.cycle.plan import Context
 from negalign_train.cycle.split import read_split
+from negalign_train.errors import CycleError, DataError
 from negalign_train.feedback.snapshot import read_snapshot
 from negalign_train.preferences.edges import newest_events
 from negalign_train.records import Event
@@ -70,12 +71,18 @@ def calibrate(context: Context) -> Calibration:
     """The calibration of this cycle: fitted once, before its events are frozen, and then read.
 
     Raises:
-        DataError: the file was made by another version of the scorer, or changed by hand.
+        CycleError: the file was made by another version of the scorer, or changed by hand.
     """
     path = context.folder / CALIBRATION
     if not path.is_file():
         write_json(path, _fitted(context).to_json())
-    return read_calibration(path, RulesJudge.name, RulesJudge().version)
+    try:
+        return read_calibration(path, RulesJudge.name, RulesJudge().version)
+    except DataError as error:
+        raise CycleError(
+            f"{error}. To go on with this release, delete {path}: it is then made anew from the "
+            "earlier cycles"
+        ) from error
 
 
 def scorer_record(context: Context) -> dict[str, Any]:

@@ -187,22 +187,29 @@ def read_csv_pairs(stream: TextIO, name: str) -> Iterator[PairLine]:
             yield PairLine(number, id_, bad.error)
 
 
-def read_text(path: Path, limit: int) -> str:
-    """A report file as text, a byte-order mark left out.
+def text_of(stream: BinaryIO, limit: int, name: str) -> str:
+    """A report as text, a byte-order mark left out.
 
     Raises:
-        DataError: it cannot be read, is not UTF-8, or is longer than ``limit`` characters can be.
+        DataError: it is not UTF-8, or is longer than ``limit`` characters can be.
     """
-    try:
-        with path.open("rb") as stream:
-            data = stream.read(4 * limit + len(_BOM) + 1)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); check the path") from error
-    if len(data) > 4 * limit:
-        raise DataError(f"{path}: longer than any report ({limit} characters); give one report")
+    data = stream.read(4 * limit + len(_BOM) + 1)
+    if len(data) > 4 * limit + len(_BOM):
+        raise DataError(f"{name}: longer than any report ({limit} characters); give one report")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8"
-        ) from error
+        raise DataError(f"{name}: byte {error.start} is not UTF-8; save it as UTF-8") from error
+
+
+def read_text(path: Path, limit: int) -> str:
+    """A report file as text; see ``text_of``.
+
+    Raises:
+        DataError: it cannot be read, or ``text_of`` refuses it.
+    """
+    try:
+        with path.open("rb") as stream:
+            return text_of(stream, limit, str(path))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); check the path") from error
