@@ -86,6 +86,23 @@ def test_too_little_data_changes_nothing_and_says_so():
     assert fit_calibration(JUDGE, [], [], SETTINGS).num_events == 0
 
 
+def test_an_error_that_readers_file_under_another_category_keeps_its_price():
+    """The scorer says R1 where readers say R4: a lower R1 follows their R1 and loses the error."""
+    scores = [NONE | {"false_positive": LEVELS[i % 3]} for i in range(120)]
+    examples = [
+        JudgedExample(
+            f"e{i}", f"c{i}", f"g{i}", "a", "b",
+            NONE | {"artifact_overinterpretation": LEVELS[i % 3]},
+        )
+        for i in range(120)
+    ]  # fmt: skip
+    found = fit_calibration(JUDGE, examples, scores, SETTINGS)
+    assert found.adopted == ()
+    assert found.categories["false_positive"].reason == "worse_S"
+    assert found.categories["false_positive"].ci_high is not None
+    assert found.categories["false_positive"].ci_high < 0
+
+
 def test_unscorable_reports_teach_nothing():
     examples, scores = material(lambda s: s / 2, count=60)
     found = fit_calibration(JUDGE, examples, [None, *scores[1:]], SETTINGS)

@@ -26,7 +26,8 @@ class CategoryScale:
     ``num_informative`` events have s > 0, the only ones that a re-scaling moves. ``change`` is the
     cross-validated squared error per informative event, re-scaled minus as it was, with its
     interval; None where none was tried. ``reason``: adopted, too_few_events, too_few_groups,
-    no_better.
+    no_better, or worse_S (the category follows better, but S would follow less well: the readers
+    call the same errors by another category's name).
     """
 
     scale: float = 1.0

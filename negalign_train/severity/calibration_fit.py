@@ -35,11 +35,15 @@ class FitSettings:
 
 @dataclass(frozen=True)
 class _Rows:
-    """Informative events of one category: the judge's s > 0, the reader's r, the case groups."""
+    """Informative events of one category: the judge's s > 0, the reader's r, the case groups, and
+    the two S.
+    """
 
     s: Floats
     r: Floats
     groups: tuple[str, ...]
+    judge_S: Floats
+    reader_S: Floats
 
 
 def _best(s: Floats, r: Floats, exponents: Floats) -> tuple[float, float]:
@@ -82,6 +86,16 @@ def _change(rows: _Rows, predicted: Floats, settings: FitSettings) -> tuple[floa
     return float(difference.mean()), *interval
 
 
+def _raises_error_of_S(rows: _Rows, predicted: Floats) -> bool:
+    """Whether S follows the readers' S less well with this category re-scaled.
+
+    Then the scorer names another category than the readers do for errors that are there: a lower
+    price would not correct that, it would lose the error.
+    """
+    moved = rows.judge_S - rows.s + predicted
+    return bool(((moved - rows.reader_S) ** 2 - (rows.judge_S - rows.reader_S) ** 2).sum() > 0)
+
+
 def _fit_category(rows: _Rows, settings: FitSettings) -> CategoryScale:
     """A scale alone, or scale and exponent: the better in cross-validation, if it is shown to beat
     leaving the severities as they are.
@@ -93,12 +107,16 @@ def _fit_category(rows: _Rows, settings: FitSettings) -> CategoryScale:
         return replace(scale, reason="too_few_groups")
     # The simpler family first, so that it wins a tie.
     families = (np.array([1.0]), EXPONENTS)
-    tried = [(_change(rows, _out_of_fold(rows, some), settings), some) for some in families]
-    (change, low, high), exponents = min(tried, key=lambda entry: entry[0][0])
+    predictions = [_out_of_fold(rows, some) for some in families]
+    changes = [_change(rows, predicted, settings) for predicted in predictions]
+    best = min(range(len(families)), key=lambda index: changes[index][0])
+    change, low, high = changes[best]
     scale = replace(scale, reason="no_better", change=change, ci_low=low, ci_high=high)
     if high >= 0:
         return scale
-    factor, exponent = _best(rows.s, rows.r, exponents)
+    if _raises_error_of_S(rows, predictions[best]):
+        return replace(scale, reason="worse_S")
+    factor, exponent = _best(rows.s, rows.r, families[best])
     return replace(scale, scale=factor, exponent=exponent, reason="adopted")
 
 
@@ -106,14 +124,16 @@ def _rows_of(
     category: str, examples: Sequence[JudgedExample], scores: Sequence[Mapping[str, float]]
 ) -> _Rows:
     informative = [
-        (score[category], example.severities[category], example.group)
+        (example, score)
         for example, score in zip(examples, scores, strict=True)
         if score[category] > 0
     ]
     return _Rows(
-        np.array([s for s, _, _ in informative], dtype=np.float64),
-        np.array([r for _, r, _ in informative], dtype=np.float64),
-        tuple(group for _, _, group in informative),
+        np.array([score[category] for _, score in informative], dtype=np.float64),
+        np.array([example.severities[category] for example, _ in informative], dtype=np.float64),
+        tuple(example.group for example, _ in informative),
+        np.array([sum(score.values()) for _, score in informative], dtype=np.float64),
+        np.array([example.total for example, _ in informative], dtype=np.float64),
     )
 
 
@@ -154,7 +174,7 @@ def _with_reason(found: Calibration, settings: FitSettings) -> Calibration:
     """The calibration with its verdict in words."""
     if found.adopted:
         reason = f"re-scaled: {', '.join(found.adopted)}"
-    elif any(scale.reason == "no_better" for scale in found.categories.values()):
+    elif any(scale.reason in ("no_better", "worse_S") for scale in found.categories.values()):
         reason = "no re-scaling was shown to follow the readers better; nothing is changed"
     else:
         reason = (
