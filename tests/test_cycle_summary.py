@@ -13,7 +13,6 @@ from negalign_train.evaluation.bootstrap import BootstrapSettings
 from negalign_train.records import CATEGORIES, ScoredReport, SeverityScore
 from negalign_train.severity.calibration import CategoryScale, identity
 
-
 CONTEXT: Any = None  # what would read it is replaced
 
 

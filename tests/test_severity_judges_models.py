@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 
 import pytest
 import torch
@@ -137,6 +138,11 @@ def test_a_missing_or_headless_judge_is_refused_with_the_way_out(tmp_path, encod
     (tmp_path / "bin").mkdir()
     with pytest.raises(DataError, match="save_pretrained"):
         PairClassifier(tmp_path / "bin")
+    shutil.copytree(nli_dir, tmp_path / "torn")
+    weights = tmp_path / "torn" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:500])
+    with pytest.raises(DataError, match="cannot be loaded as a sequence classifier"):
+        PairClassifier(tmp_path / "torn")
     with pytest.raises(DataError, match="is no trained classifier"):
         PairClassifier(encoder_dir)
     with pytest.raises(DataError, match=r"holds no manifest\.json"):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -43,14 +44,20 @@ def load_classifier(model_dir: Path) -> PreTrainedModel:
             f"{model_dir} holds no *.safetensors; load the model once with transformers and write "
             "it with save_pretrained(DIR, safe_serialization=True), then give DIR"
         )
-    model, info = AutoModelForSequenceClassification.from_pretrained(
-        model_dir,
-        use_safetensors=True,
-        local_files_only=True,
-        trust_remote_code=False,
-        dtype=torch.float32,
-        output_loading_info=True,
-    )
+    try:
+        model, info = AutoModelForSequenceClassification.from_pretrained(
+            model_dir,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            dtype=torch.float32,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, SafetensorError) as error:
+        raise DataError(
+            f"{model_dir} cannot be loaded as a sequence classifier ({type(error).__name__}); "
+            "download it again, or give the folder of one that transformers knows"
+        ) from error
     if missing := info["missing_keys"]:
         raise DataError(
             f"{model_dir} is no trained classifier: {len(missing)} of its weights are missing "
@@ -66,9 +73,20 @@ def to_device(model: torch.nn.Module, device: torch.device) -> None:
 
 
 def load_pair_tokenizer(model_dir: Path) -> PreTrainedTokenizerBase:
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-        model_dir, local_files_only=True, trust_remote_code=False
-    )
+    """The tokenizer beside a classifier.
+
+    Raises:
+        DataError: it is missing, or needs a library that is not installed.
+    """
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            model_dir, local_files_only=True, trust_remote_code=False
+        )
+    except (OSError, ValueError, ImportError) as error:
+        raise DataError(
+            f"the tokenizer in {model_dir} cannot be loaded ({type(error).__name__}); one without "
+            "tokenizer.json, such as DeBERTa-v3's, needs `pip install negalign-train[judges]`"
+        ) from error
     return tokenizer
 
 
