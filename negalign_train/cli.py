@@ -8,36 +8,37 @@ import sys
 import typer
 from rich.console import Console
 
-from negalign_train.commands import (
-    adapters,
-    audit,
-    cycle,
-    env,
-    estimate,
-    feedback,
-    pairs,
-    unlock,
-)
+from negalign_train.commands.lazy import lazy_group
 from negalign_train.errors import NegalignError
 from negalign_train.offline import go_offline
 
+# Command to its module: only the one that is asked for is imported, so that it starts at once.
+_COMMANDS = {
+    "feedback": "feedback",
+    "adapters": "adapters",
+    "score": "score",
+    "judge": "judge",
+    "cycle": "cycle",
+    "pairs": "pairs",
+    "audit": "audit",
+    "estimate": "estimate",
+    "env": "env",
+    "unlock": "unlock",
+}
 app = typer.Typer(
     name="negalign",
-    help="Graded reader feedback in, the next gated LoRA adapter out.",
+    cls=lazy_group(_COMMANDS),
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="markdown",
     # A pretty traceback shows local variables, and those may hold report text.
     pretty_exceptions_enable=False,
 )
-app.add_typer(feedback.app, name="feedback")
-app.add_typer(adapters.app, name="adapters")
-app.command()(cycle.cycle)
-app.command()(pairs.pairs)
-app.command()(audit.audit)
-app.command()(env.env)
-app.command()(estimate.estimate)
-app.command()(unlock.unlock)
+
+
+@app.callback()
+def negalign() -> None:
+    """Graded reader feedback in, the next gated LoRA adapter out."""
 
 
 def main() -> None:

@@ -133,12 +133,17 @@ class BatchingSettings(Strict):
 
 
 class RewardSettings(Strict):
-    """GRPO's reward: ``-S - length_weight * max(0, |words / reference words - 1| - slack)``."""
+    """GRPO's reward: ``-S - length_weight * max(0, |words / reference words - 1| - slack) -
+    format_weight * share of required sections that are missing or empty``, never below
+    ``unscorable``.
+    """
 
     length_weight: float = Field(ge=0)
     length_slack: float = Field(ge=0)
-    unscorable: float = Field(lt=0)
-    """Reward of a completion that cannot be scored; at most -9, the worst S."""
+    format_weight: float = Field(default=0.0, ge=0)
+    required_sections: tuple[Literal["findings", "impression"], ...] = ("findings", "impression")
+    unscorable: float = Field(le=-9)
+    """Reward of a completion that cannot be scored, and the worst there is; -9 is the worst S."""
 
 
 class CandidateSettings(Strict):
@@ -183,6 +188,21 @@ class RolloutSettings(Strict):
         if (self.backend == "vllm_server") != (self.server_url is not None):
             raise ValueError("rollouts.server_url goes with backend vllm_server, only there")
         return self
+
+
+class SeveritySettings(Strict):
+    """When readers' severities of earlier cycles re-scale the scorer's (severity/calibration.py).
+
+    With less evidence than this nothing changes, and ``calibration.json`` says so.
+    """
+
+    calibrate: bool = True
+    min_events: int = Field(default=40, ge=10)
+    """Events of a category with a severity above 0 from the scorer."""
+    min_groups: int = Field(default=20, ge=5)
+    """Case groups they come from."""
+    confidence: float = Field(default=0.99, gt=0.5, lt=1)
+    """Of the interval that must show a smaller error; nine categories are tried in every cycle."""
 
 
 class EvaluationSettings(Strict):
@@ -236,6 +256,7 @@ class CycleRecipe(Strict):
     model: ModelSettings
     cases: CasesSettings
     feedback: FeedbackSettings
+    severity: SeveritySettings = SeveritySettings()
     preferences: PreferenceSettings
     candidates: tuple[CandidateSettings, ...] = Field(min_length=1)
     accelerate_config: Path
@@ -279,6 +300,8 @@ class CandidateRun(Strict):
     reference_cache_dir: Path | None = None
     """Where reference log-probabilities are kept for the cycle's other candidates and for runs
     that go on; None computes them anew."""
+    calibration_path: Path | None = None
+    """The cycle's calibration of the reward's severities; None: as the scorer gives them."""
     pairs_path: Path
     unpaired_path: Path
     prompts_path: Path

@@ -120,6 +120,8 @@ class Event:
     turn: int = 1
     severities: Mapping[str, float] | None = None
     severity_source: SeveritySource | None = None
+    severity_judge: str | None = None
+    """Which scorer, in which version and calibration, where ``severity_source`` is scorer."""
 
     @property
     def total_severity(self) -> float | None:
@@ -129,13 +131,20 @@ class Event:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Why a severity is what it is: one error, its weight, and where it stands."""
+    """Why a severity is what it is: one error, its weight, and the statements it rests on.
+
+    Spans are characters [start, end): ``span`` of the candidate, ``reference_span`` of the
+    reference, ``conflict_span`` of the candidate's own statement that ``span`` contradicts (R3).
+    None where that side says nothing.
+    """
 
     category: str
     severity: float
     finding: str | None
     detail: str
     span: tuple[int, int] | None = None
+    reference_span: tuple[int, int] | None = None
+    conflict_span: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from negalign_train.atomic import fsync_path
+from negalign_train.atomic import replacing as replacing
+
 MANIFEST = "manifest.json"
 
 
@@ -35,28 +38,6 @@ class Workspace:
         return self.root / "cycles" / f"c{cycle:04d}"
 
 
-def _fsync_path(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yields a temporary name beside ``path``; on clean exit it is synced and renamed over it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        _fsync_path(temporary)
-        temporary.replace(path)
-        _fsync_path(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 @contextmanager
 def publishing(folder: Path) -> Iterator[Path]:
     """Yields an empty staging folder; on clean exit its files are synced and it becomes ``folder``.
@@ -73,10 +54,10 @@ def publishing(folder: Path) -> Iterator[Path]:
     try:
         yield staging
         for path in sorted(staging.rglob("*")):
-            _fsync_path(path)
-        _fsync_path(staging)
+            fsync_path(path)
+        fsync_path(staging)
         staging.rename(folder)
-        _fsync_path(folder.parent)
+        fsync_path(folder.parent)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 

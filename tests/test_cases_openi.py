@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from negalign_train.cases.catalogue import finding_of, findings_of, readable
-from negalign_train.cases.openi import clean_indication, clean_sentences, load_openi
+from negalign_train.cases.openi import clean_indication, clean_sentences, load_openi, part_of
 from negalign_train.errors import DataError
 from negalign_train.records import Case, Finding
 from negalign_train.severity.score import score_report
@@ -118,3 +118,10 @@ def test_the_real_file_loads_without_masks_and_scores_zero_against_itself() -> N
         assert score is not None
         zero += score.total == 0
     assert zero / len(cases) >= 0.95
+
+
+def test_the_halves_are_decided_by_the_group_and_about_equal() -> None:
+    parts = [part_of(f"openi-{number}") for number in range(1000)]
+    assert part_of("openi-7") == parts[7]
+    assert 450 < parts.count("development") < 550
+    assert set(parts) == {"development", "test"}

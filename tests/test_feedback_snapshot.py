@@ -48,6 +48,7 @@ def test_its_columns_answer_questions_without_parsing_events(
             "reader_id": "r-03",
             "total_severity": 0.5,
             "severity_source": "reader",
+            "severity_judge": None,
         },
         {
             "sequence": 8,
@@ -58,6 +59,7 @@ def test_its_columns_answer_questions_without_parsing_events(
             "reader_id": "r-03",
             "total_severity": None,
             "severity_source": None,
+            "severity_judge": None,
         },
     ]
 

@@ -122,6 +122,18 @@ def text_of(html: str) -> str:
     return " ".join(unescape(re.sub(r"<[^>]+>", " ", body)).split())
 
 
+def test_page_shows_the_readers_scale_beside_the_gates_and_who_gave_severities():
+    seen = text_of(render_cycle_page(page()))
+    assert "At the readers' scale" not in seen
+    scaled = page(
+        calibrated_check=ReaderCheck(0.61, 0.44, -0.21, -0.13),
+        scorer="rules 0123abcd; calibration: re-scaled: wrong_location",
+    )
+    seen = text_of(render_cycle_page(scaled))
+    assert "mean S 0.610 → 0.440, interval of the change -0.210 to -0.130" in seen
+    assert "Severities by rules 0123abcd; calibration: re-scaled: wrong_location." in seen
+
+
 def test_page_shows_the_decision_and_what_it_rests_on():
     seen = text_of(render_cycle_page(page()))
     for expected in (

@@ -21,7 +21,9 @@ ROOT = Path(__file__).resolve().parent.parent
 ARM_NAMES = sorted(yaml.safe_load(ARMS.read_text(encoding="utf-8")))
 
 
-@pytest.mark.parametrize("script", ["ablation", "build_embedded", "build_sample_log", "run_openi"])
+@pytest.mark.parametrize(
+    "script", ["ablation", "bench_severity", "build_embedded", "build_sample_log", "run_openi"]
+)
 def test_every_script_answers_help(script):
     done = subprocess.run(
         [sys.executable, str(ROOT / "scripts" / f"{script}.py"), "--help"],

@@ -63,7 +63,7 @@ def test_another_finding_with_an_invented_change_is_three_errors() -> None:
         ("No effusion.", "Chest tube at the right base. No effusion.", {"device_error": 0.5}),
         ("Right basilar opacity.", "Right basilar pneumonia.",
          {"artifact_overinterpretation": 0.5}),
-        ("Possible pneumonia.", "Pneumonia.", {"artifact_overinterpretation": 0.5}),
+        ("Possible pneumonia.", "Pneumonia.", {"artifact_overinterpretation": 0.25}),
         ("A skin fold projects over the left lung.", "Left pneumothorax.",
          {"artifact_overinterpretation": 1.0}),
         ("Right basilar pneumonia.", "Right basilar opacity.", {"wrong_severity": 0.25}),
@@ -77,6 +77,26 @@ def test_another_finding_with_an_invented_change_is_three_errors() -> None:
         ("No effusion.", "No effusion. The heart is normal. No effusion.",
          {"report_integrity": 0.25}),
         ("No effusion.", "Report of the chest of the patient.", {"report_integrity": 1.0}),
+        ("Old right rib fracture. No effusion.", "No effusion.", {}),
+        ("Right rib fracture. No effusion.", "No effusion.", {"false_negative": 0.5}),
+        ("Increasing right effusion. Stable left effusion.",
+         "Increasing left effusion. Stable right effusion.", {"temporal_error": 0.5}),
+        ("Small right effusion. Large left effusion.", "Large right effusion. Small left effusion.",
+         {"wrong_severity": 0.5}),
+        ("Left basilar opacity.", "Right basilar pneumonia.",
+         {"false_positive": 1.0, "false_negative": 0.5}),
+        ("Calcified granuloma.", "Nodule.", {"wrong_severity": 0.125}),
+        ("Bibasilar atelectasis.", "Bibasilar pneumonia.",
+         {"artifact_overinterpretation": 0.5, "false_negative": 0.5}),
+        ("ET tube 3 cm above the carina.", "ET tube 6 cm above the carina.",
+         {"device_error": 0.125}),
+        ("Stable effusion.", "Effusion.", {"temporal_error": 0.125}),
+        ("Stable effusion.", "Effusion. No interval change.", {}),
+        ("Worse effusion.", "Effusion.", {"temporal_error": 0.25}),
+        ("Stable effusion.", "Effusion. The findings have worsened.", {"temporal_error": 0.375}),
+        ("Left effusion.", "Effusion.", {"wrong_location": 0.125}),
+        ("Mild edema.", "Edema.", {"wrong_severity": 0.125}),
+        ("Severe edema.", "Edema.", {"wrong_severity": 0.25}),
     ],
 )  # fmt: skip
 def test_each_error_costs_what_its_category_says(
@@ -113,3 +133,18 @@ def test_a_report_against_itself_and_against_its_paraphrase_costs_nothing() -> N
         if scored(case.reference, other).total or scored(case.reference, case.reference).total:
             unequal.append(case.case_id)
     assert unequal == []
+
+
+def test_evidence_points_at_both_reports_and_at_both_sides_of_a_contradiction() -> None:
+    reference = "Findings: There is a small left pleural effusion. The heart is normal."
+    candidate = "Findings: Right pleural effusion. No pneumothorax. Impression: No effusion."
+    found = {e.category: e for e in scored(reference, candidate).evidence}
+    side = found["wrong_location"]
+    assert side.span is not None
+    assert side.reference_span is not None
+    assert candidate[slice(*side.span)] == "pleural effusion"
+    assert reference[slice(*side.reference_span)] == "pleural effusion"
+    conflict = found["contradictory_diagnosis"]
+    assert conflict.conflict_span is not None
+    assert candidate[slice(*conflict.conflict_span)] == "effusion"
+    assert conflict.conflict_span[0] > candidate.index("Impression")

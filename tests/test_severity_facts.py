@@ -151,3 +151,83 @@ def test_time_stays_linear_on_hostile_text(text: str) -> None:
     started = time.process_time()
     extract_facts(text)
     assert time.process_time() - started < 5.0
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("The endotracheal tube tip lies 5.2 cm from the carina.", {"+endotracheal_tube"}),
+        ("Interval extubation. Right chest tube has been removed.",
+         {"-endotracheal_tube", "-chest_tube"}),
+        ("ET and NG tubes are in standard position.", {"+endotracheal_tube", "+enteric_tube"}),
+        ("Feeding tube extends below the diaphragm, tip not visualized.", {"+enteric_tube"}),
+        ("Enteric tube tip and side port lie in the stomach.", {"+enteric_tube"}),
+        ("Tiny left apical pneumothorax persists after chest tube removal.", {"+pneumothorax"}),
+        ("Left basilar opacity likely reflects atelectasis, although pneumonia cannot be excluded.",
+         {"+opacity", "?atelectasis", "?pneumonia"}),
+        ("Left base opacity, pneumonia not excluded.", {"+opacity", "?pneumonia"}),
+        ("Increased opacity at the right base is concerning for aspiration.",
+         {"+opacity", "?pneumonia"}),
+        ("Pneumonia is felt to be unlikely.", {"-pneumonia"}),
+        ("No effusion, although a trace left effusion would be difficult to exclude.",
+         {"-pleural_effusion", "?pleural_effusion"}),
+        ("Tortuous and calcified thoracic aorta.", {"+tortuous_aorta", "+atherosclerosis"}),
+        ("Complete white-out of the right hemithorax with mediastinal shift to the left.",
+         {"+opacity", "+mediastinal_shift"}),
+        ("There is no longer evidence of pulmonary edema.", {"-pulmonary_edema"}),
+        ("Previously described right lower lobe opacity has cleared.", {"-opacity"}),
+        ("Elevated pulmonary venous pressure.", {"+vascular_congestion"}),
+        ("Known right upper lobe mass is better assessed on CT.", {"+mass"}),
+        ("1 . small left effusion . 2 . no pneumothorax .", {"+pleural_effusion", "-pneumothorax"}),
+        ("NOTIFICATION: Dr. A was called about the pneumothorax.", set()),
+        ("INDICATION: rule out pneumonia\n\nSmall right effusion.", {"+pleural_effusion"}),
+        ("Findings were discussed with the team regarding pneumothorax.", set()),
+        ("Low lung volumes accentuate the cardiac silhouette.", {"+hypoinflation"}),
+        ("The right costophrenic angle is not included.", set()),
+        ("CHF. PTX. RLL PNA.", {"+heart_failure", "+pneumothorax", "+pneumonia"}),
+        ("Status post CABG with intact sternal wires.", {"+sternal_wires"}),
+    ],
+)  # fmt: skip
+def test_ward_and_intensive_care_style_is_read(text: str, expected: set[str]) -> None:
+    assert signed(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "finding", "side", "location", "degree", "change"),
+    [
+        ("Small left effusion with adjacent atelectasis.", "atelectasis", ("left",), (), None,
+         None),
+        ("Left basilar opacity, likely pneumonia.", "pneumonia", ("left",), ("lower",), None, None),
+        ("Opacities in the right middle and lower lobes.", "opacity", ("right",), ("lower", "mid"),
+         None, None),
+        ("Compressive atelectasis at the bases.", "atelectasis", (), ("lower",), None, None),
+        ("Chest tube toward the base.", "chest_tube", (), ("pleural_base",), None, None),
+        ("Left apical pleural thickening.", "pleural_thickening", ("left",), ("upper",), None,
+         None),
+        ("Redemonstrated right effusion, increased.", "pleural_effusion", ("right",), (), None,
+         "worse"),
+        ("Lung volumes are slightly decreased.", "hypoinflation", (), (), "mild", None),
+        ("Interval increase of the right effusion, now large.", "pleural_effusion", ("right",), (),
+         "severe", "worse"),
+        ("There is little overall change.", "study", (), (), None, "stable"),
+    ],
+)  # fmt: skip
+def test_places_degrees_and_changes_in_context(
+    text: str,
+    finding: str,
+    side: tuple[str, ...],
+    location: tuple[str, ...],
+    degree: str | None,
+    change: str | None,
+) -> None:
+    statement = said(text)[finding]
+    assert (statement.side, statement.location, statement.degree, statement.change) == (
+        side, location, degree, change,
+    )  # fmt: skip
+
+
+def test_of_two_numbers_the_larger_is_the_size_and_old_findings_are_marked() -> None:
+    assert said("A 1.2 x 0.8 cm nodule.")["nodule"].size_mm == 12.0
+    assert said("A nodule of 8 by 12 mm.")["nodule"].size_mm == 12.0
+    assert said("Old healed rib fractures.")["rib_fracture"].chronic
+    assert not said("Acute rib fracture.")["rib_fracture"].chronic

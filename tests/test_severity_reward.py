@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from negalign_train.recipe import RewardSettings
-from negalign_train.severity.reward import severity_reward
+from negalign_train.records import SeverityScore
+from negalign_train.severity.reward import format_term, severity_reward
 
 REFERENCE = "Small left pleural effusion. The heart is normal in size."
 SETTINGS = RewardSettings(length_weight=0.5, length_slack=0.2, unscorable=-10.0)
@@ -43,6 +44,51 @@ def test_length_beyond_the_slack_costs() -> None:
     assert rewards(longer) == [pytest.approx(-0.5 * (ratio - 1 - 0.2))]
     free = RewardSettings(length_weight=0.0, length_slack=0.0, unscorable=-10.0)
     assert rewards(longer, settings=free) == [0.0]
+
+
+def test_a_missing_or_empty_section_costs_its_share_of_the_format_term() -> None:
+    """Both sections: 0; findings only, an empty impression: half; no heading at all: all of it."""
+    strict = SETTINGS.model_copy(update={"format_weight": 0.4, "length_weight": 0.0})
+    whole = f"Findings: {REFERENCE} Impression: Small left pleural effusion."
+    assert format_term(strict, whole) == 0.0
+    assert format_term(strict, f"Findings: {REFERENCE}") == 0.2
+    assert format_term(strict, f"Findings: {REFERENCE}\nImpression:  ") == 0.2
+    assert rewards(REFERENCE, whole, settings=strict) == [-0.4, 0.0]
+    one = strict.model_copy(update={"required_sections": ("findings",)})
+    assert format_term(one, REFERENCE) == 0.4
+    assert format_term(SETTINGS, REFERENCE) == 0.0
+
+
+def test_nothing_earns_less_than_what_cannot_be_scored() -> None:
+    harsh = RewardSettings(length_weight=50.0, length_slack=0.0, unscorable=-9.0)
+    assert rewards("No effusion.", "", settings=harsh) == [-9.0, -9.0]
+    with pytest.raises(ValueError, match="less than or equal to -9"):
+        RewardSettings(length_weight=0.0, length_slack=0.0, unscorable=-5.0)
+
+
+def test_a_calibration_changes_the_price_of_an_error() -> None:
+    def halved(score: SeverityScore) -> SeverityScore:
+        return SeverityScore({name: s / 2 for name, s in score.severities.items()})
+
+    reward = severity_reward(SETTINGS, halved)
+    wrong_side = REFERENCE.replace("left", "right")
+    assert reward(prompts=[""], completions=[wrong_side], reference=[REFERENCE]) == [-0.25]
+
+
+def test_a_text_seen_before_is_not_scored_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    scored: list[str] = []
+
+    def counting(reference: str, candidate: str) -> None:
+        scored.append(candidate)
+
+    monkeypatch.setattr("negalign_train.severity.reward.score_report", counting)
+    reward = severity_reward(SETTINGS)
+    reward(prompts=[""] * 3, completions=["a", "b", "a"], reference=[REFERENCE] * 3)
+    reward(prompts=[""], completions=["b"], reference=[REFERENCE])
+    assert scored == ["a", "b"]
+    long = "word " * 4000
+    reward(prompts=[""] * 2, completions=[long, long], reference=[REFERENCE] * 2)
+    assert scored[2:] == [long, long]
 
 
 def test_trl_finds_a_name_for_its_log() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,16 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from negalign_train.errors import TrainingError
+from negalign_train.errors import DataError, TrainingError
 from negalign_train.recipe import CandidateRun
 from negalign_train.records import PromptExample
+from negalign_train.severity.calibration import CategoryScale, identity
+from negalign_train.severity.judges.rules import rules_version
 from negalign_train.training.arguments import trainer_config
 from negalign_train.training.grpo import prompt_dataset, severity_grpo_trainer
 from negalign_train.training.policy import load_policy, load_tokenizer
 from negalign_train.training.run import main
+from negalign_train.workspace import write_json
 from tests.tiny import write_parent, write_run, write_tiny_model
 
 GRPO: dict[str, Any] = {
@@ -110,6 +114,21 @@ def test_reference_approved_is_the_approved_adapter(base, parent, tmp_path):
 def test_reference_base_keeps_no_copy_and_disables_adapters(base, parent, tmp_path):
     run = make_run(tmp_path, base, parent_adapter_dir=parent, candidate={"reference": "base"})
     assert list(make_trainer(run).model.peft_config) == ["default"]
+
+
+def test_the_reward_stands_at_the_readers_scale_of_the_cycle(base, tmp_path):
+    found = identity("rules", rules_version(), "test")
+    halved = dict(found.categories) | {"wrong_location": CategoryScale(0.5, 1.0, "adopted")}
+    path = tmp_path / "calibration.json"
+    write_json(path, replace(found, categories=halved).to_json())
+    run = make_run(tmp_path / "run", base, calibration_path=path)
+    (reward,) = make_trainer(run).reward_funcs
+    arguments = {"completions": ["Right pneumothorax."], "reference": ["Left pneumothorax."]}
+    assert reward(prompts=[""], **arguments) == [-0.25]
+    other = replace(found, judge_version="older").to_json()
+    write_json(path, other)
+    with pytest.raises(DataError, match="made for rules older"):
+        make_trainer(run)
 
 
 def test_a_reference_of_another_shape_is_refused(base, parent, tmp_path):

@@ -12,11 +12,15 @@ import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 from negalign_train.cases.catalogue import findings_of, readable
+from negalign_train.cases.splits import group_fraction
 from negalign_train.errors import DataError
 from negalign_train.records import Case
 
+Part = Literal["development", "test"]
+_PART_SEED = 20
 _COLUMNS = ("uid", "MeSH", "indication", "comparison", "findings", "impression")
 _MASK = "XXXX"
 _STOP = re.compile(r"(?<=[.!?])\s+|(?<=[a-z]\.)(?=[A-Z][a-z])")
@@ -54,6 +58,15 @@ def group_of(findings: list[str]) -> str:
     """The duplicate group of a findings text: equal words in equal order, whatever the case."""
     words = re.findall(r"[a-z0-9]+", " ".join(findings).lower())
     return "openi-" + hashlib.sha256(" ".join(words).encode()).hexdigest()[:16]
+
+
+def part_of(group: str) -> Part:
+    """The half of OpenI that a duplicate group belongs to, by its hash alone.
+
+    Whoever extends the lexicon or a rule reads reports of the development half only; figures are
+    reported on the test half. Equal findings texts share a group, hence a half.
+    """
+    return "development" if group_fraction(group, _PART_SEED) < 0.5 else "test"
 
 
 def _prompt(indication: str, has_prior: bool, codes: list[str]) -> str:

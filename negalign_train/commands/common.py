@@ -1,17 +1,18 @@
-"""What every command shares: its options, the opened workspace, and how results are printed."""
+"""What every command on a workspace shares: its options, and the workspace opened."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 from sqlalchemy import Engine, make_url
 from sqlalchemy.exc import ArgumentError
 
+from negalign_train.commands.output import JsonOption as JsonOption
+from negalign_train.commands.output import number as number
+from negalign_train.commands.output import print_json as print_json
+from negalign_train.commands.output import print_table as print_table
 from negalign_train.database import open_database
 from negalign_train.errors import NegalignError
 from negalign_train.workspace import Workspace
@@ -34,7 +35,6 @@ DatabaseUrlOption = Annotated[
         "Default: negalign.db in the workspace.",
     ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 DEFAULT_WORKSPACE = Path("workspace")
 
 
@@ -55,24 +55,6 @@ def open_engine(workspace: Path, database_url: str | None, *, create: bool = Fal
             "start one with `negalign feedback import`"
         )
     return open_database(url)
-
-
-def print_json(value: Any) -> None:
-    """One JSON object or list on standard output."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
-
-
-def print_table(table: Table) -> None:
-    """On a terminal as wide as it is; into a pipe without cutting cells."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=200)
-    console.print(table)
-
-
-def number(value: float | None, decimals: int = 2) -> str:
-    """A number for a table; a dash where it is unknown."""
-    return "–" if value is None else f"{value:.{decimals}f}"
 
 
 def _sqlite_file(url: str) -> Path | None:

@@ -132,6 +132,17 @@ def show(summary: dict[str, Any], workspace: Workspace) -> None:
             f"[{_number(check['ci_low'])}, {_number(check['ci_high'])}])",
             highlight=False, markup=False,
         )  # fmt: skip
+    # Summaries of the first release hold neither of these two.
+    if (scaled := summary.get("calibrated_check")) is not None:
+        console.print(
+            f"  scale     {_number(scaled['mean_S_before'])} → {_number(scaled['mean_S_after'])} "
+            f"(the scorer at its readers' scale, [{_number(scaled['ci_low'])}, "
+            f"{_number(scaled['ci_high'])}])",
+            highlight=False, markup=False,
+        )  # fmt: skip
+    if "scorer" in summary:
+        reason = summary["scorer"]["reason"]
+        console.print(f"  scorer    {reason}", highlight=False, markup=False)
     for reason in summary["reasons"]:
         console.print(f"  because   {reason}", highlight=False, markup=False)
     print_table(_categories(summary))

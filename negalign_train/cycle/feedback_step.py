@@ -7,12 +7,14 @@ from datetime import datetime, timedelta
 import pyarrow as pa
 
 from negalign_train.cases.source import feedback_cases
+from negalign_train.cycle.calibration_step import calibrate
 from negalign_train.cycle.plan import Context
 from negalign_train.errors import CycleError
 from negalign_train.evaluation.generation import Sampling
 from negalign_train.evaluation.rollouts import report_writer
 from negalign_train.feedback.snapshot import read_snapshot, write_snapshot
 from negalign_train.records import Event, Generator
+from negalign_train.severity.calibration import Calibration
 from negalign_train.severity.score import fill_severities
 from negalign_train.simulate.panel import judge_for
 from negalign_train.simulate.readers import Draft, Reading, read_drafts
@@ -74,10 +76,12 @@ def _read_by_panel(context: Context) -> None:
         )
 
 
-def _filled(events: list[tuple[int, Event]]) -> list[tuple[int, Event]]:
+def _filled(events: list[tuple[int, Event]], calibration: Calibration) -> list[tuple[int, Event]]:
     """Events with the severities their readers left out, scored against the readers' own edits."""
     references = {event.event_id: event.edited for _, event in events if event.edited}
-    filled, _ = fill_severities([event for _, event in events], references)
+    filled, _ = fill_severities(
+        [event for _, event in events], references, calibration.label(), calibration.apply
+    )
     return [(sequence, event) for (sequence, _), event in zip(events, filled, strict=True)]
 
 
@@ -101,5 +105,5 @@ def take_snapshot(context: Context) -> list[tuple[int, Event]]:
             f"needs {settings.min_events} (feedback.min_events); import more with "
             "`negalign feedback import`, or lower it"
         )
-    write_snapshot(path, _filled(events))
+    write_snapshot(path, _filled(events, calibrate(context)))
     return read_snapshot(path)

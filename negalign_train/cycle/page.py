@@ -56,6 +56,15 @@ def _lineage(context: Context, summary: Mapping[str, Any]) -> tuple[LineageRow, 
     )
 
 
+def _check(value: Mapping[str, float] | None) -> ReaderCheck | None:
+    return None if value is None else ReaderCheck(**value)
+
+
+def _scorer(record: Mapping[str, Any]) -> str:
+    """Which scorer gave the severities, and what readers taught it."""
+    return f"{record['judge']} {record['version']}; calibration: {record['reason']}"
+
+
 def write_page(
     context: Context, summary: Mapping[str, Any], records: Sequence[Mapping[str, Any]]
 ) -> None:
@@ -79,10 +88,11 @@ def write_page(
             "gate_criteria": plan.criteria_digest,
             "base_model": plan.base_digest,
             "gate_record": str(records[-1]["fingerprint"]),
+            "severity_calibration": summary["scorer"]["calibration"],
         },
-        reader_check=None
-        if summary["readers_check"] is None
-        else ReaderCheck(**summary["readers_check"]),
+        reader_check=_check(summary["readers_check"]),
+        calibrated_check=_check(summary["calibrated_check"]),
+        scorer=_scorer(summary["scorer"]),
     )
     with replacing(context.folder / PAGE) as temporary:
         temporary.write_text(render_cycle_page(page), encoding="utf-8")

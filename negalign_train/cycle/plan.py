@@ -13,7 +13,7 @@ from negalign_train.errors import CycleError, RecipeError
 from negalign_train.evaluation.gate import criteria_digest
 from negalign_train.feedback.store import FeedbackStore
 from negalign_train.fingerprint import base_digest, file_sha256, fingerprint
-from negalign_train.recipe import CycleRecipe, ModelSettings
+from negalign_train.recipe import CycleRecipe, ModelSettings, SeveritySettings
 from negalign_train.registry.adapters import Registry
 from negalign_train.registry.manifest import AdapterRecord
 from negalign_train.resources import data_path
@@ -137,7 +137,11 @@ def resolve_model(settings: ModelSettings) -> tuple[Path, str]:
 
 def recipe_fingerprint(recipe: CycleRecipe) -> str:
     """Of everything but the candidates, which training checks against its own results."""
-    return fingerprint(recipe.model_dump(mode="json", by_alias=True, exclude={"candidates"}))
+    dump = recipe.model_dump(mode="json", by_alias=True, exclude={"candidates"})
+    if recipe.severity == SeveritySettings():
+        # Added after the first release, whose cycles go on.
+        del dump["severity"]
+    return fingerprint(dump)
 
 
 def completed_cycles(workspace: Workspace) -> list[int]:

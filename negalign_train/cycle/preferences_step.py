@@ -72,6 +72,7 @@ def build(context: Context) -> dict[str, object]:
         "events_of_evaluation_cases": sum(
             split.groups[event.case_id] in split.frozen for event in own
         ),
+        "severities_from_reader": sum(event.severity_source == "reader" for event in own),
         "severities_from_scorer": sum(event.severity_source == "scorer" for event in own),
         "severities_unknown": sum(event.severities is None for event in own),
         "pairs": len(mixed.pairs),

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from negalign_train.cycle.calibration_step import calibrate, scorer_record
 from negalign_train.cycle.gate_step import bootstrap_settings
 from negalign_train.cycle.judge_step import PARENT, Evaluation
 from negalign_train.cycle.plan import Context
@@ -13,6 +14,7 @@ from negalign_train.evaluation.bootstrap import Interval, paired_bootstrap
 from negalign_train.evaluation.gate import GateRecord
 from negalign_train.evaluation.records import choose
 from negalign_train.records import CATEGORIES, ScoredReport
+from negalign_train.severity.calibration import Calibration
 
 
 def headline(records: Sequence[GateRecord]) -> GateRecord:
@@ -66,6 +68,43 @@ def _overall(record: GateRecord) -> dict[str, float] | None:
         "ci_low": found.total.low,
         "ci_high": found.total.high,
     }
+
+
+def _calibrated_check(
+    context: Context, parent: Evaluation, candidate: Evaluation
+) -> dict[str, float] | None:
+    """Mean S at the readers' scale, with its interval; None where no category is re-scaled.
+
+    The gate itself decides on the scorer's own scale, which no cycle moves.
+    """
+    calibration = calibrate(context)
+    if not calibration.adopted:
+        return None
+    before = [_at_scale(report, calibration) for report in parent.reports]
+    after = [_at_scale(report, calibration) for report in candidate.reports]
+    found = paired_bootstrap(before, after, bootstrap_settings(context))
+    if found is None:
+        return None
+    # Means over the cases that both reports of could be scored, as the interval's.
+    other = {report.case_id: report.score for report in after}
+    common = [
+        report.score.total
+        for report in before
+        if report.score is not None and other[report.case_id] is not None
+    ]
+    mean = sum(common) / len(common)
+    return {
+        "mean_S_before": mean,
+        "mean_S_after": mean + found.total.estimate,
+        "ci_low": found.total.low,
+        "ci_high": found.total.high,
+    }
+
+
+def _at_scale(report: ScoredReport, calibration: Calibration) -> ScoredReport:
+    return (
+        report if report.score is None else replace(report, score=calibration.apply(report.score))
+    )
 
 
 def _interval(record: GateRecord) -> Interval | None:
@@ -139,6 +178,8 @@ def summarise_cycle(
         "num_cases": after.num_cases,
         "since_first_cycle": _overall(best),
         "readers_check": _reader_check(context, evaluations[PARENT], evaluations[name]),
+        "scorer": scorer_record(context),
+        "calibrated_check": _calibrated_check(context, evaluations[PARENT], evaluations[name]),
         "candidates": [_candidate(record) for record in records],
         "data": dict(data),
         "seconds": round(sum(seconds.values()), 1),

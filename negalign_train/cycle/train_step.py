@@ -10,6 +10,7 @@ from pathlib import Path
 
 import yaml
 
+from negalign_train.cycle.calibration_step import CALIBRATION, calibrate
 from negalign_train.cycle.plan import Context
 from negalign_train.errors import CycleError
 from negalign_train.launch import read_launch_file
@@ -39,12 +40,20 @@ def _run_of(context: Context, candidate: CandidateSettings) -> CandidateRun:
         parent_adapter_dir=context.adapter_dir(plan.parent),
         approved_adapter_dir=context.adapter_dir(plan.approved),
         reference_cache_dir=folder / "reference_logps",
+        calibration_path=_reward_calibration(context, candidate),
         pairs_path=folder / PAIRS_FILE,
         unpaired_path=folder / UNPAIRED_FILE,
         prompts_path=folder / PROMPTS_FILE,
         output_dir=context.candidate_dir(candidate.name),
         seed=plan.seed * 1000 + plan.cycle,
     )
+
+
+def _reward_calibration(context: Context, candidate: CandidateSettings) -> Path | None:
+    """The calibration file for GRPO, where it changes anything."""
+    if candidate.method != "grpo" or not calibrate(context).adopted:
+        return None
+    return context.folder / CALIBRATION
 
 
 def check_candidates(context: Context) -> None:

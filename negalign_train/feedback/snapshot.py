@@ -26,6 +26,7 @@ _SCHEMA = pa.schema(
         ("reader_id", pa.string()),
         ("total_severity", pa.float64()),  # null: unknown, never 0
         ("severity_source", pa.string()),
+        ("severity_judge", pa.string()),
         ("severities", pa.struct([(name, pa.float64()) for name in CATEGORIES])),
         ("event", pa.string()),  # JSON of negalign.feedback/1
     ]
@@ -63,6 +64,7 @@ def _row(sequence: int, event: Event) -> dict[str, Any]:
         "reader_id": event.reader.id,
         "total_severity": event.total_severity,
         "severity_source": event.severity_source,
+        "severity_judge": event.severity_judge,
         "severities": None if severities is None else {n: severities[n] for n in CATEGORIES},
         "event": canonical_json(event_to_dict(event)),
     }
@@ -73,4 +75,6 @@ def _event(row: dict[str, Any]) -> Event:
         parse_event(json.loads(row["event"])),
         severities=row["severities"],
         severity_source=row["severity_source"],
+        # Snapshots of the first release do not hold it.
+        severity_judge=row.get("severity_judge"),
     )

@@ -46,7 +46,9 @@ class LineageRow:
 
 @dataclass(frozen=True)
 class ReaderCheck:
-    """Mean S of the same reports as independent readers see it, with the interval of the change."""
+    """Mean S of the same reports on another scale than the gate's (independent readers', or the
+    scorer's after calibration), with the interval of the change.
+    """
 
     mean_S_before: float
     mean_S_after: float
@@ -77,6 +79,8 @@ class CyclePage:
     seconds: Mapping[str, float]
     fingerprints: Mapping[str, str]
     reader_check: ReaderCheck | None = None
+    calibrated_check: ReaderCheck | None = None
+    scorer: str | None = None
 
 
 def render_cycle_page(page: CyclePage) -> str:

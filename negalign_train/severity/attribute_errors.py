@@ -6,14 +6,17 @@ from collections.abc import Iterator
 
 from negalign_train.records import Evidence
 from negalign_train.severity.lexicon import lexicon
-from negalign_train.severity.mentions import Mention
+from negalign_train.severity.mentions import Mention, by_side
 from negalign_train.severity.taxonomy import finding_types
 
 FULL = 0.5
 """A wrong attribute costs this share of its finding's weight (CRIMSON: at most 0.5)."""
 HALF = 0.25
-"""The same for one that is left out, added, or wrong by one step."""
-OVERSURE = 0.5
+"""The same for one that is wrong in part or by one step, and for a change left out or added."""
+SLIGHT = 0.125
+"""The same for a detail that only one of the two gives: a place, a degree that is not severe,
+"unchanged"."""
+OVERSURE = 0.25
 """The same for a finding that the reference only calls possible."""
 SIZE_TOLERANCE = 0.2
 """Measurements that differ by more than this share of the larger one are wrong."""
@@ -27,20 +30,38 @@ def _set_factor(expected: frozenset[str], said: frozenset[str]) -> float:
     return FULL if expected and said and expected.isdisjoint(said) else HALF
 
 
+def _place_factor(expected: frozenset[str], said: frozenset[str]) -> float:
+    return _set_factor(expected, said) if expected and said else SLIGHT * (expected != said)
+
+
 def _degree_factor(expected: frozenset[str], said: frozenset[str]) -> float:
-    """By steps between the nearest degrees named; a degree that one side leaves out is half."""
-    if expected & said or not (expected or said):
+    """By steps between the nearest degrees named; one too many, or "severe" left out, is half."""
+    if expected & said:
+        return HALF if said - expected else 0.0
+    if not (expected or said):
         return 0.0
     if not (expected and said):
-        return HALF
+        return HALF if "severe" in expected | said else SLIGHT
     steps = min(abs(_LEVEL[a] - _LEVEL[b]) for a in expected for b in said)
     return FULL if steps > 1 else HALF
 
 
-def _size_is_wrong(expected: float | None, said: float | None) -> bool:
-    if expected is None or said is None:
-        return False
-    return abs(expected - said) > SIZE_TOLERANCE * max(expected, said)
+def _change_factor(reference: Mention, candidate: Mention, of_study: frozenset[str]) -> float:
+    """``of_study``: what the candidate states for the whole study; it holds for each finding."""
+    expected, said = reference.change, candidate.change
+    if not said and expected & of_study:
+        return 0.0
+    if expected == {"stable"} and not said:
+        return SLIGHT
+    return _set_factor(expected, said)
+
+
+def _size_is_wrong(expected: frozenset[float], said: frozenset[float]) -> bool:
+    """Whether a measurement of the candidate is none of the reference's, where that has any."""
+    return bool(expected) and any(
+        all(abs(known - size) > SIZE_TOLERANCE * max(known, size) for known in expected)
+        for size in said
+    )
 
 
 def place_errors(
@@ -55,29 +76,40 @@ def place_errors(
         return
     entry = finding_types()[name]
     factor = max(
-        _set_factor(reference.side, candidate.side),
-        _set_factor(reference.location, candidate.location),
+        _place_factor(reference.side, candidate.side),
+        _place_factor(reference.location, candidate.location),
     )
     if only_contrary and factor < FULL:
         return
     category = "device_error" if entry.kind == "device" else "wrong_location"
     cost = factor * entry.weight
-    yield Evidence(category, cost, name, "side or place differs", candidate.span)
+    yield Evidence(category, cost, name, "side or place differs", candidate.span, reference.span)
 
 
-def attribute_errors(reference: Mention, candidate: Mention) -> Iterator[Evidence]:
-    """All attribute errors of one matched finding; those of cost 0 are left in."""
-    name, span = candidate.finding, candidate.span
+def attribute_errors(
+    reference: Mention, candidate: Mention, of_study: frozenset[str] = frozenset()
+) -> Iterator[Evidence]:
+    """All attribute errors of one matched finding; those of cost 0 are left in.
+
+    ``of_study``: the changes that the candidate states for the whole study.
+    """
+    name, spans = candidate.finding, (candidate.span, reference.span)
     weight = finding_types()[name].weight
     yield from place_errors(reference, candidate)
     if finding_types()[name].kind == "device":
+        if _size_is_wrong(reference.sizes_mm, candidate.sizes_mm):
+            detail = "distance of its tip differs"
+            yield Evidence("device_error", HALF * weight, name, detail, *spans)
         return
-    degree = _degree_factor(reference.degree, candidate.degree)
-    if _size_is_wrong(reference.size_mm, candidate.size_mm):
+    if reference.chronic != candidate.chronic and name in lexicon().benign_when_old:
+        yield Evidence("temporal_error", HALF * weight, name, "old or recent differs", *spans)
+    parts = by_side(reference, candidate)
+    degree = max(_degree_factor(one.degree, other.degree) for one, other in parts)
+    if _size_is_wrong(reference.sizes_mm, candidate.sizes_mm):
         degree = FULL
-    yield Evidence("wrong_severity", degree * weight, name, "degree or size differs", span)
-    change = _set_factor(reference.change, candidate.change)
-    yield Evidence("temporal_error", change * weight, name, "change differs", span)
+    yield Evidence("wrong_severity", degree * weight, name, "degree or size differs", *spans)
+    change = max(_change_factor(one, other, of_study) for one, other in parts)
+    yield Evidence("temporal_error", change * weight, name, "change differs", *spans)
     if candidate.certain and not reference.certain:
         detail = "only possible in the reference"
-        yield Evidence("artifact_overinterpretation", OVERSURE * weight, name, detail, span)
+        yield Evidence("artifact_overinterpretation", OVERSURE * weight, name, detail, *spans)

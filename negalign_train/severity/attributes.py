@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
+from itertools import pairwise
 
 from negalign_train.severity.drafts import Draft, Item
+from negalign_train.severity.taxonomy import finding_types
 
-_KINDS = ("side", "location", "degree", "change", "position")
+Related = Container[tuple[str, str]]
+_KINDS = ("side", "location", "degree", "change", "position", "chronic")
 _PREPOSITION_REACH_WORDS = 3
 
 
@@ -67,18 +70,41 @@ def attach_attributes(drafts: Sequence[Draft], items: Sequence[Item]) -> set[str
     of_drafts = {id(item) for draft in live for item in draft.items}
     for index, item in enumerate(items):
         used = id(item) in of_drafts
-        for kind in _KINDS:
-            value = item.value(kind)
-            if value is None or (used and kind in ("degree", "change")):
+        for kind, value in item.readings:
+            if kind not in _KINDS or (used and kind in ("degree", "change", "chronic")):
                 continue
             target = target_of(items, index, live) if live else None
-            if target is None:
-                if kind == "change":
-                    loose.add(value)
-                continue
-            for draft in _same_mention(live, target):
-                _add(draft, kind, value)
+            if target is not None:
+                for draft in _same_mention(live, target):
+                    if not _is_of_the_other_kind(item, kind, draft):
+                        _add(draft, kind, value)
+            elif kind == "change":
+                loose.add(value)
     return loose
+
+
+def _is_of_the_other_kind(item: Item, kind: str, draft: Draft) -> bool:
+    """ "At the base" is a position of a tube and a place of a finding."""
+    if finding_types()[draft.finding].kind == "device":
+        return kind == "location" and item.value("position") is not None
+    return kind == "position"
+
+
+def lend_places(drafts: Sequence[Draft], items: Sequence[Item], related: Related) -> None:
+    """A reading without a place lies where its sign does: "left basilar opacity, likely pneumonia",
+    "small right effusion with adjacent atelectasis" (there, the side alone).
+
+    ``related``: pairs of findings of which one may stand for the other.
+    """
+    live = [draft for draft in drafts if draft.present and not draft.implied and not draft.dropped]
+    for before, draft in pairwise(live):
+        if draft.sides or draft.locations:
+            continue
+        if (before.finding, draft.finding) in related:  # a sign and its reading
+            draft.sides += before.sides
+            draft.locations += before.locations
+        elif any(item.value("adjacent") for item in items[before.first : draft.first]):
+            draft.sides += before.sides
 
 
 def _add(draft: Draft, kind: str, value: str) -> None:
@@ -88,6 +114,8 @@ def _add(draft: Draft, kind: str, value: str) -> None:
         draft.locations.append(value)
     elif kind == "degree":
         draft.degrees.append(value)
+    elif kind == "chronic":
+        draft.chronic = True
     else:
         draft.changes.append(value)
 

@@ -18,13 +18,15 @@ from negalign_train.severity.mentions import (
     mentions_of,
     side_conflicts,
 )
-from negalign_train.severity.statements import STUDY
+from negalign_train.severity.statements import STUDY, Statement
 from negalign_train.severity.taxonomy import cap_severities, finding_types
 
 UNCERTAIN = 0.5
 """Factor for a finding that one of the reports only calls possible."""
 LEAP = 0.5
 """Factor for a diagnosis beyond the sign that the reference names."""
+OLD = 0.5
+"""Factor for a finding called old; nothing for those that are benign then (a healed fracture)."""
 VAGUE = 0.25
 """Factor for the general word where the reference has the specific one."""
 UNSAID = 0.5
@@ -56,12 +58,25 @@ def _kind(finding: str) -> str:
     return finding_types()[finding].kind
 
 
+def _cost(mention: Mention) -> float:
+    """What missing or inventing this finding costs: its weight, less where it is unsure or old."""
+    cost = _weight(mention.finding) * (1.0 if mention.certain else UNCERTAIN)
+    if mention.chronic:
+        cost *= 0.0 if mention.finding in lexicon().benign_when_old else OLD
+    return cost
+
+
+def _apart(one: Mention, other: Mention) -> bool:
+    """Whether two findings lie on different sides, and so cannot be the same thing."""
+    return bool(one.side and other.side) and one.side.isdisjoint(other.side)
+
+
 def _related(mention: Mention, others: Mentions, as_reference: bool) -> str | None:
     """The asserted finding in ``others`` that stands in for ``mention``, the closest first."""
     table = lexicon().relations
     best: tuple[int, str] | None = None
     for name, other in others.items():
-        if not other.present or name == mention.finding:
+        if not other.present or name == mention.finding or _apart(mention, other):
             continue
         pair = (mention.finding, name) if as_reference else (name, mention.finding)
         kind = table.get(pair)
@@ -79,8 +94,9 @@ def _stand_in(reference: Mention, candidate: Mention) -> Iterator[Evidence]:
         cost = LEAP * doubt * _weight(candidate.finding)
         category = "artifact_overinterpretation"
     else:
-        cost, category = VAGUE * _weight(reference.finding), "wrong_severity"
-    yield Evidence(category, cost, candidate.finding, detail, candidate.span)
+        heavier = max(_weight(reference.finding), _weight(candidate.finding))
+        cost, category = VAGUE * heavier, "wrong_severity"
+    yield Evidence(category, cost, candidate.finding, detail, candidate.span, reference.span)
 
 
 def _asserts(mentions: Mentions, finding: str) -> bool:
@@ -97,21 +113,31 @@ def _mimicked(finding: str, reference: Mentions) -> list[str]:
 def _invented(mention: Mention, reference: Mentions) -> Iterator[Evidence]:
     """A finding that the candidate alone asserts, and nothing in the reference stands for."""
     name = mention.finding
-    cost = _weight(name) * (1.0 if mention.certain else UNCERTAIN)
+    cost = _cost(mention)
     artefacts = _mimicked(name, reference)
+    denial = reference.get(name)
+    where = denial.span if denial is not None else None
     if artefacts:
+        category = "artifact_overinterpretation"
         detail = f"{artefacts[0]} of the reference read as something else"
-        yield Evidence("artifact_overinterpretation", cost, name, detail, mention.span)
+        where = reference[artefacts[0]].span
     elif _kind(name) == "device":
-        yield Evidence("device_error", cost, name, "device not in the reference", mention.span)
+        category, detail = "device_error", "device not in the reference"
     else:
-        denied = name in reference
-        detail = "denied in the reference" if denied else "not in the reference"
-        yield Evidence("false_positive", cost, name, detail, mention.span)
+        category = "false_positive"
+        detail = "denied in the reference" if denial else "not in the reference"
+    yield Evidence(category, cost, name, detail, mention.span, where)
     if mention.change:
         cost = INVENTED_COMPARISON * _weight(name)
         detail = "comparison for a finding that is not there"
-        yield Evidence("temporal_error", cost, name, detail, mention.span)
+        yield Evidence("temporal_error", cost, name, detail, mention.span, where)
+
+
+def _sign_of(name: str, reference: Mentions, candidate: Mentions) -> str | None:
+    """The finding of the reference, not said in the candidate, that ``name`` leaps from."""
+    signs = (sign for sign, disease in lexicon().leaps if disease == name)
+    fitting = (s for s in signs if _asserts(reference, s) and not _asserts(candidate, s))
+    return min(fitting, default=None)
 
 
 def _unmatched(mention: Mention, reference: Mentions, candidate: Mentions) -> Iterator[Evidence]:
@@ -120,7 +146,13 @@ def _unmatched(mention: Mention, reference: Mentions, candidate: Mentions) -> It
     denied = name in reference and reference[name].denied
     other = None if denied else _related(mention, reference, as_reference=False)
     if other is None:
-        yield from _invented(mention, reference)
+        sign = None if denied else _sign_of(name, reference, candidate)
+        if sign is None:
+            yield from _invented(mention, reference)
+            return
+        cost, category = LEAP * _cost(mention), "artifact_overinterpretation"
+        detail = f"{name} said for {sign}"
+        yield Evidence(category, cost, name, detail, mention.span, reference[sign].span)
     elif not _asserts(candidate, other):
         yield from _stand_in(reference[other], mention)
         yield from place_errors(reference[other], mention, only_contrary=True)
@@ -132,11 +164,12 @@ def _unmatched(mention: Mention, reference: Mentions, candidate: Mentions) -> It
 
 
 def _candidate_side(reference: Mentions, candidate: Mentions) -> Iterator[Evidence]:
+    of_study = candidate[STUDY].change if STUDY in candidate else frozenset()
     for name, mention in candidate.items():
         if not mention.present or name == STUDY or _kind(name) == "artefact":
             continue
         if _asserts(reference, name):
-            yield from attribute_errors(reference[name], mention)
+            yield from attribute_errors(reference[name], mention, of_study)
         else:
             yield from _unmatched(mention, reference, candidate)
 
@@ -149,17 +182,19 @@ def _missed(mention: Mention, reference: Mentions, candidate: Mentions) -> Itera
     said = candidate.get(name)
     denied = said is not None and said.denied
     other = None if denied else _related(mention, candidate, as_reference=True)
-    cost = _weight(name) * (1.0 if mention.certain else UNCERTAIN)
+    cost = _cost(mention)
     if other is not None:
         # Where the stand-in is the candidate's own extra finding, its cost is counted there. Where
         # the reference has it too, the general word leaves the specific finding unsaid.
         if _asserts(reference, other) and lexicon().relations[name, other] == "vague":
             detail = f"only {other} mentioned"
-            yield Evidence("false_negative", UNSAID * cost, name, detail, None)
+            span = candidate[other].span
+            yield Evidence("false_negative", UNSAID * cost, name, detail, span, mention.span)
         return
     category = "device_error" if _kind(name) == "device" else "false_negative"
-    span = said.span if said is not None else None
-    yield Evidence(category, cost, name, "denied" if said else "not mentioned", span)
+    where = said.span if said is not None else None
+    detail = "denied" if said else "not mentioned"
+    yield Evidence(category, cost, name, detail, where, mention.span)
 
 
 def _reference_side(reference: Mentions, candidate: Mentions) -> Iterator[Evidence]:
@@ -169,24 +204,33 @@ def _reference_side(reference: Mentions, candidate: Mentions) -> Iterator[Eviden
 
 
 def _study_comparison(reference: Mentions, candidate: Mentions) -> Iterator[Evidence]:
-    """A comparison of the whole study that the reference, which compares nothing, does not have."""
-    compares = any(mention.change for mention in reference.values())
-    if STUDY in candidate and not compares:
-        detail = "comparison with a prior study that the reference does not make"
+    """A comparison of the whole study that the reference does not make, or makes otherwise."""
+    if STUDY not in candidate:
+        return
+    changes = frozenset(change for mention in reference.values() for change in mention.change)
+    if not candidate[STUDY].change & changes:
+        detail = "another change of the study than in the reference"
+        if not changes:
+            detail = "comparison with a prior study that the reference does not make"
         yield Evidence("temporal_error", INVENTED_COMPARISON, None, detail, candidate[STUDY].span)
 
 
-def _of_the_text(facts: ReportFacts) -> Iterator[Evidence]:
-    """R3 and R9: what is wrong with the candidate whatever the reference says."""
-    for statement, _ in contradictions(facts):
-        cost, name = CONTRADICTION * _weight(statement.finding), statement.finding
-        detail = "asserted and denied in one report"
-        yield Evidence("contradictory_diagnosis", cost, name, detail, statement.span)
-    for statement in side_conflicts(facts):
-        cost, name = CONTRADICTION * _weight(statement.finding), statement.finding
-        detail = "findings and impression name different sides"
-        yield Evidence("contradictory_diagnosis", cost, name, detail, statement.span)
+def _conflict(statement: Statement, other: Statement, detail: str) -> Evidence:
+    cost = CONTRADICTION * _weight(statement.finding)
+    category, name = "contradictory_diagnosis", statement.finding
+    return Evidence(category, cost, name, detail, statement.span, None, other.span)
+
+
+def _of_the_text(facts: ReportFacts, reference: ReportFacts) -> Iterator[Evidence]:
+    """R3 and R9: what is wrong with the candidate whatever the reference says of the patient."""
+    for statement, denial in contradictions(facts):
+        yield _conflict(statement, denial, "asserted and denied in one report")
+    for statement, before in side_conflicts(facts):
+        yield _conflict(statement, before, "findings and impression name different sides")
+    masked = any(slip.kind == "placeholder" for slip in reference.slips)
     for slip in facts.slips:
+        if slip.kind == "placeholder" and masked:
+            continue  # de-identified data: both sides carry the masks
         detail = slip.kind.replace("_", " ")
         yield Evidence("report_integrity", SLIP_WEIGHTS[slip.kind], None, detail, slip.span)
     if not facts.statements:
@@ -201,7 +245,7 @@ def compare(reference: ReportFacts, candidate: ReportFacts) -> SeverityScore:
         *_candidate_side(expected, said),
         *_reference_side(expected, said),
         *_study_comparison(expected, said),
-        *_of_the_text(candidate),
+        *_of_the_text(candidate, reference),
     ]
     costly = tuple(item for item in evidence if item.severity > 0)
     sums: dict[str, float] = {}

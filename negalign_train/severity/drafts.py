@@ -31,6 +31,10 @@ class Item:
                 return reading.value
         return None
 
+    def values(self, kind: str) -> tuple[str, ...]:
+        """The values of all its readings of this kind."""
+        return tuple(reading.value for reading in self.readings if reading.kind == kind)
+
 
 @dataclass(slots=True)
 class Draft:
@@ -44,6 +48,7 @@ class Draft:
     implied: bool = False
     partial: bool = False
     only_marked: bool = False
+    chronic: bool = False
     dropped: bool = False
     sides: list[str] = field(default_factory=list)
     locations: list[str] = field(default_factory=list)
@@ -121,13 +126,20 @@ def _meaning(tables: Lexicon, subject: Item, predicate: Item) -> str | None:
     )
 
 
+def _is_joined(items: Sequence[Item], at: int) -> bool:
+    """Whether an "and" or a comma stands before item ``at``: "tortuous and calcified aorta"."""
+    return at > 0 and bool(items[at - 1].value("and") or items[at - 1].value("comma"))
+
+
 def _subjects_right(items: Sequence[Item], at: int) -> list[Item]:
     """The organs that follow a predicate: the first near it, and those listed with it."""
     predicate = items[at]
     found: list[Item] = []
     last_end = predicate.end
     for item in items[at + 1 :]:
-        if item.clause != predicate.clause or item.value("verb") or item.value("predicate"):
+        if item.clause != predicate.clause or item.value("verb"):
+            break
+        if item.value("predicate") and not _is_joined(items, item.index):
             break
         if item.value("finding") or item.value("normal") or item.value("negation"):
             break
@@ -156,9 +168,13 @@ class _Linker:
         for index, item in enumerate(self.items):
             if item.clause != self.clause:
                 self.pending, self.clause = [], item.clause
-            finding = item.value("finding")
-            if finding is not None:
-                self.drafts.append(Draft(finding, (item,)))
+            findings = item.values("finding")
+            if findings:
+                self.drafts += [Draft(finding, (item,)) for finding in findings]
+            elif item.value("denial"):
+                denied = item.value("denial")
+                assert denied is not None
+                self.drafts.append(Draft(denied, (item,), present=False))
             elif item.value("subject") and id(item) not in self.used:
                 self.pending.append(item)
             elif item.value("predicate"):

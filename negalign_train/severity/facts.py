@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 from negalign_train.severity.statements import SentenceFacts, Statement, placed, read_sentence
@@ -71,13 +71,15 @@ def _is_cut(text: str) -> bool:
     return not ended and bool(re.search(r"[a-z)]\.\s", stripped))
 
 
-def _structure_slips(text: str, found: Sequence[SentenceAt]) -> list[Slip]:
+def _structure_slips(
+    text: str, parts: Sequence[tuple[Section, int, int]], found: Sequence[SentenceAt]
+) -> list[Slip]:
     slips = []
     length = len(text.rstrip())
     filled = {sentence.section for sentence in found}
     empty = [
         (start, end)
-        for section, start, end in sections(text)
+        for section, start, end in parts
         if start and section != "aside" and not text[start:end].strip() and section not in filled
     ]
     slips += [Slip("empty_section", (max(0, start - 1), start)) for start, _ in empty]
@@ -89,10 +91,11 @@ def _structure_slips(text: str, found: Sequence[SentenceAt]) -> list[Slip]:
 
 
 def _extract(text: str) -> ReportFacts:
-    found = list(sentences(text))
+    parts = list(sections(text))
+    found = list(sentences(text, parts))
     statements: list[Statement] = []
     read = [(sentence, read_sentence(sentence.text)) for sentence in found]
-    slips = [*_repeated(read), *_structure_slips(text, found)]
+    slips = [*_repeated(read), *_structure_slips(text, parts, found)]
     num_words = num_known = 0
     for sentence, facts in read:
         num_words += facts.num_words
@@ -106,7 +109,7 @@ def _extract(text: str) -> ReportFacts:
         if sentence.section == "aside":
             continue
         if facts.change_of_previous is not None and statements and statements[-1].change is None:
-            statements[-1] = replace(statements[-1], change=facts.change_of_previous)
+            statements[-1] = statements[-1]._replace(change=facts.change_of_previous)
         statements += [placed(s, sentence.start, sentence.section) for s in facts.statements]
     return ReportFacts(tuple(statements), tuple(slips), num_words, num_known)
 

@@ -44,8 +44,9 @@ class Frame:
 class Lexicon:
     """All tables. ``summaries``: what "no acute abnormality" denies, and ``marked_summaries`` what
     it denies only where it is marked or new. ``relations`` maps (said in the reference, said in
-    the candidate) to ``leap`` or ``vague``; ``typo_index`` maps a word with one letter cut to the
-    full words.
+    the candidate) to ``leap`` or ``vague``; ``leaps`` holds such pairs that
+    are no stand-in: the sign is still missed; ``readings`` holds both; ``typo_index`` maps a word
+    with one letter cut to the full words.
     """
 
     version: int
@@ -54,11 +55,15 @@ class Lexicon:
     summaries: Mapping[str, tuple[str, ...]]
     marked_summaries: Mapping[str, tuple[str, ...]]
     relations: Mapping[tuple[str, str], str]
+    leaps: frozenset[tuple[str, str]]
+    readings: frozenset[tuple[str, str]]
     mimics: Mapping[str, frozenset[str]]
     midline: frozenset[str]
+    benign_when_old: frozenset[str]
     variants: Mapping[str, str]
     misspellings: Mapping[str, str]
     placeholders: frozenset[str]
+    wrong_words: frozenset[str]
     vocabulary: frozenset[str]
     typo_index: Mapping[str, tuple[str, ...]]
 
@@ -84,6 +89,7 @@ def _phrases(data: Mapping[str, Any]) -> Iterator[tuple[str, Reading]]:
         "position": data["positions"],
         "negation": data["negation"],
         "uncertainty": data["uncertainty"],
+        "denial": data["denials"],
     }
     plain = {
         "normal": "normal",
@@ -99,6 +105,8 @@ def _phrases(data: Mapping[str, Any]) -> Iterator[tuple[str, Reading]]:
         "qualifiers": "qualifier",
         "studies": "study",
         "anaphora": "anaphor",
+        "chronic": "chronic",
+        "adjacent": "adjacent",
     }
     for kind, values in grouped.items():
         for value, forms in values.items():
@@ -147,7 +155,8 @@ def _relations(pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
 def _check_names(data: Mapping[str, Any], path: str) -> None:
     """Every finding named in a table is one of the catalogue, and every one of it has phrases."""
     known = set(finding_types())
-    named: set[str] = set(data["midline"]) | {name for pair in data["relations"] for name in pair}
+    named: set[str] = {*data["midline"], *data["benign_when_old"], *data["denials"]}
+    named |= {name for pair in (*data["relations"], *data["leaps"]) for name in pair}
     for frame in data["frames"].values():
         named |= set(frame["normal"]) | set(frame["predicates"].values())
     for entry in data["summaries"].values():
@@ -174,7 +183,10 @@ def lexicon() -> Lexicon:
     _check_names(data, str(path))
     phrases = list(_phrases(data))
     content = {singular(word) for phrase, _ in phrases for word in phrase.split()}
-    other = {singular(word) for key in ("common_words", "real_words") for word in data[key]}
+    plain = ("common_words", "real_words", "english_words")
+    other = {singular(word) for key in plain for word in data[key]}
+    relations = _relations((a, b) for a, b in data["relations"])
+    leaps = frozenset((a, b) for a, b in data["leaps"])
     return Lexicon(
         version=data["version"],
         trie=_trie(phrases),
@@ -186,12 +198,16 @@ def lexicon() -> Lexicon:
         marked_summaries={
             name: tuple(entry["denies_marked"]) for name, entry in data["summaries"].items()
         },
-        relations=_relations((a, b) for a, b in data["relations"]),
+        relations=relations,
+        leaps=leaps,
+        readings=leaps | relations.keys(),
         mimics={name: frozenset(found) for name, found in data["mimics"].items()},
         midline=frozenset(data["midline"]),
+        benign_when_old=frozenset(data["benign_when_old"]),
         variants=data["variants"],
         misspellings=data["misspellings"],
         placeholders=frozenset(data["placeholders"]),
+        wrong_words=frozenset(data["wrong_words"]),
         vocabulary=frozenset(content | other),
         typo_index=_typo_index(word for word in content if len(word) >= _MIN_TYPO_LETTERS),
     )
@@ -225,6 +241,8 @@ def read_word(raw: str) -> Word:
     tables = lexicon()
     if raw in tables.misspellings:
         return Word(singular(tables.misspellings[raw]), True, True)
+    if raw in tables.wrong_words:
+        return Word(raw, True, False)
     form = singular(tables.variants.get(raw, raw))
     if form in tables.vocabulary or raw in tables.vocabulary:
         return Word(form, False, True)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from negalign_train.severity.facts import ReportFacts
 from negalign_train.severity.statements import Statement
 
 
-@dataclass(frozen=True, slots=True)
-class Mention:
+class Mention(NamedTuple):
     """What a report says of one finding over all its sentences.
 
     ``present``: asserted somewhere, and then the attributes are those of the asserting
-    statements. ``denied``: denied in so many words (not by "lungs are clear").
+    statements. ``denied``: denied in so many words (not by "lungs are clear"). ``chronic``:
+    called old throughout. ``asserted``: the asserting statements, where there are several.
     """
 
     finding: str
@@ -25,35 +25,66 @@ class Mention:
     location: frozenset[str]
     degree: frozenset[str]
     change: frozenset[str]
-    size_mm: float | None
+    sizes_mm: frozenset[float]
+    chronic: bool
     span: tuple[int, int]
+    asserted: tuple[Statement, ...] = ()
+
+
+_NONE: frozenset[str] = frozenset()
+_NO_SIZE: frozenset[float] = frozenset()
 
 
 def _single(s: Statement) -> Mention:
     return Mention(
         s.finding, s.present, s.present and s.certain, not (s.present or s.implied),
-        frozenset(s.side), frozenset(s.location), frozenset((s.degree,) if s.degree else ()),
-        frozenset((s.change,) if s.change else ()), s.size_mm, s.span,
+        frozenset(s.side) if s.side else _NONE, frozenset(s.location) if s.location else _NONE,
+        frozenset((s.degree,)) if s.degree else _NONE,
+        frozenset((s.change,)) if s.change else _NONE,
+        frozenset((s.size_mm,)) if s.size_mm else _NO_SIZE, s.chronic, s.span,
     )  # fmt: skip
 
 
 def _joined(finding: str, statements: list[Statement]) -> Mention:
     if len(statements) == 1:
         return _single(statements[0])
-    asserted = [s for s in statements if s.present]
-    source = asserted or statements
+    denied = any(not s.present and not s.implied for s in statements)
+    source = [s for s in statements if s.present]
+    if not source:  # what is nowhere asserted has no attributes but what changed
+        changes = frozenset(s.change for s in statements if s.change)
+        where = statements[0].span
+        return Mention(
+            finding, False, False, denied, _NONE, _NONE, _NONE, changes, _NO_SIZE, False, where
+        )
     return Mention(
         finding=finding,
-        present=bool(asserted),
-        certain=any(s.certain for s in asserted),
-        denied=any(not s.present and not s.implied for s in statements),
+        present=True,
+        certain=any(s.certain for s in source),
+        denied=denied,
         side=frozenset(side for s in source for side in s.side),
         location=frozenset(place for s in source for place in s.location),
         degree=frozenset(s.degree for s in source if s.degree),
         change=frozenset(s.change for s in source if s.change),
-        size_mm=max((s.size_mm for s in source if s.size_mm), default=None),
+        sizes_mm=frozenset(s.size_mm for s in source if s.size_mm),
+        chronic=all(s.chronic for s in source),
         span=source[0].span,
+        asserted=tuple(source),
     )
+
+
+def _of_side(mention: Mention, side: str) -> Mention:
+    """The mention as made by its statements on one side, or on none."""
+    fitting = [s for s in mention.asserted if not s.side or side in s.side]
+    return _joined(mention.finding, fitting) if fitting else mention
+
+
+def by_side(reference: Mention, candidate: Mention) -> list[tuple[Mention, Mention]]:
+    """The two mentions, once per side where one of them says different things of both sides."""
+    shared = sorted(reference.side & candidate.side)
+    told_apart = any(len({s.side for s in m.asserted}) > 1 for m in (reference, candidate))
+    if len(shared) < 2 or not told_apart:
+        return [(reference, candidate)]
+    return [(_of_side(reference, side), _of_side(candidate, side)) for side in shared]
 
 
 def mentions_of(facts: ReportFacts) -> Mapping[str, Mention]:
@@ -100,14 +131,15 @@ def contradictions(facts: ReportFacts) -> Iterable[tuple[Statement, Statement]]:
                 break
 
 
-def side_conflicts(facts: ReportFacts) -> Iterable[Statement]:
-    """Impression statements that put a finding on the other side than the findings section."""
-    sides: dict[str, set[str]] = {}
+def side_conflicts(facts: ReportFacts) -> Iterable[tuple[Statement, Statement]]:
+    """Impression statements that put a finding on the other side than the findings section,
+    each with the statement of that section."""
+    before: dict[str, list[Statement]] = {}
     for statement in facts.statements:
         if statement.section == "findings" and statement.present and statement.side:
-            sides.setdefault(statement.finding, set()).update(statement.side)
+            before.setdefault(statement.finding, []).append(statement)
     for statement in facts.statements:
         if statement.section == "impression" and statement.present and statement.side:
-            before = sides.get(statement.finding)
-            if before and before.isdisjoint(statement.side):
-                yield statement
+            others = before.get(statement.finding, [])
+            if others and not any(set(s.side) & set(statement.side) for s in others):
+                yield statement, others[0]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Protocol
 
 from negalign_train.recipe import RewardSettings
+from negalign_train.records import SeverityScore
 from negalign_train.severity.score import score_report
+from negalign_train.severity.tokens import sections
 
-_CACHED_PAIRS = 1 << 14
+CACHED_PAIRS = 1 << 14
+_LONGEST_CACHED = 8000
+"""Characters of both texts: longer ones are computed anew, so that the cache stays small."""
 
 Completion = str | Sequence[Mapping[str, str]]
 """What TRL passes: text, or for conversational prompts a list with one assistant message."""
@@ -42,19 +46,43 @@ def length_term(settings: RewardSettings, reference: str, candidate: str) -> flo
     return settings.length_weight * max(0.0, abs(ratio - 1) - settings.length_slack)
 
 
-def severity_reward(settings: RewardSettings) -> RewardFunction:
-    """A reward function: ``-S`` less the length term, in (-inf, 0].
+def format_term(settings: RewardSettings, candidate: str) -> float:
+    """``format_weight`` times the share of required sections without a heading, or without text."""
+    required = settings.required_sections
+    if not settings.format_weight or not required:
+        return 0.0
+    # What stands before the first heading starts at 0 and has none of its own.
+    filled = {
+        name
+        for name, start, end in sections(candidate)
+        if start > 0 and candidate[start:end].strip()
+    }
+    missing = sum(name not in filled for name in required)
+    return settings.format_weight * missing / len(required)
 
-    A completion that cannot be scored earns ``settings.unscorable``, so that falling silent never
-    pays. The dataset's ``reference`` column must hold the right report of each prompt.
+
+def severity_reward(
+    settings: RewardSettings,
+    adjust: Callable[[SeverityScore], SeverityScore] = lambda score: score,
+) -> RewardFunction:
+    """A reward function: ``-S`` less the terms for length and format, in [unscorable, 0].
+
+    A completion that cannot be scored earns ``settings.unscorable``, and none earns less, so that
+    falling silent never pays. The dataset's ``reference`` column must hold the right report of each
+    prompt.
+
+    Args:
+        adjust: brings scores to the readers' scale (``severity.calibration.Calibration.apply``).
     """
 
-    @lru_cache(maxsize=_CACHED_PAIRS)
-    def reward(reference: str, candidate: str) -> float:
+    def compute(reference: str, candidate: str) -> float:
         score = score_report(reference, candidate)
         if score is None:
             return settings.unscorable
-        return -score.total - length_term(settings, reference, candidate)
+        terms = length_term(settings, reference, candidate) + format_term(settings, candidate)
+        return max(settings.unscorable, -adjust(score).total - terms)
+
+    cached = lru_cache(maxsize=CACHED_PAIRS)(compute)
 
     def negative_severity(
         prompts: Sequence[Any],
@@ -62,9 +90,11 @@ def severity_reward(settings: RewardSettings) -> RewardFunction:
         reference: Sequence[str],
         **kwargs: Any,
     ) -> list[float]:
-        return [
-            reward(expected, completion_text(completion))
-            for expected, completion in zip(reference, completions, strict=True)
-        ]
+        rewards = []
+        for expected, completion in zip(reference, completions, strict=True):
+            text = completion_text(completion)
+            short = len(expected) + len(text) <= _LONGEST_CACHED
+            rewards.append((cached if short else compute)(expected, text))
+        return rewards
 
     return negative_severity

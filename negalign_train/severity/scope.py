@@ -49,6 +49,19 @@ def _reach_back(items: Sequence[Item], at: int) -> int:
     return start
 
 
+def _reach_back_to_comma(items: Sequence[Item], at: int) -> int:
+    """The same for a doubt: "opacity, pneumonia not excluded" doubts the pneumonia alone, unless an
+    "or" or "and" shows that the comma stands within a list."""
+    cue = items[at]
+    start, listed = cue.start, False
+    for item in reversed(items[:at]):
+        if item.clause != cue.clause or (item.value("comma") and not listed):
+            break
+        listed = listed or bool(item.value("or") or item.value("and"))
+        start = item.start
+    return start
+
+
 def _within(drafts: Sequence[Draft], start: int, end: int) -> list[Draft]:
     return [draft for draft in drafts if start <= draft.start and draft.end <= end]
 
@@ -87,6 +100,13 @@ def _own_clause_is_mixed(drafts: Sequence[Draft]) -> bool:
     return any(not draft.present for draft in drafts)
 
 
+def _is_close(items: Sequence[Item], left: Draft, right: Draft) -> bool:
+    """Whether nothing but attributes stands between two drafts: no verb, no hedge of its own."""
+    between = items[left.items[-1].index + 1 : right.first]
+    hedged = (item.value("uncertainty") and not item.value("or") for item in between)
+    return not any(hedged) and not any(item.value("verb") for item in between)
+
+
 def _alternatives(drafts: Sequence[Draft], items: Sequence[Item]) -> None:
     """ "atelectasis or scarring", "scarring/atelectasis": neither is certain."""
     for item in items:
@@ -94,7 +114,8 @@ def _alternatives(drafts: Sequence[Draft], items: Sequence[Item]) -> None:
             continue
         left = [d for d in drafts if d.end <= item.start and d.clause == item.clause]
         right = [d for d in drafts if d.start >= item.end and d.clause == item.clause]
-        if left and right and left[-1].present and right[0].present:
+        pair = bool(left and right) and _is_close(items, left[-1], right[0])
+        if pair and left[-1].present and right[0].present:
             left[-1].certain = right[0].certain = False
 
 
@@ -104,14 +125,15 @@ def apply_scopes(drafts: Sequence[Draft], items: Sequence[Item]) -> None:
         if item.value("negation"):
             _negate(drafts, items, index)
     for index, item in enumerate(items):
-        uncertainty = item.value("uncertainty")
-        if uncertainty == "before":
+        reach = item.values("uncertainty")
+        start = _reach_back_to_comma(items, index)
+        behind = _within(drafts, start, item.start) if "after" in reach else []
+        for draft in behind:
+            draft.certain = False
+            draft.present = True
+        if "before" in reach and not behind:
             for draft in _within(drafts, item.end, _reach_forward(items, index)):
                 draft.certain = False
-        elif uncertainty == "after":
-            for draft in _within(drafts, _reach_back(items, index), item.start):
-                draft.certain = False
-                draft.present = True
         if item.value("hypothetical"):
             for draft in _within(drafts, item.end, items[-1].end):
                 draft.dropped = True

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 from negalign_train.records import Event, Refusals, SeverityScore
 from negalign_train.severity.compare import compare
@@ -11,6 +12,8 @@ from negalign_train.severity.facts import ReportFacts, extract_facts
 
 MAX_CHARACTERS = 200_000
 """A longer text is no report."""
+_CACHED_PAIRS = 1 << 13
+_LONGEST_CACHED = 8000
 MIN_KNOWN_WORDS = 0.4
 """A text without a statement, of which the lexicon knows a smaller share, is not English."""
 
@@ -50,14 +53,24 @@ def explain_unscorable(reference: str, candidate: str) -> str | None:
     return None
 
 
-def score_report(reference: str, candidate: str) -> SeverityScore | None:
-    """Nine severities with evidence; None where the pair cannot be scored.
-
-    Ask ``explain_unscorable`` for the reason. Time is linear in the length of both texts.
-    """
+def _score(reference: str, candidate: str) -> SeverityScore | None:
     if explain_unscorable(reference, candidate) is not None:
         return None
     return compare(extract_facts(reference), extract_facts(candidate))
+
+
+_score_cached = lru_cache(maxsize=_CACHED_PAIRS)(_score)
+
+
+def score_report(reference: str, candidate: str) -> SeverityScore | None:
+    """Nine severities with evidence; None where the pair cannot be scored.
+
+    Ask ``explain_unscorable`` for the reason. Time is linear in the length of both texts. Pairs of
+    usual length are cached: equal pairs share one record, which nobody may change.
+    """
+    if len(reference) + len(candidate) > _LONGEST_CACHED:
+        return _score(reference, candidate)
+    return _score_cached(reference, candidate)
 
 
 def score_many(pairs: Iterable[tuple[str, str]]) -> list[SeverityScore | None]:
@@ -66,9 +79,15 @@ def score_many(pairs: Iterable[tuple[str, str]]) -> list[SeverityScore | None]:
 
 
 def fill_severities(
-    events: Sequence[Event], references: Mapping[str, str]
+    events: Sequence[Event],
+    references: Mapping[str, str],
+    judge: str | None = None,
+    adjust: Callable[[SeverityScore], SeverityScore] = lambda score: score,
 ) -> tuple[list[Event], Refusals]:
     """Gives events without severities the scorer's, against ``references`` by event id.
+
+    ``adjust`` brings scores to the readers' scale, and ``judge`` names scorer and calibration in
+    the record (``severity.calibration.Calibration``).
 
     The reference of an event is what its reader made of the report: the reader's own edit. Events
     that have severities come back as they are, in their order. The refusals count those left
@@ -89,6 +108,13 @@ def fill_severities(
             counts[reason] = counts.get(reason, 0) + 1
             filled.append(event)
             continue
-        score = compare(extract_facts(reference), extract_facts(event.completion))
-        filled.append(replace(event, severities=score.severities, severity_source="scorer"))
+        score = adjust(compare(extract_facts(reference), extract_facts(event.completion)))
+        filled.append(
+            replace(
+                event,
+                severities=score.severities,
+                severity_source="scorer",
+                severity_judge=judge,
+            )
+        )
     return filled, Refusals(counts)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
-from negalign_train.severity.attributes import attach_attributes, attach_size
+from negalign_train.severity.attributes import attach_attributes, attach_size, lend_places
 from negalign_train.severity.drafts import Draft, draft_statements, scan, split_clauses
 from negalign_train.severity.lexicon import Word, lexicon, read_word
 from negalign_train.severity.scope import apply_scopes
@@ -20,14 +21,14 @@ _CACHED_SENTENCES = 1 << 15
 _LONGEST_CACHED = 400
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
+class Statement(NamedTuple):
     """What a report says of one finding (an id of ``data/findings.yaml``, or ``STUDY``).
 
     ``certain`` is False for "possible". ``implied``: follows from a statement of normality.
     ``partial``: a denial that leaves something possible ("no large effusion"); ``only_marked``:
-    one that leaves what is neither marked nor new ("no acute abnormality"). ``location`` and
-    ``side`` hold every place named, sorted. ``span``: characters [start, end) of the report.
+    one that leaves what is neither marked nor new ("no acute abnormality"). ``chronic``: called
+    old. ``location`` and ``side`` hold every place named, sorted. ``span``: characters [start, end)
+    of the report.
     """
 
     finding: str
@@ -38,6 +39,7 @@ class Statement:
     degree: str | None
     change: str | None
     size_mm: float | None
+    chronic: bool
     implied: bool
     partial: bool
     only_marked: bool
@@ -72,6 +74,12 @@ def _strongest(degrees: Sequence[str]) -> str | None:
     return max(degrees, key=_DEGREE_ORDER.index) if degrees else None
 
 
+def _telling(changes: Sequence[str]) -> str | None:
+    """ "Again seen, increased" is an increase: "stable" yields to any other change."""
+    moving = [change for change in changes if change != "stable"]
+    return next(iter(moving or changes), None)
+
+
 def _statement(draft: Draft, found: Sequence[Token]) -> Statement:
     return Statement(
         finding=draft.finding,
@@ -80,8 +88,9 @@ def _statement(draft: Draft, found: Sequence[Token]) -> Statement:
         side=_sides(draft.sides),
         location=tuple(sorted(set(draft.locations))),
         degree=_strongest(draft.degrees),
-        change=draft.changes[0] if draft.changes else None,
+        change=_telling(draft.changes),
         size_mm=draft.size_mm,
+        chronic=draft.chronic,
         implied=draft.implied,
         # One side denied leaves the other open.
         partial=draft.partial or (not draft.present and len(set(_sides(draft.sides))) == 1),
@@ -91,12 +100,17 @@ def _statement(draft: Draft, found: Sequence[Token]) -> Statement:
 
 
 def _sizes(found: Sequence[Token], words: Sequence[Word]) -> list[tuple[int, float]]:
-    """(word index, millimetres) of every measurement; "2 x 3 cm" gives its last number too."""
+    """(word index, millimetres) of every measurement; of "2 x 3 cm" the largest number counts."""
     sizes = []
     for index in range(len(found) - 1):
         unit = _MM_PER_UNIT.get(words[index + 1].form)
-        if unit is not None and found[index].text[0].isdigit():
-            sizes.append((index, float(found[index].text) * unit))
+        if unit is None or not found[index].text[0].isdigit():
+            continue
+        numbers, at = [float(found[index].text)], index
+        while at > 1 and found[at - 1].text in ("x", "by") and found[at - 2].text[0].isdigit():
+            at -= 2
+            numbers.append(float(found[at].text))
+        sizes.append((index, max(numbers) * unit))
     return sizes
 
 
@@ -126,15 +140,18 @@ def _read(sentence: str) -> SentenceFacts:
     drafts = draft_statements(tables, items)
     apply_scopes(drafts, items)
     loose = attach_attributes(drafts, items)
+    lend_places(drafts, items, tables.readings)
     for index, size_mm in _sizes(found, words):
         attach_size(drafts, index, size_mm)
     statements = [_statement(draft, found) for draft in drafts if not draft.dropped]
     change = min(loose, default=None) if not drafts else None
-    anaphoric = any(item.value("anaphor") for item in items[:2])
+    anaphoric = any(item.value("anaphor") and not item.value("study") for item in items[:2])
     if change is not None and not anaphoric:
         span = (found[0].start, found[-1].end)
         statements.append(
-            Statement(STUDY, True, True, (), (), None, change, None, False, False, False, span)
+            Statement(
+                STUDY, True, True, (), (), None, change, None, False, False, False, False, span
+            )
         )
         change = None
     misspelt, doubled, placeholders = _slips(found, words, tables.placeholders)
@@ -161,8 +178,9 @@ def read_sentence(sentence: str) -> SentenceFacts:
 def placed(statement: Statement, offset: int, section: Section) -> Statement:
     """A statement of a sentence moved to where the sentence stands in its report."""
     s = statement
-    # Not dataclasses.replace: this is the inner loop, and replace takes three times as long.
+    # Not _replace: this is the inner loop.
     return Statement(
         s.finding, s.present, s.certain, s.side, s.location, s.degree, s.change, s.size_mm,
-        s.implied, s.partial, s.only_marked, (s.span[0] + offset, s.span[1] + offset), section,
+        s.chronic, s.implied, s.partial, s.only_marked,
+        (s.span[0] + offset, s.span[1] + offset), section,
     )  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
 
 Section = Literal["findings", "impression", "aside"]
@@ -24,6 +24,15 @@ _SECTION_OF: dict[str, Section] = {
     "comparisons": "aside",
     "examination": "aside",
     "exam": "aside",
+    "clinical indication": "aside",
+    "reason for exam": "aside",
+    "reason for examination": "aside",
+    "reason for study": "aside",
+    "procedure": "aside",
+    "recommendation": "aside",
+    "recommendations": "aside",
+    "notification": "aside",
+    "wet read": "findings",
 }
 _NAMES = "|".join(_SECTION_OF)
 # A heading starts the text, follows a mark, or is capitalised in the middle of a line.
@@ -32,6 +41,7 @@ _HEADING = re.compile(
 )
 # A stop ends a sentence before white space, a capital or the end; never inside a number.
 _STOP = re.compile(r"[.!?]+(?=\s|$|[A-Z])|\n+")
+_BLANK_LINE = re.compile(r"(?<=\S)[ \t]{0,8}\n[ \t]{0,8}\n")
 _LONGEST_SENTENCE = 400
 """Characters; what runs on without a stop is read in pieces, so that time stays linear."""
 _HAS_WORD = re.compile(r"[A-Za-z0-9]")
@@ -60,9 +70,21 @@ def sections(text: str) -> Iterator[tuple[Section, int, int]]:
     start = 0
     for match in _HEADING.finditer(text):
         if match.start(1) > start:
-            yield section, start, match.start(1)
+            yield from _to_blank_line(text, section, start, match.start(1))
         section, start = _SECTION_OF[match[1].lower()], match.end()
-    yield section, start, len(text)
+    yield from _to_blank_line(text, section, start, len(text))
+
+
+def _to_blank_line(
+    text: str, section: Section, start: int, end: int
+) -> Iterator[tuple[Section, int, int]]:
+    """An aside ends at a blank line: many reports have no heading over their findings."""
+    blank = _BLANK_LINE.search(text, start, end) if section == "aside" else None
+    if blank is None:
+        yield section, start, end
+        return
+    yield section, start, blank.start()
+    yield "findings", blank.end(), end
 
 
 def _pieces(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
@@ -75,9 +97,11 @@ def _pieces(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
     yield start, end
 
 
-def sentences(text: str) -> Iterator[SentenceAt]:
-    """The non-empty sentences of a report."""
-    for section, start, end in sections(text):
+def sentences(
+    text: str, parts: Iterable[tuple[Section, int, int]] | None = None
+) -> Iterator[SentenceAt]:
+    """The non-empty sentences of a report; ``parts`` are its ``sections``, where they are known."""
+    for section, start, end in sections(text) if parts is None else parts:
         at = start
         stops = [match.end() for match in _STOP.finditer(text, start, end)]
         for stop in [*stops, end]:

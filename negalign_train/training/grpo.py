@@ -16,7 +16,9 @@ from trl import GRPOConfig, GRPOTrainer
 from negalign_train.errors import TrainingError
 from negalign_train.recipe import CandidateRun
 from negalign_train.records import PromptExample
-from negalign_train.severity.reward import severity_reward
+from negalign_train.severity.calibration import read_calibration
+from negalign_train.severity.judges.rules import RulesJudge, rules_version
+from negalign_train.severity.reward import RewardFunction, severity_reward
 from negalign_train.training.batches import TokenSequence
 from negalign_train.training.packing import model_inputs, pack
 from negalign_train.training.policy import check_adapter, check_shape
@@ -132,10 +134,9 @@ def severity_grpo_trainer(
     Raises:
         TrainingError: the reference adapter has another shape than the policy's.
     """
-    assert run.candidate.reward is not None
     trainer = TreeGRPOTrainer(
         model=policy,
-        reward_funcs=severity_reward(run.candidate.reward),
+        reward_funcs=_reward(run),
         args=config,
         train_dataset=prompt_dataset(prompts),
         processing_class=tokenizer,
@@ -144,6 +145,15 @@ def severity_grpo_trainer(
     if config.beta != 0:
         _set_reference(policy, run)
     return trainer
+
+
+def _reward(run: CandidateRun) -> RewardFunction:
+    """The run's reward, at the readers' scale where the cycle has one."""
+    assert run.candidate.reward is not None
+    if run.calibration_path is None:
+        return severity_reward(run.candidate.reward)
+    calibration = read_calibration(run.calibration_path, RulesJudge.name, rules_version())
+    return severity_reward(run.candidate.reward, calibration.apply)
 
 
 def _set_reference(policy: PeftModel, run: CandidateRun) -> None:

@@ -1,0 +1,30 @@
+"""How results are printed. Light: nothing here opens a database."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+def print_json(value: Any) -> None:
+    """One JSON object or list on standard output."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def print_table(table: Table) -> None:
+    """On a terminal as wide as it is; into a pipe without cutting cells."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=200)
+    console.print(table)
+
+
+def number(value: float | None, decimals: int = 2) -> str:
+    """A number for a table; a dash where it is unknown."""
+    return "–" if value is None else f"{value:.{decimals}f}"

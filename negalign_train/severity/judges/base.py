@@ -1,0 +1,47 @@
+"""What every judge takes and gives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from negalign_train.records import SeverityScore
+from negalign_train.severity.context import NO_CONTEXT, CaseContext
+
+
+@dataclass(frozen=True)
+class ReportPair:
+    """A candidate report and what it is judged against."""
+
+    reference: str
+    candidate: str
+    context: CaseContext = NO_CONTEXT
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """One judge's word on one pair.
+
+    ``score`` is None where the pair cannot be scored, and ``reason`` then holds the code why (a key
+    of ``severity.score.UNSCORABLE``, or ``too_long_for_model``); unknown is never 0.
+    """
+
+    judge: str
+    version: str
+    score: SeverityScore | None
+    reason: str | None = None
+
+
+class Judge(Protocol):
+    """Nine severities for each pair. ``version`` changes whenever its answers can."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def version(self) -> str: ...
+
+    def judge(self, pairs: Sequence[ReportPair]) -> list[Judgement]:
+        """One judgement per pair, in order."""
+        ...

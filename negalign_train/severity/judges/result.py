@@ -1,0 +1,94 @@
+"""A judgement as the JSON object that ``negalign score`` prints (``negalign.score/1``)."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from typing import Any
+
+from negalign_train.records import Evidence
+from negalign_train.severity.calibration import Calibration
+from negalign_train.severity.judges.base import Judgement, ReportPair
+from negalign_train.severity.score import UNSCORABLE
+from negalign_train.severity.taxonomy import grade_of, taxonomy
+from negalign_train.severity.tokens import SentenceAt, sentences
+
+SCHEMA = "negalign.score/1"
+REASONS = {
+    **UNSCORABLE,
+    "too_long_for_model": "the two reports do not fit the judge's model",
+    "no_judge_could": "none of the ensemble's judges can score it",
+}
+"""Every reason why a pair has no score, in words."""
+
+
+def _slice(text: str, span: tuple[int, int] | None) -> str | None:
+    return None if span is None else text[span[0] : span[1]]
+
+
+class _Text:
+    """A report whose sentences are looked up by place."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._found: list[SentenceAt] | None = None
+
+    def sentence(self, span: tuple[int, int] | None) -> str | None:
+        """The sentence in which a span starts."""
+        if span is None:
+            return None
+        if self._found is None:
+            self._found = list(sentences(self.text))
+        at = bisect_right(self._found, span[0], key=lambda sentence: sentence.start) - 1
+        return self._found[at].text if at >= 0 else _slice(self.text, span)
+
+
+def _evidence(item: Evidence, ids: dict[str, str], said: _Text, expected: _Text) -> dict[str, Any]:
+    """One error with the statements it rests on: their places, words and sentences."""
+    return {
+        "id": ids[item.category],
+        "category": item.category,
+        "severity": round(item.severity, 6),
+        "finding": item.finding,
+        "detail": item.detail,
+        "span": item.span,
+        "text": _slice(said.text, item.span),
+        "sentence": said.sentence(item.span),
+        "reference_span": item.reference_span,
+        "reference_text": _slice(expected.text, item.reference_span),
+        "reference_sentence": expected.sentence(item.reference_span),
+        "conflict_span": item.conflict_span,
+        "conflict_sentence": said.sentence(item.conflict_span),
+    }
+
+
+def result_object(
+    judgement: Judgement, pair: ReportPair, calibration: Calibration | None = None
+) -> dict[str, Any]:
+    """The result of one pair. ``severities`` and ``S`` are null where there is no score.
+
+    Args:
+        calibration: applied to the severities; the evidence keeps the judge's own weights.
+    """
+    score = judgement.score
+    if score is not None and calibration is not None:
+        score = calibration.apply(score)
+    ids = {category.name: category.id for category in taxonomy()}
+    said, expected = _Text(pair.candidate), _Text(pair.reference)
+    return {
+        "schema": SCHEMA,
+        "scorable": score is not None,
+        "reason": judgement.reason,
+        "S": None if score is None else round(score.total, 6),
+        "grade": None if score is None else grade_of(score.total),
+        "severities": None
+        if score is None
+        else {ids[name]: round(value, 6) for name, value in score.severities.items()},
+        "evidence": []
+        if score is None
+        else [_evidence(item, ids, said, expected) for item in score.evidence],
+        "judge": {
+            "name": judgement.judge,
+            "version": judgement.version,
+            "calibration": None if calibration is None else calibration.digest,
+        },
+    }

@@ -1,0 +1,130 @@
+"""The generator itself as judge: asked category by category how severe an error is.
+
+When this can be trusted is a question to measure (``negalign judge compare``), not to assume: a
+model that makes an error often does not see it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from negalign_train.errors import DataError
+from negalign_train.fingerprint import fingerprint
+from negalign_train.records import CATEGORIES, Evidence, SeverityScore
+from negalign_train.severity.judges.base import Judgement, ReportPair
+from negalign_train.severity.score import explain_unscorable
+from negalign_train.severity.taxonomy import Category, taxonomy
+
+PROMPT = (
+    "Compare a draft radiology report with the approved report of the same study.\n\n"
+    "Approved report:\n{reference}\n\nDraft report:\n{candidate}\n\n"
+    "How severe is this kind of error in the draft? {label}: {definition}\n"
+    "0 none, 1 minor, 2 moderate, 3 serious, 4 dangerous. Answer with one digit."
+)
+DIGITS = ("0", "1", "2", "3", "4")
+FLOOR = 0.05
+"""An expected severity below this is none."""
+_BATCH = 9
+
+
+def render(pair: ReportPair, category: Category) -> str:
+    """The fixed question on one category."""
+    return PROMPT.format(
+        reference=pair.reference.strip(),
+        candidate=pair.candidate.strip(),
+        label=category.name.replace("_", " "),
+        definition=category.definition,
+    )
+
+
+def digit_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    """The token of each digit.
+
+    Raises:
+        DataError: the tokenizer has no token of its own for each digit.
+    """
+    ids = [tokenizer(digit, add_special_tokens=False)["input_ids"][-1:] for digit in DIGITS]
+    tokens = [row[0] for row in ids if row]
+    decoded = [str(tokenizer.decode([token])).strip() for token in tokens]
+    if decoded != list(DIGITS):
+        raise DataError(
+            "the generator's tokenizer has no token of its own for each of the digits 0 to 4, so "
+            "that it cannot be asked for one; use another judge"
+        )
+    return tuple(tokens)
+
+
+class SelfJudge:
+    """Expected answer over the five digits, as severity in [0, 1].
+
+    Args:
+        model: the generator with its adapter, in evaluation mode.
+        digest: what identifies its weights; goes into ``version``.
+    """
+
+    name = "self"
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        digest: str,
+        batch_size: int = _BATCH,
+    ) -> None:
+        self._model, self._tokenizer, self._batch_size = model, tokenizer, batch_size
+        self._digits = torch.tensor(digit_tokens(tokenizer))
+        self._version = fingerprint([digest, PROMPT, DIGITS, FLOOR])[:12]
+
+    @property
+    def version(self) -> str:
+        return self._version
+
+    def judge(self, pairs: Sequence[ReportPair]) -> list[Judgement]:
+        """One judgement per pair. The context is not told."""
+        found: list[Judgement] = []
+        for pair in pairs:
+            reason = explain_unscorable(pair.reference, pair.candidate)
+            rows = [] if reason else [self._ids(render(pair, c)) for c in taxonomy()]
+            limit = int(self._model.config.max_position_embeddings)
+            if any(len(row) >= limit for row in rows):
+                reason = "too_long_for_model"
+            score = None if reason else _score(self._expected(rows))
+            found.append(Judgement(self.name, self.version, score, reason))
+        return found
+
+    def _ids(self, question: str) -> list[int]:
+        text = self._tokenizer.apply_chat_template(
+            [{"role": "user", "content": question}], tokenize=False, add_generation_prompt=True
+        )
+        ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+    def _expected(self, rows: list[list[int]]) -> list[float]:
+        """Expected digit / 4 of each question, in order."""
+        found: list[float] = []
+        for first in range(0, len(rows), self._batch_size):
+            batch = rows[first : first + self._batch_size]
+            longest = max(len(row) for row in batch)
+            # Padded on the right: a causal model's last real token does not see what follows it.
+            ids = torch.tensor([row + [row[-1]] * (longest - len(row)) for row in batch])
+            ends = torch.tensor([len(row) - 1 for row in batch])
+            device = self._model.device
+            with torch.inference_mode():
+                logits = self._model(input_ids=ids.to(device), use_cache=False).logits
+            last = logits[torch.arange(len(batch)), ends.to(device)][:, self._digits.to(device)]
+            steps = torch.arange(len(DIGITS), dtype=torch.float32, device=device)
+            found += (last.float().softmax(dim=1) @ steps / (len(DIGITS) - 1)).tolist()
+        return found
+
+
+def _score(expected: Sequence[float]) -> SeverityScore:
+    severities = {
+        name: value if value >= FLOOR else 0.0
+        for name, value in zip(CATEGORIES, expected, strict=True)
+    }
+    detail = "the generator's own expected answer"
+    evidence = tuple(Evidence(n, s, None, detail) for n, s in severities.items() if s > 0)
+    return SeverityScore(severities, evidence)

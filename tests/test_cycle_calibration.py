@@ -1,0 +1,118 @@
+"""A cycle learns its scale from earlier cycles' readers, and never from held-out cases."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from negalign_train.cycle.calibration_step import CALIBRATION, calibrate, scorer_record
+from negalign_train.cycle.feedback_step import take_snapshot
+from negalign_train.cycle.plan import Context, LocatedRecipe, Plan
+from negalign_train.database import open_database
+from negalign_train.errors import CycleError
+from negalign_train.feedback.snapshot import write_snapshot
+from negalign_train.feedback.store import FeedbackStore
+from negalign_train.recipe import CycleRecipe, SeveritySettings, load_yaml
+from negalign_train.records import ErrorMark
+from negalign_train.resources import data_path
+from negalign_train.severity.judges.rules import rules_version
+from negalign_train.workspace import Workspace, read_json, write_json
+
+RECIPE = Path(__file__).resolve().parent.parent / "recipes" / "embedded" / "cycle.yaml"
+
+
+def context_of(root: Path, cycle: int, **severity: Any) -> Context:
+    recipe = load_yaml(RECIPE, CycleRecipe)
+    feedback = recipe.feedback.model_copy(update={"source": "log", "min_events": 1})
+    recipe = recipe.model_copy(
+        update={"severity": SeveritySettings(**severity), "feedback": feedback}
+    )
+    plan = Plan(cycle, 1, "2026-01-01T00:00:00+00:00", "r", "c", None, None, 0, "base", "d", None)
+    place = Workspace(root)
+    engine = open_database(place.database_url)
+    return Context(plan, LocatedRecipe(recipe, RECIPE), place, engine, data_path("embedded"))
+
+
+@pytest.fixture
+def after_one_cycle(tmp_path, make_event):
+    """Cycle 1 with 60 wrong sides that cost 0.5 and that readers gave 0.2; half are held out."""
+    events = [
+        make_event(
+            event_id=f"e{n:02d}", case_id=f"c{n}", prompt=f"Indication: {n}.",
+            completion="Findings: Left pneumothorax.", edited="Findings: Right pneumothorax.",
+            errors=(ErrorMark("wrong_location", 0.2),),
+        )
+        for n in range(60)
+    ]  # fmt: skip
+    folder = Workspace(tmp_path).cycle_dir(1)
+    write_snapshot(folder / "snapshot.parquet", list(enumerate(events, start=1)))
+
+    def hold_out(groups: int) -> None:
+        split = {
+            "groups": {f"c{n}": f"g{n}" for n in range(60)},
+            "held_out": [f"g{n}" for n in range(groups)],
+            "frozen": [],
+        }
+        write_json(folder / "split.json", split)
+
+    hold_out(10)
+    return tmp_path, hold_out
+
+
+def test_the_second_cycle_takes_its_readers_scale_and_records_it(after_one_cycle):
+    root, _ = after_one_cycle
+    context = context_of(root, 2)
+    found = calibrate(context)
+    assert found.adopted == ("wrong_location",)
+    assert found.categories["wrong_location"].apply(0.5) == pytest.approx(0.2, abs=0.02)
+    assert (found.num_events, found.cycles) == (50, (1,))
+    written = read_json(context.folder / CALIBRATION)
+    assert written["digest"] == found.digest == scorer_record(context)["calibration"]
+    assert calibrate(context) == found
+
+
+def test_a_calibration_of_another_scorer_stops_the_cycle_with_the_way_out(after_one_cycle):
+    root, _ = after_one_cycle
+    context = context_of(root, 2)
+    found = replace(calibrate(context), judge_version="older")
+    write_json(context.folder / CALIBRATION, found.to_json())
+    with pytest.raises(CycleError, match=r"made for rules older.*delete .*calibration\.json"):
+        calibrate(context)
+
+
+def test_held_out_cases_teach_nothing(after_one_cycle):
+    root, hold_out = after_one_cycle
+    hold_out(30)
+    found = calibrate(context_of(root, 2))
+    assert found.num_events == 30
+    assert found.adopted == ()
+    assert found.reason.startswith("too little data")
+
+
+def test_the_first_cycle_and_a_recipe_without_it_change_nothing(after_one_cycle, tmp_path):
+    root, _ = after_one_cycle
+    assert "first cycle" in calibrate(context_of(tmp_path / "other", 1)).reason
+    off = calibrate(context_of(root, 2, calibrate=False))
+    assert (off.adopted, off.reason) == ((), "switched off (severity.calibrate)")
+
+
+def test_severities_are_filled_at_the_readers_scale_with_their_source(after_one_cycle, make_event):
+    root, _ = after_one_cycle
+    context = context_of(root, 2)
+    given = make_event(event_id="given", case_id="x")
+    left_out = make_event(
+        event_id="left-out", case_id="y", errors=(), grade="reject",
+        completion="Findings: Left pneumothorax.", edited="Findings: Right pneumothorax.",
+    )  # fmt: skip
+    FeedbackStore(context.engine).append([given, left_out], source="test")
+    events = {event.event_id: event for _, event in take_snapshot(context)}
+    assert events["given"].severity_source == "reader"
+    assert events["given"].severity_judge is None
+    filled = events["left-out"]
+    assert filled.severity_source == "scorer"
+    assert filled.total_severity == pytest.approx(0.2, abs=0.02)
+    digest = calibrate(context).digest[:12]
+    assert filled.severity_judge == f"rules {rules_version()} calibrated {digest}"
