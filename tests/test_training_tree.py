@@ -105,7 +105,7 @@ def test_padding_sees_itself_alone_and_is_not_scored():
 def test_texts_with_next_to_nothing_in_common_are_plain_rows():
     sides = [sequence([5], [6 + i, *range(10, 30)]) for i in range(2)]
     assert "subtree_ends" not in pack(sides, pad_token_id=0, shared=True)
-    prompted = [sequence([5] * 5, each.completion_ids) for each in sides]
+    prompted = [sequence([5] * 8, each.completion_ids) for each in sides]
     assert "subtree_ends" in pack(prompted, pad_token_id=0, shared=True)
 
 

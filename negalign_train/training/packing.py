@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from negalign_train.training.batches import TokenSequence
+from negalign_train.training.losses import weighted_logps
 from negalign_train.training.tree import Indices, PrefixTree, build_tree
 
 MODEL_INPUTS = (
@@ -72,10 +73,10 @@ def model_inputs(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def completion_logps(target_logps: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
     """Token-weighted log-probability of each sequence, (sequences,), in nats, from those of the
-    targets, (targets,). A weight of 0 removes a token from value and gradient.
+    targets, (targets,).
     """
     token_weights = batch["token_weights"].to(target_logps.dtype)
-    return (target_logps[batch["target_index"]] * token_weights).sum(dim=1)
+    return weighted_logps(target_logps[batch["target_index"]], token_weights)
 
 
 def _groups(sequences: Sequence[TokenSequence], shared: bool) -> Iterable[list[int]]:
