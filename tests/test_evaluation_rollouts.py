@@ -39,6 +39,9 @@ class FakeServer(ThreadingHTTPServer):
         self.completion: dict[str, Any] | None = None
         self.delay_seconds = 0.0
 
+    def handle_error(self, *_: Any) -> None:
+        """Silent: a client that gave up leaves a broken pipe."""
+
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}"
