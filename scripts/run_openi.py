@@ -47,16 +47,18 @@ def generator_cases(csv: Path, recipe: CycleRecipe, seed: int) -> list[Case]:
     return without_evaluation(cases, recipe.cases, seed)
 
 
-def train_generator(cases: list[Case], folder: Path, schedule: Schedule) -> float:
+def train_generator(
+    cases: list[Case], folder: Path, schedule: Schedule, num_composed: int
+) -> float:
     """Trains the generator into ``folder`` if it is not there; returns the seconds it took.
 
-    Each pass sees every report and as many composed ones, new in every pass.
+    It sees every report ``schedule.epochs`` times, and each composed one once.
     """
     if folder.exists():
         return 0.0
     started = time.monotonic()
     torch.manual_seed(schedule.seed)
-    composed = composed_cases(cases, schedule.epochs * len(cases), schedule.seed)
+    composed = composed_cases(cases, num_composed, schedule.seed)
     shown = [*cases * schedule.epochs, *composed]
     prompts, reports = [str(case.prompt) for case in shown], [case.reference for case in shown]
     tokenizer = build_tokenizer([*prompts, *reports], vocab_size=2048)
@@ -94,7 +96,7 @@ def template_row(cases: list[Case], recipe: CycleRecipe, seed: int) -> dict[str,
 
 
 def cycle_rows(name: str, summaries: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The generator before, and each cycle's candidate, with the interval of its own step."""
+    """The generator before, and each cycle's candidate, with the 95 % intervals of its changes."""
     first = summaries[0]
     parent = {
         "name": "generator",
@@ -110,6 +112,7 @@ def cycle_rows(name: str, summaries: list[dict[str, Any]]) -> list[dict[str, Any
                 "name": f"{name}, cycle {summary['cycle']} ({summary['decision']})",
                 "S": candidate["mean_S"],
                 "ci": [summary["ci_low"], summary["ci_high"]],
+                "ci_in_all": [summary["since_first_cycle"][end] for end in ("ci_low", "ci_high")],
                 "readers_S": summary["readers_check"]["mean_S_after"],
                 "template_share": candidate["template_share"],
             }
@@ -118,12 +121,15 @@ def cycle_rows(name: str, summaries: list[dict[str, Any]]) -> list[dict[str, Any
 
 
 def show(rows: list[dict[str, Any]]) -> None:
-    print("| model | S | 95 % interval of the step | readers' S | template share |")
-    print("|---|---|---|---|---|")
+    print("| model | S | change in the cycle | change in all | readers' S | template share |")
+    print("|---|---|---|---|---|---|")
     for row in rows:
-        step = "[{:+.3f}, {:+.3f}]".format(*row["ci"]) if "ci" in row else ""
+        cycle, in_all = (
+            "[{:+.3f}, {:+.3f}]".format(*row[key]) if key in row else ""
+            for key in ("ci", "ci_in_all")
+        )
         print(
-            f"| {row['name']} | {row['S']:.3f} | {step} | {row['readers_S']:.3f} "
+            f"| {row['name']} | {row['S']:.3f} | {cycle} | {in_all} | {row['readers_S']:.3f} "
             f"| {row['template_share']:.3f} |"
         )
 
@@ -134,13 +140,14 @@ def main() -> None:
     parser.add_argument("--workspace", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--cycles", type=int, default=2)
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--epochs", type=int, default=8, help="passes over the real reports")
+    parser.add_argument("--composed", type=int, default=45_000, help="composed reports")
     args = parser.parse_args()
     go_offline()
-    model_dir = args.workspace / f"generator-seed{args.seed}-epochs{args.epochs}"
-    schedule = Schedule(args.epochs, 16, 2e-3, 0.05, args.seed, bf16=True)
+    model_dir = args.workspace / f"generator-seed{args.seed}-{args.epochs}-{args.composed}"
+    schedule = Schedule(args.epochs, 64, 3e-3, 0.05, args.seed, bf16=True)
     cases = generator_cases(args.csv, recipe_for(args.csv, model_dir, None), args.seed)
-    seconds = train_generator(cases, model_dir, schedule)
+    seconds = train_generator(cases, model_dir, schedule, args.composed)
     sft = yaml.safe_load(ARMS.read_text(encoding="utf-8"))["sft"]["candidates"]
     arms = {
         "dpo": recipe_for(args.csv, model_dir, None),
