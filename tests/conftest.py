@@ -121,3 +121,21 @@ def two_cycles(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, ...]:
     from tests.cycles import run_two_cycles  # noqa: PLC0415  heavy: torch, for those who ask
 
     return run_two_cycles(tmp_path_factory.mktemp("cycles") / "workspace")
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a tiny base model with random weights. Read-only."""
+    from tests.tiny import write_tiny_model  # noqa: PLC0415  heavy: torch
+
+    folder = tmp_path_factory.mktemp("base")
+    write_tiny_model(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def parent(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of an adapter on ``base``. Read-only."""
+    from tests.tiny import write_parent  # noqa: PLC0415  heavy: torch
+
+    return write_parent(tmp_path_factory.mktemp("parent"), base)

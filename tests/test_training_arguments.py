@@ -12,17 +12,10 @@ from negalign_train.errors import RecipeError
 from negalign_train.recipe import CycleRecipe, load_yaml
 from negalign_train.training.arguments import dpo_objective, trainer_config
 from negalign_train.training.losses import DPOObjective
-from tests.tiny import write_run, write_tiny_model
+from tests.tiny import write_run
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 REWARD = {"length_weight": 0.1, "length_slack": 0.2, "unscorable": -9.0}
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("base")
-    write_tiny_model(folder)
-    return folder
 
 
 @pytest.fixture

@@ -9,12 +9,10 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 from safetensors.torch import load_file
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from negalign_train.errors import TrainingError
-from negalign_train.recipe import CandidateRun
 from negalign_train.recipe_training import AveragingSettings
 from negalign_train.training import averaging
 from negalign_train.training.averaging import (
@@ -27,29 +25,10 @@ from negalign_train.training.averaging import (
 )
 from negalign_train.training.low_rank import ProductAverage
 from negalign_train.training.policy import load_policy
-from negalign_train.training.run import main
-from tests.tiny import perturb, write_parent, write_run, write_tiny_model
+from tests.tiny import launch, perturb, write_run
 
 DECAY = 0.6
 SCALE = 8 / 4  # lora_alpha / r of the tiny runs
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("base")
-    write_tiny_model(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def parent(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_parent(tmp_path_factory.mktemp("parent"), base)
-
-
-def launch(run: CandidateRun) -> int:
-    config = run.output_dir.parent / "candidate.yaml"
-    config.write_text(yaml.safe_dump(run.model_dump(mode="json", by_alias=True)))
-    return main(["--config", str(config)])
 
 
 def products(adapter_dir: Path) -> dict[str, torch.Tensor]:

@@ -24,7 +24,7 @@ from negalign_train.training.combinations import (
 )
 from negalign_train.training.policy import load_policy
 from negalign_train.training.run import train_candidate
-from tests.tiny import write_parent, write_run, write_tiny_model
+from tests.tiny import write_parent, write_run
 
 PLAIN = Setup("dpo", "none", 0, ("q_proj", "v_proj"))
 CLASHES: dict[str, dict[str, Any]] = {
@@ -36,13 +36,6 @@ CLASHES: dict[str, dict[str, Any]] = {
     r"may not hold lm_head or embed_tokens": {"target_modules": ("embed_tokens",)},
     r"use_vllm does not go with model\.quantisation": {"use_vllm": True, "quantisation": "nf4"},
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("base")
-    write_tiny_model(folder)
-    return folder
 
 
 @pytest.mark.parametrize("message", CLASHES)

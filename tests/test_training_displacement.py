@@ -5,32 +5,15 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from negalign_train.recipe import CandidateRun
 from negalign_train.records import PreferencePair, WeightedSpan
 from negalign_train.training.checkpoints import is_complete
 from negalign_train.training.displacement import smoothed_drift
 from negalign_train.training.metrics import CHOSEN_DRIFT
-from negalign_train.training.run import main
-from tests.tiny import make_pairs, write_run, write_tiny_model
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("base")
-    write_tiny_model(folder)
-    return folder
-
-
-def launch(run: CandidateRun) -> int:
-    config = run.output_dir.parent / "candidate.yaml"
-    config.write_text(yaml.safe_dump(run.model_dump(mode="json", by_alias=True)))
-    return main(["--config", str(config)])
+from tests.tiny import launch, make_pairs, write_run
 
 
 def entries(*values: float, every: int = 1) -> list[dict[str, float]]:

@@ -24,7 +24,7 @@ from negalign_train.preferences.files import write_unpaired
 from negalign_train.recipe import CandidateRun
 from negalign_train.training.checkpoints import is_complete
 from negalign_train.training.run import main
-from tests.tiny import make_pairs, make_unpaired, write_parent, write_run, write_tiny_model
+from tests.tiny import make_pairs, make_unpaired, write_parent, write_run
 
 ROOT = Path(__file__).parent.parent
 LOSS_TOLERANCE = 5e-6
@@ -36,13 +36,6 @@ TIMEOUT = 300
 
 Result = tuple[list[float], dict[str, Any]]
 """Logged losses, and the final adapter's tensors."""
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("base")
-    write_tiny_model(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -27,24 +27,10 @@ from tests.tiny import (
     perturb,
     python_floats_as_float64,
     relative_difference,
-    write_parent,
     write_run,
-    write_tiny_model,
 )
 
 PLAIN = [replace(pair, chosen_spans=(), rejected_spans=()) for pair in make_pairs(4)]
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("base")
-    write_tiny_model(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def parent(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_parent(tmp_path_factory.mktemp("parent"), base)
 
 
 @pytest.fixture(autouse=True)

@@ -11,16 +11,9 @@ from pydantic import ValidationError
 from negalign_train.errors import RecipeError
 from negalign_train.recipe_training import ObjectiveSettings, OffsetSettings, TargetSettings
 from negalign_train.training.arguments import dpo_objective, trainer_config
-from tests.tiny import write_run, write_tiny_model
+from tests.tiny import write_run
 
 REWARD = {"length_weight": 0.1, "length_slack": 0.2, "unscorable": -9.0}
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("base")
-    write_tiny_model(folder)
-    return folder
 
 
 @pytest.fixture

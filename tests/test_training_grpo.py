@@ -22,7 +22,7 @@ from negalign_train.training.grpo import prompt_dataset, severity_grpo_trainer
 from negalign_train.training.policy import load_policy, load_tokenizer
 from negalign_train.training.run import main
 from negalign_train.workspace import write_json
-from tests.tiny import write_parent, write_run, write_tiny_model
+from tests.tiny import write_parent, write_run
 
 GRPO: dict[str, Any] = {
     "method": "grpo",
@@ -38,18 +38,6 @@ PROMPTS = [
     PromptExample("c0", "g0", 1, "Report: cough.", "The heart is normal."),
     PromptExample("c1", "g1", 1, ({"role": "user", "content": "Report."},), "No effusion."),
 ]
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("base")
-    write_tiny_model(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def parent(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_parent(tmp_path_factory.mktemp("parent"), base)
 
 
 def make_run(folder: Path, base: Path, **overrides: Any) -> CandidateRun:

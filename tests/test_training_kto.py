@@ -32,26 +32,12 @@ from tests.tiny import (
     perturb,
     python_floats_as_float64,
     relative_difference,
-    write_parent,
     write_run,
-    write_tiny_model,
 )
 
 KTO = {"name": "test", "method": "kto"}
 # Desirable and undesirable rows of four different cases.
 PLAIN = [replace(make_unpaired(make_pairs(4))[2 * i + i % 2], spans=()) for i in range(4)]
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("base")
-    write_tiny_model(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def parent(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_parent(tmp_path_factory.mktemp("parent"), base)
 
 
 @pytest.fixture(autouse=True)

@@ -28,18 +28,6 @@ SEQUENCES = [
 ]
 
 
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("base")
-    write_tiny_model(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def parent(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_parent(tmp_path_factory.mktemp("parent"), base)
-
-
 def plain_logps(model: Any, sequence: TokenSequence) -> list[float]:
     """Token log-probabilities by the model's own logits, one sequence at a time."""
     ids = torch.tensor([sequence.prompt_ids + sequence.completion_ids])

@@ -17,23 +17,11 @@ from negalign_train.training.batches import TokenSequence
 from negalign_train.training.policy import adapter_kept, load_for_inference, load_policy
 from negalign_train.training.reference import sequence_logps
 from negalign_train.training.run import main
-from tests.tiny import write_parent, write_run, write_tiny_model
+from tests.tiny import write_run
 
 pytest.importorskip("bitsandbytes", reason="bitsandbytes is an optional extra (qlora)")
 
 SEQUENCE = TokenSequence([5, 6, 7], [8, 9, 1], [1.0, 1.0, 1.0])
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("base")
-    write_tiny_model(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def parent(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_parent(tmp_path_factory.mktemp("parent"), base)
 
 
 def train(folder: Path, base: Path, **overrides: Any) -> CandidateRun:

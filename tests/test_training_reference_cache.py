@@ -24,7 +24,7 @@ from negalign_train.training.reference_cache import (
     write_cache,
 )
 from negalign_train.training.tokenise import tokenise_pairs, tokenise_unpaired
-from tests.tiny import make_pairs, make_unpaired, write_parent, write_run, write_tiny_model
+from tests.tiny import make_pairs, make_unpaired, write_parent, write_run
 
 ONE = TokenSequence([1, 2], [3, 4], [1.0, 5.0])
 TWO = TokenSequence([1, 2], [3, 5], [1.0, 1.0])
@@ -138,18 +138,6 @@ def test_a_file_of_another_reference_under_the_same_name_is_not_taken(cache):
 def test_no_temporary_file_is_left(cache):
     cached_logps(cache, [ONE], Scorer())
     assert [path.name for path in cache.path.parent.iterdir()] == ["reference.safetensors"]
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("base")
-    write_tiny_model(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def parent(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_parent(tmp_path_factory.mktemp("parent"), base)
 
 
 def test_base_adapter_and_dtype_name_the_file_and_the_folders_do_not(base, parent, tmp_path):

@@ -18,8 +18,7 @@ import yaml
 from negalign_train.recipe import CandidateRun
 from negalign_train.training import outputs
 from negalign_train.training.checkpoints import MARKER, is_complete
-from negalign_train.training.run import main
-from tests.tiny import write_parent, write_run, write_tiny_model
+from tests.tiny import launch, write_run
 
 ROOT = Path(__file__).parent.parent
 WEIGHTS = Path("adapter", "adapter_model.safetensors")
@@ -34,24 +33,6 @@ KINDS: dict[str, dict[str, Any]] = {
 
 class _PowerCut(Exception):
     pass
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("base")
-    write_tiny_model(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def parent(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_parent(tmp_path_factory.mktemp("parent"), base)
-
-
-def launch(run: CandidateRun) -> int:
-    config = run.output_dir.parent / "candidate.yaml"
-    config.write_text(yaml.safe_dump(run.model_dump(mode="json", by_alias=True)))
-    return main(["--config", str(config)])
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
@@ -18,26 +17,7 @@ from transformers import AutoModelForCausalLM
 from negalign_train.recipe import CandidateRun
 from negalign_train.training import outputs
 from negalign_train.training.checkpoints import is_complete
-from negalign_train.training.run import main
-from tests.tiny import TRAINER, make_pairs, write_parent, write_run, write_tiny_model
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("base")
-    write_tiny_model(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def parent(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_parent(tmp_path_factory.mktemp("parent"), base)
-
-
-def launch(run: CandidateRun) -> int:
-    config = run.output_dir.parent / "candidate.yaml"
-    config.write_text(yaml.safe_dump(run.model_dump(mode="json", by_alias=True)))
-    return main(["--config", str(config)])
+from tests.tiny import TRAINER, launch, make_pairs, write_run
 
 
 def digests(folder: Path) -> dict[str, str]:

@@ -35,9 +35,7 @@ from tests.tiny import (
     make_unpaired,
     perturb,
     relative_difference,
-    write_parent,
     write_run,
-    write_tiny_model,
 )
 
 LOSSES = test_training_dpo.LOSSES
@@ -45,18 +43,6 @@ CANCELLING = [keys for keys in LOSSES if keys["loss_type"][0] in ("sigmoid", "hi
 CANCELLING = [keys for keys in CANCELLING if len(keys["loss_type"]) == 1]
 ALONE = plain("asked for")
 TREES = Sharing()
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("base")
-    write_tiny_model(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def parent(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_parent(tmp_path_factory.mktemp("parent"), base)
 
 
 @pytest.fixture(autouse=True)

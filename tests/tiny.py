@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from tokenizers import Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -19,6 +20,7 @@ from negalign_train.recipe import CandidateRun
 from negalign_train.records import PreferencePair, PromptExample, UnpairedExample, WeightedSpan
 from negalign_train.training.outputs import save_adapter
 from negalign_train.training.policy import load_policy
+from negalign_train.training.run import main
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}"
@@ -222,3 +224,10 @@ class ExactLogProbs:
 def relative_difference(left: torch.Tensor, right: torch.Tensor) -> float:
     """Largest absolute difference over the largest absolute value."""
     return float((left - right).abs().max() / right.abs().max().clamp(min=1e-30))
+
+
+def launch(run: CandidateRun) -> int:
+    """Trains a run in this process, as `accelerate launch` would start it; its exit code."""
+    config = run.output_dir.parent / "candidate.yaml"
+    config.write_text(yaml.safe_dump(run.model_dump(mode="json", by_alias=True)))
+    return main(["--config", str(config)])
