@@ -59,7 +59,7 @@ class Workload:
     prompt: int = 150
     common: int = 60
     suffix: int = 40
-    examples: int = 4
+    examples: int = 2
     group: int = 8
     vocabulary: int | None = None
     medec: str | None = None
