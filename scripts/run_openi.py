@@ -95,28 +95,33 @@ def template_row(cases: list[Case], recipe: CycleRecipe, seed: int) -> dict[str,
     }
 
 
-def cycle_rows(name: str, summaries: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The generator before, and each cycle's candidate, with the 95 % intervals of its changes."""
-    first = summaries[0]
-    parent = {
+def generator_row(first: dict[str, Any]) -> dict[str, Any]:
+    """The generator before any feedback."""
+    return {
         "name": "generator",
         "S": first["mean_S_before"],
         "readers_S": first["readers_check"]["mean_S_before"],
         "template_share": first["template_share_before"],
     }
-    rows = [parent] if name == "dpo" else []
-    for summary in summaries:
-        candidate = next(c for c in summary["candidates"] if c["name"] == summary["candidate"])
-        rows.append(
-            {
-                "name": f"{name}, cycle {summary['cycle']} ({summary['decision']})",
-                "S": candidate["mean_S"],
-                "ci": [summary["ci_low"], summary["ci_high"]],
-                "ci_in_all": [summary["since_first_cycle"][end] for end in ("ci_low", "ci_high")],
-                "readers_S": summary["readers_check"]["mean_S_after"],
-                "template_share": candidate["template_share"],
-            }
-        )
+
+
+def cycle_rows(summary: dict[str, Any]) -> list[dict[str, Any]]:
+    """Each candidate of a cycle with the 95 % interval of its change; what only the candidate that
+    the summary speaks of is measured for stands in its row alone.
+    """
+    rows = []
+    for candidate in summary["candidates"]:
+        row = {
+            "name": f"cycle {summary['cycle']}: {candidate['name']} ({candidate['outcome']})",
+            "S": candidate["mean_S"],
+            "ci": [candidate["ci_low"], candidate["ci_high"]],
+            "template_share": candidate["template_share"],
+            "reasons": candidate["reasons"],
+        }
+        if candidate["name"] == summary["candidate"]:
+            row["ci_in_all"] = [summary["since_first_cycle"][end] for end in ("ci_low", "ci_high")]
+            row["readers_S"] = summary["readers_check"]["mean_S_after"]
+        rows.append(row)
     return rows
 
 
@@ -128,8 +133,9 @@ def show(rows: list[dict[str, Any]]) -> None:
             "[{:+.3f}, {:+.3f}]".format(*row[key]) if key in row else ""
             for key in ("ci", "ci_in_all")
         )
+        readers = f"{row['readers_S']:.3f}" if "readers_S" in row else ""
         print(
-            f"| {row['name']} | {row['S']:.3f} | {cycle} | {in_all} | {row['readers_S']:.3f} "
+            f"| {row['name']} | {row['S']:.3f} | {cycle} | {in_all} | {readers} "
             f"| {row['template_share']:.3f} |"
         )
 
@@ -150,16 +156,19 @@ def main() -> None:
     seconds = train_generator(cases, model_dir, schedule, args.composed)
     sft = yaml.safe_load(ARMS.read_text(encoding="utf-8"))["sft"]["candidates"]
     arms = {
-        "dpo": recipe_for(args.csv, model_dir, None),
+        "recipe": recipe_for(args.csv, model_dir, None),
         "sft": recipe_for(args.csv, model_dir, sft),
     }
-    rows = [template_row(cases, arms["dpo"], args.seed)]
+    rows = [template_row(cases, arms["recipe"], args.seed)]
     for name, recipe in arms.items():
         place = Workspace(args.workspace / f"{name}-seed{args.seed}")
         located = LocatedRecipe(recipe, RECIPE)
         engine = open_database(place.database_url)
-        cycles = run_cycles(place, engine, located, args.seed, print, args.cycles)
-        rows += cycle_rows(name, list(cycles))
+        summaries = list(run_cycles(place, engine, located, args.seed, print, args.cycles))
+        if name == "recipe":
+            rows.append(generator_row(summaries[0]))
+        for summary in summaries:
+            rows += cycle_rows(summary)
     show(rows)
     result = {"rows": rows, "generator_seconds": round(seconds), "seed": args.seed}
     (args.workspace / "openi.json").write_text(json.dumps(result, indent=2) + "\n")
