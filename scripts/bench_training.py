@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -64,7 +65,10 @@ QUICK_WORKLOADS = (
     Workload("grpo update", "tiny", "grpo", prompt=20, suffix=8, examples=4, group=4),
 )
 PRESETS = {"cpu": CPU_WORKLOADS, "gpu": GPU_WORKLOADS, "quick": QUICK_WORKLOADS}
-_MEDEC = Path("data/medec/medec_ms_validation.csv")
+_SHARED_DATA = Path(
+    os.environ.get("NEGALIGN_SHARED_DATA", Path(__file__).resolve().parents[2] / "shared" / "data")
+)
+_MEDEC = _SHARED_DATA / "medec" / "medec_ms_validation.csv"
 SWEEPS: dict[str, list[dict[str, Any]]] = {
     "edit": [{"common": c, "suffix": 100 - c} for c in (5, 25, 50, 75, 95)],
     "prompt": [{"prompt": p} for p in (60, 150, 400)],
@@ -173,7 +177,10 @@ def measure(
         row["shares"] = {name: step_shares(arms[name], vocabulary) for name in ("trl_best", "ours")}
     arms.clear()
     if not options.no_memory:
-        peaks = {name: in_own_process(workload, name, 1) for name in ("trl_best", "ours")}
+        compared = ("trl_best", "ours")
+        with ThreadPoolExecutor(2) as pool:  # sizes are read, not times
+            found = pool.map(lambda name: in_own_process(workload, name, 1), compared)
+            peaks = dict(zip(compared, found, strict=True))
         row["memory_mb"] = peaks
         row |= _memory_ratios(peaks)
     return row | _ratios(row, workload)
