@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from negalign_train.errors import RecipeError
 from negalign_train.recipe_training import (
@@ -14,6 +14,7 @@ from negalign_train.recipe_training import (
     DisplacementSettings,
     ObjectiveSettings,
 )
+from negalign_train.records import CATEGORIES
 from negalign_train.strict import Strict
 
 Method = Literal["dpo", "kto", "grpo", "sft"]
@@ -21,6 +22,7 @@ Quantisation = Literal["none", "nf4"]
 ReferencePolicy = Literal["previous", "approved", "base"]
 Section = TypeVar("Section", bound=BaseModel)
 Fraction = Annotated[float, Field(ge=0, le=1)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class ModelSettings(Strict):
@@ -133,17 +135,27 @@ class BatchingSettings(Strict):
 
 
 class RewardSettings(Strict):
-    """GRPO's reward: ``-S - length_weight * max(0, |words / reference words - 1| - slack) -
-    format_weight * share of required sections that are missing or empty``, never below
-    ``unscorable``.
+    """GRPO's reward: ``-sum of category_weights * severities - length_weight * max(0, |words /
+    reference words - 1| - slack) - format_weight * share of required sections that are missing or
+    empty``, never below ``unscorable``. With no category weighted, the first term is ``-S``.
     """
 
+    category_weights: dict[str, NonNegative] = Field(default_factory=dict)
+    """Weights of categories by name; those not named weigh 1. A policy told to lower S says less,
+    since what is not said cannot be wrong: a weight above 1 on false_negative holds against it."""
     length_weight: float = Field(ge=0)
     length_slack: float = Field(ge=0)
     format_weight: float = Field(default=0.0, ge=0)
     required_sections: tuple[Literal["findings", "impression"], ...] = ("findings", "impression")
     unscorable: float = Field(le=-9)
     """Reward of a completion that cannot be scored, and the worst there is; -9 is the worst S."""
+
+    @field_validator("category_weights")
+    @classmethod
+    def _only_known_categories(cls, weights: dict[str, float]) -> dict[str, float]:
+        if unknown := sorted(weights.keys() - set(CATEGORIES)):
+            raise ValueError(f"unknown categories {unknown}; known are {', '.join(CATEGORIES)}")
+        return weights
 
 
 class CandidateSettings(Strict):

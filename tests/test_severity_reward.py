@@ -7,6 +7,7 @@ import pytest
 from negalign_train.recipe import RewardSettings
 from negalign_train.records import SeverityScore
 from negalign_train.severity.reward import format_term, severity_reward
+from negalign_train.severity.score import score_report
 
 REFERENCE = "Small left pleural effusion. The heart is normal in size."
 SETTINGS = RewardSettings(length_weight=0.5, length_slack=0.2, unscorable=-10.0)
@@ -93,3 +94,26 @@ def test_a_text_seen_before_is_not_scored_again(monkeypatch: pytest.MonkeyPatch)
 
 def test_trl_finds_a_name_for_its_log() -> None:
     assert severity_reward(SETTINGS).__name__ == "negative_severity"
+
+
+def test_a_weighted_category_counts_more_and_the_others_as_before() -> None:
+    missed, invented = "Lungs are clear.", "No pleural effusion. Pneumothorax."
+    settings = RewardSettings(
+        category_weights={"false_negative": 2.0}, length_weight=0.0, length_slack=0.0, unscorable=-9
+    )
+    plain = settings.model_copy(update={"category_weights": {}})
+    score = score_report(REFERENCE, missed)
+    assert score is not None
+    assert score.severities["false_negative"] > 0
+    extra = score.severities["false_negative"]
+    assert rewards(missed, settings=plain) == [-score.total]
+    assert rewards(missed, settings=settings) == [pytest.approx(-score.total - extra)]
+    control = {"reference": ["No pleural effusion."], "prompts": [""], "completions": [invented]}
+    assert severity_reward(settings)(**control) == severity_reward(plain)(**control)
+
+
+def test_a_category_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"unknown categories \['misses'\]; known are"):
+        RewardSettings(
+            category_weights={"misses": 2.0}, length_weight=0.0, length_slack=0.0, unscorable=-9
+        )

@@ -40,6 +40,12 @@ def completion_text(completion: Completion) -> str:
     return "".join(message["content"] for message in completion)
 
 
+def severity_term(settings: RewardSettings, score: SeverityScore) -> float:
+    """Sum of the nine severities, each by its ``category_weights``; S where none is weighted."""
+    weights = settings.category_weights
+    return sum(weights.get(name, 1.0) * each for name, each in score.severities.items())
+
+
 def length_term(settings: RewardSettings, reference: str, candidate: str) -> float:
     """``length_weight * max(0, |words / reference words - 1| - slack)``."""
     ratio = len(candidate.split()) / max(1, len(reference.split()))
@@ -65,7 +71,8 @@ def severity_reward(
     settings: RewardSettings,
     adjust: Callable[[SeverityScore], SeverityScore] = lambda score: score,
 ) -> RewardFunction:
-    """A reward function: ``-S`` less the terms for length and format, in [unscorable, 0].
+    """A reward function: minus the severity term less those for length and format, in
+    [unscorable, 0].
 
     A completion that cannot be scored earns ``settings.unscorable``, and none earns less, so that
     falling silent never pays. The dataset's ``reference`` column must hold the right report of each
@@ -80,7 +87,7 @@ def severity_reward(
         if score is None:
             return settings.unscorable
         terms = length_term(settings, reference, candidate) + format_term(settings, candidate)
-        return max(settings.unscorable, -adjust(score).total - terms)
+        return max(settings.unscorable, -severity_term(settings, adjust(score)) - terms)
 
     cached = lru_cache(maxsize=CACHED_PAIRS)(compute)
 

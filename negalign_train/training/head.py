@@ -19,7 +19,7 @@ from trl.trainer.utils import maybe_gather_lm_head_ctx
 
 from negalign_train.training.tree_mask import tree_mask
 
-_TILE_BYTES = {"cpu": 2**26}
+_TILE_BYTES = {"cpu": 2**24}
 _TILE_BYTES_ELSEWHERE = 2**28
 """Logits held at a time."""
 
@@ -62,7 +62,7 @@ def _logit_transform(model: PreTrainedModel) -> LogitTransform:
 
 
 class _TargetLogProbs(torch.autograd.Function):
-    """log p(target | row) under a frozen head, and each row's entropy (without gradient).
+    """log p(target | row) under a frozen head, and each row's entropy (no gradient) if asked for.
 
     With p the softmax of row r and W the head, ``d log p(t) / d row = W_t - sum_v p_v W_v``: both
     terms are known in the forward, so no logits are kept and none are computed again; the head
@@ -77,13 +77,14 @@ class _TargetLogProbs(torch.autograd.Function):
         target_rows: Tensor,
         targets: Tensor,
         transform: LogitTransform,
-    ) -> tuple[Tensor, Tensor]:
+        with_entropies: bool,
+    ) -> tuple[Tensor, Tensor | None]:
         weight, bias = head
         compute = torch.float32 if weight.dtype in (torch.bfloat16, torch.float16) else weight.dtype
         wanted = ctx.needs_input_grad[0]
         rows = rows.to(weight.dtype)
         normalisers = rows.new_empty(len(rows), dtype=compute)
-        entropies = torch.empty_like(normalisers)
+        entropies = torch.empty_like(normalisers) if with_entropies else None
         expected = rows.new_empty(rows.shape, dtype=compute) if wanted else None
         limit = _TILE_BYTES.get(rows.device.type, _TILE_BYTES_ELSEWHERE)
         tile = max(1, limit // (len(weight) * normalisers.element_size()))
@@ -92,11 +93,13 @@ class _TargetLogProbs(torch.autograd.Function):
             logits = transform.apply(nn.functional.linear(rows[part], weight, bias).to(compute))
             slope = transform.slope(logits) if wanted else None
             shift = logits.amax(dim=1, keepdim=True)
-            odds = (logits - shift).exp_()
+            logits = logits.sub_(shift)
+            odds = logits.exp_() if entropies is None else logits.exp()
             total = odds.sum(dim=1, keepdim=True)
             normalisers[part] = (shift + total.log()).squeeze(1)
-            mean = torch.linalg.vecdot(odds, logits) / total.squeeze(1)
-            entropies[part] = normalisers[part] - mean
+            if entropies is not None:
+                mean = torch.linalg.vecdot(odds, logits) / total.squeeze(1)
+                entropies[part] = total.log().squeeze(1) - mean
             if expected is not None and slope is not None:
                 odds = odds.div_(total).mul_(slope).to(weight.dtype)
                 expected[part] = (odds @ weight).to(compute)
@@ -109,23 +112,29 @@ class _TargetLogProbs(torch.autograd.Function):
             slope = transform.slope(target_logits)
             target_weight *= slope.unsqueeze(1) if isinstance(slope, Tensor) else slope
             ctx.save_for_backward(target_weight, expected, target_rows)
-        ctx.mark_non_differentiable(entropies)
+        if entropies is not None:
+            ctx.mark_non_differentiable(entropies)
         return target_logits - normalisers[target_rows], entropies
 
     @staticmethod
-    def backward(ctx: Any, grad_logps: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad_logps: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
         target_weight, expected, target_rows = ctx.saved_tensors
         grad_logps = grad_logps.to(expected.dtype)
         per_row = expected.new_zeros(len(expected)).index_add_(0, target_rows, grad_logps)
         grad_rows = expected * -per_row.unsqueeze(1)
         grad_rows.index_add_(0, target_rows, target_weight * grad_logps.unsqueeze(1))
-        return grad_rows, None, None, None, None
+        return grad_rows, None, None, None, None, None
 
 
 def target_logps(
-    head: nn.Linear, rows: Tensor, target_rows: Tensor, targets: Tensor, transform: LogitTransform
-) -> tuple[Tensor, Tensor]:
-    """log p of each target, (targets,), and the entropy of each row, (rows,), in nats.
+    head: nn.Linear,
+    rows: Tensor,
+    target_rows: Tensor,
+    targets: Tensor,
+    transform: LogitTransform,
+    with_entropies: bool,
+) -> tuple[Tensor, Tensor | None]:
+    """log p of each target, (targets,), and the entropy of each row, (rows,) or None, in nats.
 
     ``rows`` is (rows, hidden), the hidden states that are scored; ``target_rows`` and ``targets``
     are (targets,). The head gets no gradient: it is frozen in every policy of this package. Half
@@ -136,8 +145,8 @@ def target_logps(
         maybe_gather_lm_head_ctx(head.weight, head.bias),
     ):
         weights = (head.weight.detach(), None if head.bias is None else head.bias.detach())
-        found: tuple[Tensor, Tensor] = _TargetLogProbs.apply(  # type: ignore[no-untyped-call]
-            rows, weights, target_rows, targets, transform
+        found: tuple[Tensor, Tensor | None] = _TargetLogProbs.apply(  # type: ignore[no-untyped-call]
+            rows, weights, target_rows, targets, transform, with_entropies
         )
     return found
 
@@ -168,7 +177,7 @@ def add_completion_head(model: PreTrainedModel) -> None:
         rows = hidden.flatten(0, 1).index_select(0, scored_rows)
         head: nn.Linear = self.get_output_embeddings()  # type: ignore[no-untyped-call]
         after = LogitTransform(transform.scale, transform.softcap, temperature)
-        logps, row_entropies = target_logps(head, rows, target_rows, targets, after)
-        return (logps, row_entropies[target_rows]) if entropies else logps
+        logps, of_rows = target_logps(head, rows, target_rows, targets, after, entropies)
+        return logps if of_rows is None else (logps, of_rows[target_rows])
 
     model.forward = types.MethodType(forward, model)
