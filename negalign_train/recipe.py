@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from negalign_train.errors import RecipeError
-from negalign_train.recipe_training import (
-    AveragingSettings,
-    DisplacementSettings,
-    ObjectiveSettings,
-)
-from negalign_train.records import CATEGORIES
+from negalign_train.recipe_candidate import CandidateSettings
 from negalign_train.strict import Strict
 
-Method = Literal["dpo", "kto", "grpo", "sft"]
 Quantisation = Literal["none", "nf4"]
-ReferencePolicy = Literal["previous", "approved", "base"]
 Section = TypeVar("Section", bound=BaseModel)
 Fraction = Annotated[float, Field(ge=0, le=1)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class ModelSettings(Strict):
@@ -112,74 +104,6 @@ class PreferenceSettings(Strict):
     """Share of case groups of the log kept from training, for retention and (log only) the gate."""
     replay_fraction: float = Field(default=0.25, ge=0)
     """Replayed examples of earlier cycles, at most this share of the fresh ones."""
-
-
-class LoraSettings(Strict):
-    """A new adapter's shape: the portable profile that vLLM and llama.cpp both load."""
-
-    r: int = Field(default=16, ge=1)
-    lora_alpha: int = Field(default=32, ge=1)
-    target_modules: tuple[str, ...] = (
-        "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj",
-    )  # fmt: skip
-
-
-class BatchingSettings(Strict):
-    """How a step's examples are computed; none of it changes the result."""
-
-    share_prefixes: bool = True
-    """Completions of one prompt are one prefix tree; false computes each on its own."""
-    max_tokens: int | None = Field(default=None, ge=1)
-    """Tokens of a micro-batch, padding counted (DPO, SFT, KTO); a step keeps its examples and is
-    cut by this. null cuts it by trainer.per_device_train_batch_size examples."""
-
-
-class RewardSettings(Strict):
-    """GRPO's reward: ``-sum of category_weights * severities - length_weight * max(0, |words /
-    reference words - 1| - slack) - format_weight * share of required sections that are missing or
-    empty``, never below ``unscorable``. With no category weighted, the first term is ``-S``.
-    """
-
-    category_weights: dict[str, NonNegative] = Field(default_factory=dict)
-    """Weights of categories by name; those not named weigh 1. A policy told to lower S says less,
-    since what is not said cannot be wrong: a weight above 1 on false_negative holds against it."""
-    length_weight: float = Field(ge=0)
-    length_slack: float = Field(ge=0)
-    format_weight: float = Field(default=0.0, ge=0)
-    required_sections: tuple[Literal["findings", "impression"], ...] = ("findings", "impression")
-    unscorable: float = Field(le=-9)
-    """Reward of a completion that cannot be scored, and the worst there is; -9 is the worst S."""
-
-    @field_validator("category_weights")
-    @classmethod
-    def _only_known_categories(cls, weights: dict[str, float]) -> dict[str, float]:
-        if unknown := sorted(weights.keys() - set(CATEGORIES)):
-            raise ValueError(f"unknown categories {unknown}; known are {', '.join(CATEGORIES)}")
-        return weights
-
-
-class CandidateSettings(Strict):
-    """One way to train from the parent. ``trainer`` holds TRL's own keys, unchanged."""
-
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_+-]{0,31}$")
-    method: Method
-    start: Literal["parent", "fresh"] = "parent"
-    reference: ReferencePolicy = "previous"
-    lora: LoraSettings = LoraSettings()
-    batching: BatchingSettings = BatchingSettings()
-    trainer: dict[str, Any]
-    reward: RewardSettings | None = None
-    objective: ObjectiveSettings = ObjectiveSettings()
-    displacement: DisplacementSettings = DisplacementSettings()
-    averaging: AveragingSettings | None = None
-
-    @model_validator(mode="after")
-    def _reward_goes_with_grpo(self) -> CandidateSettings:
-        if self.name == "parent":
-            raise ValueError("no candidate can be called parent; the gate compares with that one")
-        if (self.method == "grpo") != (self.reward is not None):
-            raise ValueError(f"candidate {self.name}: a reward section goes with grpo, only there")
-        return self
 
 
 class RolloutSettings(Strict):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from negalign_train.recipe import RewardSettings
+from negalign_train.recipe_candidate import RewardSettings
 from negalign_train.records import SeverityScore
 from negalign_train.severity.reward import format_term, severity_reward
 from negalign_train.severity.score import score_report

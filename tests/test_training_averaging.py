@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from negalign_train.errors import TrainingError
-from negalign_train.recipe_training import AveragingSettings
+from negalign_train.recipe_candidate import AveragingSettings
 from negalign_train.training import averaging
 from negalign_train.training.averaging import (
     DISCARDED,

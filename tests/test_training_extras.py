@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from negalign_train.errors import RecipeError
-from negalign_train.recipe_training import ObjectiveSettings, OffsetSettings, TargetSettings
+from negalign_train.recipe_candidate import ObjectiveSettings, OffsetSettings, TargetSettings
 from negalign_train.training.arguments import dpo_objective, trainer_config
 from tests.tiny import write_run
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from negalign_train.recipe_training import ObjectiveSettings, OffsetSettings, TargetSettings
+from negalign_train.recipe_candidate import ObjectiveSettings, OffsetSettings, TargetSettings
 from negalign_train.training.losses import (
     Completions,
     DPOObjective,

@@ -17,7 +17,8 @@ from negalign_train.estimate import (
     memory,
     pair_flops,
 )
-from negalign_train.recipe import CandidateSettings, CycleRecipe, load_yaml
+from negalign_train.recipe import CycleRecipe, load_yaml
+from negalign_train.recipe_candidate import CandidateSettings
 
 _GB = 1e9
 

@@ -14,7 +14,7 @@ from negalign_train.evaluation.metrics import summarise
 from negalign_train.evaluation.records import seal, settle
 from negalign_train.fingerprint import file_sha256, fingerprint
 from negalign_train.preferences.replay import PAIRS_FILE
-from negalign_train.recipe import CandidateSettings
+from negalign_train.recipe_candidate import CandidateSettings
 from negalign_train.records import ScoredReport
 from negalign_train.registry.adapters import new_adapter_id
 from negalign_train.registry.manifest import AdapterRecord

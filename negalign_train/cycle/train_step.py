@@ -15,7 +15,8 @@ from negalign_train.cycle.plan import Context
 from negalign_train.errors import CycleError
 from negalign_train.launch import read_launch_file
 from negalign_train.preferences.replay import PAIRS_FILE, PROMPTS_FILE, UNPAIRED_FILE
-from negalign_train.recipe import CandidateRun, CandidateSettings
+from negalign_train.recipe import CandidateRun
+from negalign_train.recipe_candidate import CandidateSettings
 from negalign_train.training.arguments import trainer_config
 from negalign_train.training.combinations import refuse_clashes, setup_of
 from negalign_train.workspace import read_json, replacing

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Protocol
 
-from negalign_train.recipe import RewardSettings
+from negalign_train.recipe_candidate import RewardSettings
 from negalign_train.records import SeverityScore
 from negalign_train.severity.score import score_report
 from negalign_train.severity.tokens import sections

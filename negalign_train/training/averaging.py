@@ -29,7 +29,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 
 from negalign_train.errors import TrainingError
-from negalign_train.recipe_training import AveragingSettings
+from negalign_train.recipe_candidate import AveragingSettings
 from negalign_train.training.low_rank import ProductAverage, Refactored, refactored
 from negalign_train.training.policy import POLICY_ADAPTER
 from negalign_train.workspace import replacing

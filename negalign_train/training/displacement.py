@@ -13,7 +13,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from negalign_train.errors import TrainingError
-from negalign_train.recipe import CandidateSettings
+from negalign_train.recipe_candidate import CandidateSettings
 from negalign_train.training.metrics import CHOSEN_DRIFT
 
 

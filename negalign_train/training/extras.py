@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from negalign_train.errors import RecipeError
-from negalign_train.recipe import CandidateSettings
-from negalign_train.recipe_training import (
+from negalign_train.recipe_candidate import (
     PLAIN_OBJECTIVE,
+    CandidateSettings,
     DisplacementSettings,
     ObjectiveSettings,
 )

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from negalign_train.recipe_training import PLAIN_OBJECTIVE, ObjectiveSettings
+from negalign_train.recipe_candidate import PLAIN_OBJECTIVE, ObjectiveSettings
 from negalign_train.training.margins import given, shaped_margin, target_margin
 
 DPO_LOSS_TYPES = ("sigmoid", "hinge", "ipo", "robust", "sigmoid_norm", "sft", "bfpo")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from negalign_train.recipe_training import ObjectiveSettings, OffsetSettings, TargetSettings
+from negalign_train.recipe_candidate import ObjectiveSettings, OffsetSettings, TargetSettings
 
 
 def severity_offset(delta_s: Tensor, settings: OffsetSettings) -> Tensor:

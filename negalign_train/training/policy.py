@@ -14,7 +14,8 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from negalign_train.errors import TrainingError
 from negalign_train.fingerprint import base_digest
-from negalign_train.recipe import CandidateRun, LoraSettings, Quantisation
+from negalign_train.recipe import CandidateRun, Quantisation
+from negalign_train.recipe_candidate import LoraSettings
 from negalign_train.training.combinations import refuse_special_lora
 from negalign_train.training.head import add_completion_head
 from negalign_train.training.shards import base_is_sharded

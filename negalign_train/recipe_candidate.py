@@ -1,0 +1,138 @@
+"""A candidate of a recipe: TRL's own keys, and beside them the adapter, the reward, what the
+objective takes from the severities, and what guards a run.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from negalign_train.records import CATEGORIES
+from negalign_train.strict import Strict
+
+Method = Literal["dpo", "kto", "grpo", "sft"]
+ReferencePolicy = Literal["previous", "approved", "base"]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+OffsetOf = Literal["margin", "sqrt", "log1p"]
+"""What of a pair's dS the offset is proportional to: dS, its square root, or log(1 + dS)."""
+
+
+class OffsetSettings(Strict):
+    """ODPO: how far apart the rewards of a pair must be grows with its dS."""
+
+    scale: float = Field(gt=0)
+    """alpha of the paper, in units of beta times nats per unit of ``of``."""
+    of: OffsetOf = "margin"
+
+
+class TargetSettings(Strict):
+    """BFPO: ``loss_type: [bfpo]`` draws each pair to a target margin that follows from its dS."""
+
+    alpha: float = Field(default=0.5, ge=0, lt=1)
+    """A pair of dS 0 is drawn to ``(1 - alpha) / beta`` nats."""
+    b1: float = Field(default=3.0, gt=1)
+    """A pair of dS = ``severity_range`` is drawn ``1 / ((b1 - 1) beta)`` nats further."""
+    severity_range: float = Field(default=9.0, gt=0, le=9)
+    """The dS that counts as full; S has nine parts, and rarely exceeds 3."""
+
+
+class ObjectiveSettings(Strict):
+    """DPO only. Nothing given is TRL's objective."""
+
+    offset: OffsetSettings | None = None
+    """Goes with loss types sigmoid, hinge and robust."""
+    target: TargetSettings | None = None
+    """Goes with loss type bfpo, which needs it (``{}`` takes the paper's values)."""
+    dpop_lambda: float | None = Field(default=None, gt=0)
+    """DPOP: weight of the penalty on a chosen completion that is less likely than under the
+    reference; goes with sigmoid, hinge, robust and bfpo. The paper takes 5 to 50."""
+
+
+PLAIN_OBJECTIVE = ObjectiveSettings()
+"""TRL's objective: nothing added."""
+
+
+class DisplacementSettings(Strict):
+    """DPO and KTO: stops a run whose chosen completions become too unlikely."""
+
+    max_drop: float | None = Field(default=1.0, gt=0)
+    """Nats per chosen token below the reference, token weights included; null never stops."""
+    window: int = Field(default=20, ge=1)
+    """Optimiser steps over which the drop is averaged before it is judged."""
+
+
+class AveragingSettings(Strict):
+    """Exponential moving average of the adapter over optimiser steps; the average is published."""
+
+    decay: float = Field(gt=0, lt=1)
+    """What of the average stays in a step; 0.99 looks back about 100 steps."""
+
+
+class LoraSettings(Strict):
+    """A new adapter's shape: the portable profile that vLLM and llama.cpp both load."""
+
+    r: int = Field(default=16, ge=1)
+    lora_alpha: int = Field(default=32, ge=1)
+    target_modules: tuple[str, ...] = (
+        "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj",
+    )  # fmt: skip
+
+
+class BatchingSettings(Strict):
+    """How a step's examples are computed; none of it changes the result."""
+
+    share_prefixes: bool = True
+    """Completions of one prompt are one prefix tree; false computes each on its own."""
+    max_tokens: int | None = Field(default=None, ge=1)
+    """Tokens of a micro-batch, padding counted (DPO, SFT, KTO); a step keeps its examples and is
+    cut by this. null cuts it by trainer.per_device_train_batch_size examples."""
+
+
+class RewardSettings(Strict):
+    """GRPO's reward: ``-sum of category_weights * severities - length_weight * max(0, |words /
+    reference words - 1| - slack) - format_weight * share of required sections that are missing or
+    empty``, never below ``unscorable``. With no category weighted, the first term is ``-S``.
+    """
+
+    category_weights: dict[str, NonNegative] = Field(default_factory=dict)
+    """Weights of categories by name; those not named weigh 1. A policy told to lower S says less,
+    since what is not said cannot be wrong: a weight above 1 on false_negative holds against it."""
+    length_weight: float = Field(ge=0)
+    length_slack: float = Field(ge=0)
+    format_weight: float = Field(default=0.0, ge=0)
+    required_sections: tuple[Literal["findings", "impression"], ...] = ("findings", "impression")
+    unscorable: float = Field(le=-9)
+    """Reward of a completion that cannot be scored, and the worst there is; -9 is the worst S."""
+
+    @field_validator("category_weights")
+    @classmethod
+    def _only_known_categories(cls, weights: dict[str, float]) -> dict[str, float]:
+        if unknown := sorted(weights.keys() - set(CATEGORIES)):
+            raise ValueError(f"unknown categories {unknown}; known are {', '.join(CATEGORIES)}")
+        return weights
+
+
+class CandidateSettings(Strict):
+    """One way to train from the parent. ``trainer`` holds TRL's own keys, unchanged."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_+-]{0,31}$")
+    method: Method
+    start: Literal["parent", "fresh"] = "parent"
+    reference: ReferencePolicy = "previous"
+    lora: LoraSettings = LoraSettings()
+    batching: BatchingSettings = BatchingSettings()
+    trainer: dict[str, Any]
+    reward: RewardSettings | None = None
+    objective: ObjectiveSettings = ObjectiveSettings()
+    displacement: DisplacementSettings = DisplacementSettings()
+    averaging: AveragingSettings | None = None
+
+    @model_validator(mode="after")
+    def _reward_goes_with_grpo(self) -> CandidateSettings:
+        if self.name == "parent":
+            raise ValueError("no candidate can be called parent; the gate compares with that one")
+        if (self.method == "grpo") != (self.reward is not None):
+            raise ValueError(f"candidate {self.name}: a reward section goes with grpo, only there")
+        return self
