@@ -88,10 +88,11 @@ def scan(words: Sequence[Word], trie: TrieNode) -> list[Item]:
     return items
 
 
-def _has_own_verb(items: Sequence[Item], at: int) -> bool:
+def _has_own_verb(items: Sequence[Item], at: int, verbed: bool) -> bool:
     """Whether the segment after item ``at``, up to the next mark, has a verb of its own.
 
-    "... and pneumothorax is seen" has none: that verb belongs to the whole list.
+    "... and pneumothorax is seen" has none: that verb belongs to the whole list, unless the clause
+    before is ``verbed`` ("there is no effusion, and pneumothorax is seen").
     """
     for index in range(at + 1, len(items)):
         item = items[index]
@@ -99,20 +100,21 @@ def _has_own_verb(items: Sequence[Item], at: int) -> bool:
             return False
         if item.value("verb"):
             following = items[index + 1] if index + 1 < len(items) else None
-            return following is None or not following.value("seen")
+            return verbed or following is None or not following.value("seen")
     return False
 
 
 def split_clauses(items: Sequence[Item]) -> None:
     """Numbers the clauses. A list of organs with one verb at its end stays one clause."""
     clause = 0
-    complete = False
+    complete = verbed = False
     for index, item in enumerate(items):
         joint = item.value("comma") or item.value("and")
-        if item.value("break") or (joint and complete and _has_own_verb(items, index)):
+        if item.value("break") or (joint and complete and _has_own_verb(items, index, verbed)):
             clause += 1
-            complete = False
+            complete = verbed = False
         item.clause = clause
+        verbed = verbed or item.value("verb") is not None
         complete = complete or any(
             item.value(kind) for kind in ("verb", "negation", "predicate", "normal")
         )

@@ -18,7 +18,7 @@ TrieNode = dict[str, Any]
 _JOINTS = {
     "comma": (",",),
     "and": ("and",),
-    "or": ("or", "/", "versus", "vs", "and / or"),
+    "or": ("or", "/", "versus", "vs", "and / or", "more likely than"),
     "break": (";",),
 }
 _MIN_TYPO_LETTERS = 6
@@ -107,6 +107,9 @@ def _phrases(data: Mapping[str, Any]) -> Iterator[tuple[str, Reading]]:
         "anaphora": "anaphor",
         "chronic": "chronic",
         "adjacent": "adjacent",
+        "change_nouns": "change_noun",
+        "degree_adverbs": "adverb",
+        "relatives": "relative",
     }
     for kind, values in grouped.items():
         for value, forms in values.items():

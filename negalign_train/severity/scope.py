@@ -55,6 +55,8 @@ def _reach_back_to_comma(items: Sequence[Item], at: int) -> int:
     cue = items[at]
     start, listed = cue.start, False
     for item in reversed(items[:at]):
+        if item.value("comma") and item.index == at - 1:
+            continue  # "effusions, if any, are small"
         if item.clause != cue.clause or (item.value("comma") and not listed):
             break
         listed = listed or bool(item.value("or") or item.value("and"))
@@ -126,8 +128,11 @@ def apply_scopes(drafts: Sequence[Draft], items: Sequence[Item]) -> None:
             _negate(drafts, items, index)
     for index, item in enumerate(items):
         reach = item.values("uncertainty")
-        start = _reach_back_to_comma(items, index)
-        behind = _within(drafts, start, item.start) if "after" in reach else []
+        behind: list[Draft] = []
+        if "after" in reach or "last" in reach:
+            behind = _within(drafts, _reach_back_to_comma(items, index), item.start)
+        if "last" in reach:
+            behind = behind[-1:]
         for draft in behind:
             draft.certain = False
             draft.present = True

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
-from negalign_train.severity.attributes import attach_attributes, attach_size, lend_places
+from negalign_train.severity.attributes import attach_attributes, attach_size
 from negalign_train.severity.drafts import Draft, draft_statements, scan, split_clauses
 from negalign_train.severity.lexicon import Word, lexicon, read_word
 from negalign_train.severity.scope import apply_scopes
+from negalign_train.severity.sharing import lend
 from negalign_train.severity.tokens import Section, Token, tokens
 
 STUDY = "study"
@@ -140,7 +141,7 @@ def _read(sentence: str) -> SentenceFacts:
     drafts = draft_statements(tables, items)
     apply_scopes(drafts, items)
     loose = attach_attributes(drafts, items)
-    lend_places(drafts, items, tables.readings)
+    lend(drafts, items, tables.readings)
     for index, size_mm in _sizes(found, words):
         attach_size(drafts, index, size_mm)
     statements = [_statement(draft, found) for draft in drafts if not draft.dropped]
