@@ -39,7 +39,9 @@ def target_of(items: Sequence[Item], at: int, drafts: Sequence[Draft]) -> Draft 
     unless a comma, "and" or verb lies between, else the one before, else the next one.
     """
     item = items[at]
-    here = [d for d in drafts if d.clause == item.clause] or list(drafts)
+    here = [d for d in drafts if d.clause == item.clause]
+    if not here:
+        here = _of_next_clause(items, at, drafts) or list(drafts)
     for draft in here:
         if draft.start <= item.start and item.end <= draft.end:
             return draft
@@ -52,6 +54,15 @@ def target_of(items: Sequence[Item], at: int, drafts: Sequence[Draft]) -> Draft 
     if left:
         return left[-1]
     return right[0] if right else None
+
+
+def _of_next_clause(items: Sequence[Item], at: int, drafts: Sequence[Draft]) -> list[Draft]:
+    """The drafts of "on the left there is ...", where item ``at`` stands before the verb."""
+    for item in items[at + 1 :]:
+        if item.clause != items[at].clause:
+            leads = item.value("break") and item.value("verb")
+            return [d for d in drafts if d.clause == item.clause] if leads else []
+    return []
 
 
 def _same_mention(drafts: Sequence[Draft], target: Draft) -> list[Draft]:
@@ -89,9 +100,9 @@ def _said_of_all(
     found = []
     for draft in live:
         row = items[draft.items[-1].index + 1 : verbs[0].index]
-        if draft.end <= target.start and not draft.changes:
-            if not any(other.value("verb") or other.value("relative") for other in row):
-                found.append(draft)
+        apart = any(other.value("verb") or other.value("relative") for other in row)
+        if draft.end <= target.start and not draft.changes and not apart:
+            found.append(draft)
     return found
 
 
@@ -99,14 +110,14 @@ def attach_attributes(drafts: list[Draft], items: Sequence[Item]) -> set[str]:
     """Adds every attribute of the sentence to its draft; returns changes nothing here took.
 
     The words of a draft itself give no attribute, but for the place or side they name ("blunting
-    of the right costophrenic angle"). ``drafts`` grows where one has different things on two sides.
+    of the right costophrenic angle"), and the degree that is part of a name ("borderline heart size"). ``drafts`` grows where one has different things on two sides.
     """
     owners = split_sides(drafts, items)
     live = [draft for draft in drafts if not draft.dropped]
     loose: set[str] = set()
     of_drafts = {id(item) for draft in live for item in draft.items}
     for index, item in enumerate(items):
-        used = id(item) in of_drafts
+        used = id(item) in of_drafts and item.value("finding") is None
         for kind, value in item.readings:
             if kind not in _KINDS or (used and kind in ("degree", "change", "chronic")):
                 continue
@@ -123,7 +134,7 @@ def attach_attributes(drafts: list[Draft], items: Sequence[Item]) -> set[str]:
                 if kind == "change":
                     for draft in _said_of_all(items, index, target, live):
                         draft.changes.append(value)
-            elif kind == "change":
+            elif kind == "change" and not item.value("verb"):  # "remains normal" compares nothing
                 loose.add(value)
     _settle_sides(owners)
     return loose

@@ -18,7 +18,10 @@ TrieNode = dict[str, Any]
 _JOINTS = {
     "comma": (",",),
     "and": ("and",),
-    "or": ("or", "/", "versus", "vs", "and / or", "more likely than"),
+    "or": (
+        "or", "/", "versus", "vs", "and / or", "more likely than", "favored over", "is favored over",
+        "are favored over",
+    ),  # fmt: skip
     "break": (";",),
 }
 _MIN_TYPO_LETTERS = 6

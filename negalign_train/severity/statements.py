@@ -18,6 +18,11 @@ STUDY = "study"
 """Pseudo-finding of a sentence that compares the study as a whole: "no interval change"."""
 _MM_PER_UNIT = {"mm": 1.0, "cm": 10.0, "millimeter": 1.0, "centimeter": 10.0}
 _DEGREE_ORDER = ("mild", "moderate", "severe")
+_MOVES = frozenset(
+    ["back", "retracted", "retract", "withdrawn", "withdraw", "advanced", "advance", "advancing",
+     "retraction", "advancement", "retracting", "withdrawing"]
+)  # fmt: skip
+_FROM_HERE = frozenset(["above", "from", "below", "beyond", "proximal", "distal", "past"])
 _CACHED_SENTENCES = 1 << 15
 _LONGEST_CACHED = 400
 
@@ -100,12 +105,19 @@ def _statement(draft: Draft, found: Sequence[Token]) -> Statement:
     )
 
 
+def _is_advice(words: Sequence[Word], at: int) -> bool:
+    """Whether the measurement at word ``at`` says how far a device should be moved."""
+    behind = words[at + 2].form if at + 2 < len(words) else ""
+    before = {word.form for word in words[max(0, at - 3) : at]}
+    return behind not in _FROM_HERE and not before.isdisjoint(_MOVES)
+
+
 def _sizes(found: Sequence[Token], words: Sequence[Word]) -> list[tuple[int, float]]:
     """(word index, millimetres) of every measurement; of "2 x 3 cm" the largest number counts."""
     sizes = []
     for index in range(len(found) - 1):
         unit = _MM_PER_UNIT.get(words[index + 1].form)
-        if unit is None or not found[index].text[0].isdigit():
+        if unit is None or not found[index].text[0].isdigit() or _is_advice(words, index):
             continue
         numbers, at = [float(found[index].text)], index
         while at > 1 and found[at - 1].text in ("x", "by") and found[at - 2].text[0].isdigit():
