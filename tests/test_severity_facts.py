@@ -200,7 +200,7 @@ def test_ward_and_intensive_care_style_is_read(text: str, expected: set[str]) ->
         ("Left basilar opacity, likely pneumonia.", "pneumonia", ("left",), ("lower",), None, None),
         ("Opacities in the right middle and lower lobes.", "opacity", ("right",), ("lower", "mid"),
          None, None),
-        ("Compressive atelectasis at the bases.", "atelectasis", (), ("lower",), None, None),
+        ("Compressive atelectasis at the bases.", "atelectasis", ("left", "right"), ("lower",), None, None),
         ("Chest tube toward the base.", "chest_tube", (), ("pleural_base",), None, None),
         ("Left apical pleural thickening.", "pleural_thickening", ("left",), ("upper",), None,
          None),

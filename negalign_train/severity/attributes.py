@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Container, Mapping, Sequence
 
 from negalign_train.severity.drafts import Draft, Item
+from negalign_train.severity.lexicon import lexicon
 from negalign_train.severity.sharing import split_sides
 from negalign_train.severity.taxonomy import finding_types
 
 _KINDS = ("side", "location", "degree", "change", "position", "chronic")
+_DIVIDERS = ("comma", "and", "or", "verb", "negation")
 _PREPOSITION_REACH_WORDS = 3
 
 
@@ -26,19 +28,20 @@ def _after_preposition(items: Sequence[Item], at: int) -> bool:
 
 def _joint_between(items: Sequence[Item], start: int, end: int) -> bool:
     return any(
-        start <= item.start < end
-        and any(item.value(kind) for kind in ("comma", "and", "or", "verb"))
-        for item in items
+        start <= item.start < end and any(item.value(kind) for kind in _DIVIDERS) for item in items
     )
 
 
 def target_of(items: Sequence[Item], at: int, drafts: Sequence[Draft]) -> Draft | None:
     """The draft that the attribute at item ``at`` belongs to.
 
-    Inside a draft's words: that draft. After a preposition: the draft before. Else the next one
-    unless a comma, "and" or verb lies between, else the one before, else the next one.
+    Inside a draft's words: that draft. A place after a preposition: the draft before. Else the next
+    one unless a comma, "and", "no" or verb lies between, else the one before, else the next one.
+    A position is a device's, where there is one.
     """
     item = items[at]
+    if item.value("position") and not item.value("location"):
+        drafts = [d for d in drafts if finding_types()[d.finding].kind == "device"] or drafts
     here = [d for d in drafts if d.clause == item.clause]
     if not here:
         here = _of_next_clause(items, at, drafts) or list(drafts)
@@ -47,7 +50,8 @@ def target_of(items: Sequence[Item], at: int, drafts: Sequence[Draft]) -> Draft 
             return draft
     left = [d for d in here if d.end <= item.start]
     right = [d for d in here if d.start >= item.end]
-    if left and (not right or _after_preposition(items, at)):
+    places = any(item.value(kind) for kind in ("side", "location", "position"))
+    if left and (not right or (places and _after_preposition(items, at))):
         return left[-1]
     if right and not _joint_between(items, item.end, right[0].start):
         return right[0]
@@ -94,7 +98,7 @@ def _said_of_all(
     """The other subjects of a change behind a verb: "effusion with atelectasis is unchanged"."""
     item = items[at]
     between = items[target.items[-1].index + 1 : at]
-    verbs = [other for other in between if other.value("verb")]
+    verbs = [other for other in (*between, item) if other.value("verb") or other.value("verbal")]
     if target.end > item.start or not verbs or any(other.value("relative") for other in between):
         return []
     found = []
@@ -110,7 +114,8 @@ def attach_attributes(drafts: list[Draft], items: Sequence[Item]) -> set[str]:
     """Adds every attribute of the sentence to its draft; returns changes nothing here took.
 
     The words of a draft itself give no attribute, but for the place or side they name ("blunting
-    of the right costophrenic angle"), and the degree that is part of a name ("borderline heart size"). ``drafts`` grows where one has different things on two sides.
+    of the right costophrenic angle"), and the degree that is part of a name ("borderline heart
+    size"). ``drafts`` grows where one of them has different things on two sides.
     """
     owners = split_sides(drafts, items)
     live = [draft for draft in drafts if not draft.dropped]
@@ -129,7 +134,7 @@ def attach_attributes(drafts: list[Draft], items: Sequence[Item]) -> set[str]:
             target = target_of(items, index, live) if live else None
             if target is not None:
                 for draft in _same_mention(live, target):
-                    if not _is_of_the_other_kind(item, kind, draft):
+                    if not _says_nothing(item, kind, value, draft):
                         _add(draft, kind, value)
                 if kind == "change":
                     for draft in _said_of_all(items, index, target, live):
@@ -146,8 +151,10 @@ def _settle_sides(owners: Mapping[int, Draft]) -> None:
         draft.sides = [side for side in draft.sides if side != "bilateral"]
 
 
-def _is_of_the_other_kind(item: Item, kind: str, draft: Draft) -> bool:
-    """ "At the base" is a position of a tube and a place of a finding."""
+def _says_nothing(item: Item, kind: str, value: str, draft: Draft) -> bool:
+    """ "At the base" is a position of a tube and a place of a finding; all effusions lie there."""
+    if kind in ("side", "location") and (draft.finding, value) in lexicon().natural_places:
+        return True
     if finding_types()[draft.finding].kind == "device":
         return kind == "location" and item.value("position") is not None
     return kind == "position"

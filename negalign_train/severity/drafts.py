@@ -133,6 +133,11 @@ def _is_joined(items: Sequence[Item], at: int) -> bool:
     return at > 0 and bool(items[at - 1].value("and") or items[at - 1].value("comma"))
 
 
+def _goes_on(items: Sequence[Item], at: int) -> bool:
+    """Whether another predicate follows item ``at``: "tortuous, calcified aorta"."""
+    return at + 1 < len(items) and items[at + 1].value("predicate") is not None
+
+
 def _subjects_right(items: Sequence[Item], at: int) -> list[Item]:
     """The organs that follow a predicate: the first near it, and those listed with it."""
     predicate = items[at]
@@ -150,7 +155,7 @@ def _subjects_right(items: Sequence[Item], at: int) -> list[Item]:
                 break
             found.append(item)
             last_end = item.end
-        elif not found and item.value("comma"):
+        elif not found and item.value("comma") and not _goes_on(items, item.index):
             break
     return found
 

@@ -121,6 +121,18 @@ def _alternatives(drafts: Sequence[Draft], items: Sequence[Item]) -> None:
             left[-1].certain = right[0].certain = False
 
 
+def _leads_on(items: Sequence[Item], at: int, drafts: Sequence[Draft]) -> bool:
+    """Whether a finding of its clause follows the cue at item ``at``, with no mark between."""
+    cue = items[at]
+    after = [d for d in drafts if d.start >= cue.end and d.clause == cue.clause]
+    between = items[at + 1 : after[0].first] if after else []
+    return bool(after) and not any(
+        item.value(kind)
+        for item in between
+        for kind in ("comma", "and", "or", "verb", "preposition")
+    )
+
+
 def apply_scopes(drafts: Sequence[Draft], items: Sequence[Item]) -> None:
     """Sets ``present``, ``certain``, ``partial`` and ``dropped`` of every draft."""
     for index, item in enumerate(items):
@@ -133,6 +145,8 @@ def apply_scopes(drafts: Sequence[Draft], items: Sequence[Item]) -> None:
             behind = _within(drafts, _reach_back_to_comma(items, index), item.start)
         if "last" in reach:
             behind = behind[-1:]
+        if "before" in reach and _leads_on(items, index, drafts):
+            behind = []  # "are likely atelectasis"
         for draft in behind:
             draft.certain = False
             draft.present = True
@@ -140,7 +154,8 @@ def apply_scopes(drafts: Sequence[Draft], items: Sequence[Item]) -> None:
             for draft in _within(drafts, item.end, _reach_forward(items, index)):
                 draft.certain = False
         if item.value("hypothetical"):
-            for draft in _within(drafts, item.end, items[-1].end):
+            resumed = (other.start for other in items[index + 1 :] if other.value("resume"))
+            for draft in _within(drafts, item.end, next(resumed, items[-1].end)):
                 draft.dropped = True
     _alternatives(drafts, items)
     for draft in drafts:

@@ -102,8 +102,17 @@ def lend(drafts: Sequence[Draft], items: Sequence[Item], related: Related) -> No
             item.value("adjacent") for item in items[before.first : draft.first]
         ):
             draft.sides += _whole(before, live).sides
-        if _near(items, before, draft, ("break", "verb", "comma")) and "new" not in before.changes:
-            _share_change(before, draft)
+        if _near(items, before, draft, ("break", "verb", "comma")):
+            if "new" not in before.changes:
+                _share_change(before, draft)
+            if _lies_behind(items, draft):
+                _share_place(draft, before)
+
+
+def _lies_behind(items: Sequence[Item], draft: Draft) -> bool:
+    """Whether a place follows the draft, as in "scarring and volume loss in the left apex"."""
+    behind = items[draft.items[-1].index + 1 :][:3]
+    return any(i.value("location") for i in behind) and bool(behind[0].value("preposition"))
 
 
 def _whole(draft: Draft, live: Sequence[Draft]) -> Draft:
