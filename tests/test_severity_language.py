@@ -13,7 +13,7 @@ def read(text: str) -> list[str]:
     """Each finding as +, - (denied) or ? (possible), with side, place, degree, change, size."""
     found = []
     for s in extract_facts(text).statements:
-        told = (*s.side, *s.location, s.degree, s.change, s.size_mm)
+        told = ("old" if s.chronic else None, *s.side, *s.location, s.degree, s.change, s.size_mm)
         mark = "-" if not s.present else "+" if s.certain else "?"
         found.append(" ".join([mark + s.finding, *(str(part) for part in told if part)]))
     return found
@@ -62,6 +62,9 @@ def test_both_halves_have_enough_of_every_kind_and_share_no_reference() -> None:
         ("Substantial decrease in the small effusion.", ["+pleural_effusion mild improved"]),
         ("Small effusion with atelectasis is unchanged.",
          ["+pleural_effusion mild stable", "+atelectasis stable"]),
+        ("The heart is enlarged and the effusions have increased.",
+         ["+cardiomegaly", "+pleural_effusion worse"]),
+        ("Nodules, unchanged since prior CT.", ["+nodule stable"]),
         ("New opacity, concerning for pneumonia.", ["+opacity new", "?pneumonia new"]),
         ("The heart remains enlarged.", ["+cardiomegaly stable"]),
         # doubt

@@ -103,7 +103,7 @@ def _said_of_all(
         return []
     found = []
     for draft in live:
-        row = items[draft.items[-1].index + 1 : verbs[0].index]
+        row = items[draft.first : verbs[0].index]  # "the heart is enlarged and ..." is complete
         apart = any(other.value("verb") or other.value("relative") for other in row)
         if draft.end <= target.start and not draft.changes and not apart:
             found.append(draft)

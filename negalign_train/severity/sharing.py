@@ -92,7 +92,7 @@ def lend(drafts: Sequence[Draft], items: Sequence[Item], related: Related) -> No
     for before, draft in pairwise(live):
         if before.finding == draft.finding:
             continue
-        if (before.finding, draft.finding) in related:
+        if (before.finding, draft.finding) in related and not _elsewhere(before, draft):
             _share_place(_whole(before, live), draft)
             if _linked(items, before, draft):
                 _share_place(draft, before)
@@ -107,6 +107,12 @@ def lend(drafts: Sequence[Draft], items: Sequence[Item], related: Related) -> No
                 _share_change(before, draft)
             if _lies_behind(items, draft):
                 _share_place(draft, before)
+
+
+def _elsewhere(before: Draft, draft: Draft) -> bool:
+    """Whether both have places, and not the same: then neither explains the other."""
+    places = [(set(d.sides), set(d.locations)) for d in (before, draft)]
+    return all(any(place) for place in places) and places[0] != places[1]
 
 
 def _lies_behind(items: Sequence[Item], draft: Draft) -> bool:
