@@ -124,6 +124,7 @@ def _phrases(data: Mapping[str, Any]) -> Iterator[tuple[str, Reading]]:
         "degree_adverbs": "adverb",
         "relatives": "relative",
         "resumes": "resume",
+        "unassessed": "unassessed",
     }
     for kind, values in grouped.items():
         for value, forms in values.items():

@@ -153,6 +153,9 @@ def apply_scopes(drafts: Sequence[Draft], items: Sequence[Item]) -> None:
         if "before" in reach and not behind:
             for draft in _within(drafts, item.end, _reach_forward(items, index)):
                 draft.certain = False
+        if item.value("unassessed"):
+            for draft in _within(drafts, _reach_back(items, index), item.start):
+                draft.dropped = True
         if item.value("hypothetical"):
             resumed = (other.start for other in items[index + 1 :] if other.value("resume"))
             for draft in _within(drafts, item.end, next(resumed, items[-1].end)):
