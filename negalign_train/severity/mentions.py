@@ -133,13 +133,15 @@ def contradictions(facts: ReportFacts) -> Iterable[tuple[Statement, Statement]]:
 
 def side_conflicts(facts: ReportFacts) -> Iterable[tuple[Statement, Statement]]:
     """Impression statements that put a finding on the other side than the findings section,
-    each with the statement of that section."""
+    each with the statement of that section; none where the impression names that side as well."""
     before: dict[str, list[Statement]] = {}
+    concluded: dict[str, list[Statement]] = {}
     for statement in facts.statements:
-        if statement.section == "findings" and statement.present and statement.side:
-            before.setdefault(statement.finding, []).append(statement)
-    for statement in facts.statements:
-        if statement.section == "impression" and statement.present and statement.side:
-            others = before.get(statement.finding, [])
-            if others and not any(set(s.side) & set(statement.side) for s in others):
-                yield statement, others[0]
+        if statement.present and statement.side:
+            part = concluded if statement.section == "impression" else before
+            part.setdefault(statement.finding, []).append(statement)
+    for finding, statements in concluded.items():
+        others = before.get(finding, [])
+        known = {side for other in others for side in other.side}
+        if others and not any(known & set(s.side) for s in statements):
+            yield from ((statement, others[0]) for statement in statements)

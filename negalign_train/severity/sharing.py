@@ -89,7 +89,7 @@ def lend(drafts: Sequence[Draft], items: Sequence[Item], related: Related) -> No
     ``related``: pairs of findings of which one may stand for the other.
     """
     live = [draft for draft in drafts if draft.present and not draft.implied and not draft.dropped]
-    for before, draft in pairwise(live):
+    for at, (before, draft) in enumerate(pairwise(live)):
         if before.finding == draft.finding:
             continue
         if (before.finding, draft.finding) in related and not _elsewhere(before, draft):
@@ -102,11 +102,20 @@ def lend(drafts: Sequence[Draft], items: Sequence[Item], related: Related) -> No
             item.value("adjacent") for item in items[before.first : draft.first]
         ):
             draft.sides += _whole(before, live).sides
+        if not (draft.sides or draft.locations):
+            _share_place(_sign(live[:at], draft, related), draft)
         if _near(items, before, draft, ("break", "verb", "comma")):
             if "new" not in before.changes:
                 _share_change(before, draft)
             if _lies_behind(items, draft):
                 _share_place(draft, before)
+
+
+def _sign(earlier: Sequence[Draft], draft: Draft, related: Related) -> Draft:
+    """The last sign before that ``draft`` may be a reading of ("opacity: edema or pneumonia"),
+    itself where there is none."""
+    signs = (sign for sign in reversed(earlier) if (sign.finding, draft.finding) in related)
+    return next(signs, draft)
 
 
 def _elsewhere(before: Draft, draft: Draft) -> bool:
