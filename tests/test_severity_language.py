@@ -26,7 +26,7 @@ def costs(reference: str, candidate: str) -> dict[str, float]:
     return {name: round(value, 4) for name, value in score.severities.items() if value}
 
 
-@pytest.mark.parametrize(("half", "least"), [("development", 0.97), ("held_back", 0.89)])
+@pytest.mark.parametrize(("half", "least"), [("development", 0.97), ("held_back", 0.91)])
 def test_most_of_our_own_pairs_are_judged_as_a_radiologist_would(half: Half, least: float) -> None:
     cases = [case for case in expectations() if case.half == half]
     right = sum(is_right(case) for case in cases)
