@@ -10,7 +10,8 @@ from negalign_train.severity.sharing import split_sides
 from negalign_train.severity.taxonomy import finding_types
 
 _KINDS = ("side", "location", "degree", "change", "position", "chronic")
-_DIVIDERS = ("comma", "and", "or", "verb", "negation")
+_PLACES = frozenset(["side", "location", "position"])
+_DIVIDERS = frozenset(["comma", "and", "or", "verb", "negation"])
 _PREPOSITION_REACH_WORDS = 3
 
 
@@ -28,7 +29,8 @@ def _after_preposition(items: Sequence[Item], at: int) -> bool:
 
 def _joint_between(items: Sequence[Item], start: int, end: int) -> bool:
     return any(
-        start <= item.start < end and any(item.value(kind) for kind in _DIVIDERS) for item in items
+        start <= item.start < end and any(kind in _DIVIDERS for kind, _ in item.readings)
+        for item in items
     )
 
 
@@ -50,8 +52,10 @@ def target_of(items: Sequence[Item], at: int, drafts: Sequence[Draft]) -> Draft 
             return draft
     left = [d for d in here if d.end <= item.start]
     right = [d for d in here if d.start >= item.end]
-    places = any(item.value(kind) for kind in ("side", "location", "position"))
-    if left and (not right or (places and _after_preposition(items, at))):
+    if left and not right:
+        return left[-1]
+    places = left and any(kind in _PLACES for kind, _ in item.readings)
+    if places and _after_preposition(items, at):
         return left[-1]
     if right and not _joint_between(items, item.end, right[0].start):
         return right[0]

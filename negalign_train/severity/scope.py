@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from negalign_train.severity.drafts import Draft, Item
 
 
+_CUES = frozenset(["uncertainty", "unassessed", "hypothetical"])
+
+
 def _ends_negation(items: Sequence[Item], at: int) -> bool:
     """Whether the list a "no" began ends at item ``at``: "no effusion, mild cardiomegaly".
 
@@ -139,6 +142,8 @@ def apply_scopes(drafts: Sequence[Draft], items: Sequence[Item]) -> None:
         if item.value("negation"):
             _negate(drafts, items, index)
     for index, item in enumerate(items):
+        if not any(kind in _CUES for kind, _ in item.readings):
+            continue
         reach = item.values("uncertainty")
         behind: list[Draft] = []
         if "after" in reach or "last" in reach:

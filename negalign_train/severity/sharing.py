@@ -20,7 +20,7 @@ def _groups(items: Sequence[Item], taken: Container[int]) -> list[list[Item]]:
         if item.value("and") or item.value("comma"):
             groups.append([])
         elif id(item) in taken or not (
-            any(item.value(kind) for kind in _GROUPED) or item.value("preposition")
+            any(kind in _GROUPED or kind == "preposition" for kind, _ in item.readings)
         ):
             break
         else:
@@ -50,7 +50,8 @@ def split_sides(drafts: list[Draft], items: Sequence[Item]) -> dict[int, Draft]:
 
     Returns the draft that each attribute so used (by the index of its item) belongs to.
     """
-    if sum(item.value("side") in _ONE_SIDE for item in items) < len(_ONE_SIDE):
+    named = {value for item in items for kind, value in item.readings if kind == "side"}
+    if not named.issuperset(_ONE_SIDE):
         return {}
     taken = {id(item) for draft in drafts for item in draft.items}
     owners: dict[int, Draft] = {}
@@ -76,7 +77,7 @@ def split_sides(drafts: list[Draft], items: Sequence[Item]) -> dict[int, Draft]:
 def _near(items: Sequence[Item], before: Draft, draft: Draft, kinds: Sequence[str]) -> bool:
     """Whether nothing of these kinds stands between two drafts."""
     between = items[before.items[-1].index + 1 : draft.first]
-    return not any(item.value(kind) for item in between for kind in kinds)
+    return not any(kind in kinds for item in between for kind, _ in item.readings)
 
 
 def lend(drafts: Sequence[Draft], items: Sequence[Item], related: Related) -> None:
