@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from negalign_train.severity.drafts import Draft, Item
 
-
 _CUES = frozenset(["uncertainty", "unassessed", "hypothetical"])
 
 
