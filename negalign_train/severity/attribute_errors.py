@@ -79,7 +79,7 @@ def place_errors(
         _place_factor(reference.side, candidate.side),
         _place_factor(reference.location, candidate.location),
     )
-    if only_contrary and factor < FULL:
+    if not factor or (only_contrary and factor < FULL):
         return
     category = "device_error" if entry.kind == "device" else "wrong_location"
     cost = factor * entry.weight
@@ -89,7 +89,7 @@ def place_errors(
 def attribute_errors(
     reference: Mention, candidate: Mention, of_study: frozenset[str] = frozenset()
 ) -> Iterator[Evidence]:
-    """All attribute errors of one matched finding; those of cost 0 are left in.
+    """All attribute errors of one matched finding, those of a finding without weight at cost 0.
 
     ``of_study``: the changes that the candidate states for the whole study.
     """
@@ -107,9 +107,11 @@ def attribute_errors(
     degree = max(_degree_factor(one.degree, other.degree) for one, other in parts)
     if _size_is_wrong(reference.sizes_mm, candidate.sizes_mm):
         degree = FULL
-    yield Evidence("wrong_severity", degree * weight, name, "degree or size differs", *spans)
+    if degree:
+        yield Evidence("wrong_severity", degree * weight, name, "degree or size differs", *spans)
     change = max(_change_factor(one, other, of_study) for one, other in parts)
-    yield Evidence("temporal_error", change * weight, name, "change differs", *spans)
+    if change:
+        yield Evidence("temporal_error", change * weight, name, "change differs", *spans)
     if candidate.certain and not reference.certain:
         detail = "only possible in the reference"
         yield Evidence("artifact_overinterpretation", OVERSURE * weight, name, detail, *spans)

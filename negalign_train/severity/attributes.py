@@ -9,7 +9,9 @@ from negalign_train.severity.drafts import Draft, Item
 from negalign_train.severity.taxonomy import finding_types
 
 Related = Container[tuple[str, str]]
-_KINDS = ("side", "location", "degree", "change", "position", "chronic")
+_KINDS = frozenset(["side", "location", "degree", "change", "position", "chronic"])
+_BETWEEN = _KINDS | {"subject", "qualifier", "and"}
+_JOINTS = frozenset(["comma", "and", "or"])
 _PREPOSITION_REACH_WORDS = 3
 
 
@@ -20,16 +22,13 @@ def _after_preposition(items: Sequence[Item], at: int) -> bool:
             return False
         if item.value("preposition"):
             return True
-        if not any(item.value(kind) for kind in (*_KINDS, "subject", "qualifier", "and")):
+        if not item.has(_BETWEEN):
             return False
     return False
 
 
 def _joint_between(items: Sequence[Item], start: int, end: int) -> bool:
-    return any(
-        start <= item.start < end and (item.value("comma") or item.value("and") or item.value("or"))
-        for item in items
-    )
+    return any(start <= item.start < end and item.has(_JOINTS) for item in items)
 
 
 def target_of(items: Sequence[Item], at: int, drafts: Sequence[Draft]) -> Draft | None:
@@ -70,7 +69,9 @@ def attach_attributes(drafts: Sequence[Draft], items: Sequence[Item]) -> set[str
     of_drafts = {id(item) for draft in live for item in draft.items}
     for index, item in enumerate(items):
         used = id(item) in of_drafts
-        for kind, value in item.readings:
+        if not item.has(_KINDS):
+            continue
+        for kind, value in item.readings.all:
             if kind not in _KINDS or (used and kind in ("degree", "change", "chronic")):
                 continue
             target = target_of(items, index, live) if live else None

@@ -32,6 +32,14 @@ class Reading(NamedTuple):
     value: str
 
 
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """All meanings of one phrase; ``first`` maps a kind to the value of its first reading."""
+
+    all: tuple[Reading, ...]
+    first: Mapping[str, str]
+
+
 @dataclass(frozen=True)
 class Frame:
     """An organ: what a predicate makes of it, and which findings its normality denies."""
@@ -129,7 +137,17 @@ def _trie(phrases: Iterable[tuple[str, Reading]]) -> TrieNode:
         readings: tuple[Reading, ...] = node.get("", ())
         if reading not in readings:
             node[""] = (*readings, reading)
+    _close(root)
     return root
+
+
+def _close(node: TrieNode) -> None:
+    """Turns every tuple of readings below ``node`` into ``Readings``."""
+    for word, below in node.items():
+        if word:
+            _close(below)
+        else:
+            node[""] = Readings(below, {r.kind: r.value for r in reversed(below)})
 
 
 def _typo_index(words: Iterable[str]) -> dict[str, tuple[str, ...]]:

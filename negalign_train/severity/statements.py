@@ -119,15 +119,16 @@ def _slips(
 ) -> tuple[list[tuple[int, int]], list[tuple[int, int]], list[tuple[int, int]]]:
     """Spans of misspelt words, of words doubled, and of placeholders."""
     misspelt, doubled, placeholder = [], [], []
-    before: Token | None = None
+    before: str | None = None
     for token, word in zip(found, words, strict=True):
         if word.misspelt:
             misspelt.append((token.start, token.end))
-        if token.text in placeholders or (set(token.text) == {"x"} and len(token.text) > 1):
+        text = token.text
+        if text in placeholders or (text[:2] == "xx" and set(text) == {"x"}):
             placeholder.append((token.start, token.end))
-        elif before is not None and before.text == token.text and token.text.isalpha():
+        elif text == before and text.isalpha():
             doubled.append((token.start, token.end))
-        before = token
+        before = text
     return misspelt, doubled, placeholder
 
 
@@ -154,6 +155,7 @@ def _read(sentence: str) -> SentenceFacts:
             )
         )
         change = None
+    known = [w.known for token, w in zip(found, words, strict=True) if token.text.isalpha()]
     misspelt, doubled, placeholders = _slips(found, words, tables.placeholders)
     return SentenceFacts(
         " ".join(token.text for token in found if token.text.isalnum()),
@@ -162,8 +164,8 @@ def _read(sentence: str) -> SentenceFacts:
         tuple(misspelt),
         tuple(doubled),
         tuple(placeholders),
-        sum(token.text.isalpha() for token in found),
-        sum(word.known and token.text.isalpha() for token, word in zip(found, words, strict=True)),
+        len(known),
+        sum(known),
     )
 
 
@@ -178,9 +180,11 @@ def read_sentence(sentence: str) -> SentenceFacts:
 _SPAN_FIELD = Statement._fields.index("span")
 
 
-def placed(statement: Statement, offset: int, section: Section) -> Statement:
-    """A statement of a sentence moved to where the sentence stands in its report."""
-    s = statement
+def placed(statements: Sequence[Statement], offset: int, section: Section) -> list[Statement]:
+    """The statements of a sentence moved to where the sentence stands in its report."""
     # Not _replace: this is the inner loop, and only the last two fields differ.
-    span = (s.span[0] + offset, s.span[1] + offset)
-    return tuple.__new__(Statement, (*s[:_SPAN_FIELD], span, section))
+    new, at = tuple.__new__, _SPAN_FIELD
+    return [
+        new(Statement, s[:at] + ((s[at][0] + offset, s[at][1] + offset), section))  # noqa: RUF005
+        for s in statements
+    ]
