@@ -75,6 +75,8 @@ def attach_attributes(drafts: Sequence[Draft], items: Sequence[Item]) -> set[str
             if kind not in _KINDS or (used and kind in ("degree", "change", "chronic")):
                 continue
             target = target_of(items, index, live) if live else None
+            if target is not None and kind == "position" and _is_denied(items, index, target):
+                continue
             if target is not None:
                 for draft in _same_mention(live, target):
                     if not _is_of_the_other_kind(item, kind, draft):
@@ -82,6 +84,16 @@ def attach_attributes(drafts: Sequence[Draft], items: Sequence[Item]) -> set[str
             elif kind == "change":
                 loose.add(value)
     return loose
+
+
+def _is_denied(items: Sequence[Item], at: int, device: Draft) -> bool:
+    """Whether a "not" stands between a device and the place at item ``at``: it lies elsewhere."""
+    return any(
+        item.value("negation") == "before"
+        and item.start >= device.end
+        and item.clause == items[at].clause
+        for item in items[:at]
+    )
 
 
 def _is_of_the_other_kind(item: Item, kind: str, draft: Draft) -> bool:

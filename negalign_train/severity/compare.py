@@ -9,7 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from negalign_train.records import Evidence, SeverityScore
-from negalign_train.severity.attribute_errors import attribute_errors, place_errors
+from negalign_train.severity.attribute_errors import (
+    UNCERTAIN,
+    attribute_errors,
+    malposition,
+    place_errors,
+)
 from negalign_train.severity.facts import ReportFacts
 from negalign_train.severity.lexicon import lexicon
 from negalign_train.severity.mentions import (
@@ -22,8 +27,6 @@ from negalign_train.severity.mentions import (
 from negalign_train.severity.statements import STUDY, Statement
 from negalign_train.severity.taxonomy import cap_severities, finding_types
 
-UNCERTAIN = 0.5
-"""Factor for a finding that one of the reports only calls possible."""
 LEAP = 0.5
 """Factor for a diagnosis beyond the sign that the reference names."""
 OLD = 0.5
@@ -58,11 +61,13 @@ def _kind(finding: str) -> str:
 
 
 def _cost(mention: Mention) -> float:
-    """What missing or inventing this finding costs: its weight, less where it is unsure or old."""
+    """What missing or inventing this finding costs: its weight, less where it is unsure or old,
+    and at least that of a device's malposition.
+    """
     cost = _weight(mention.finding) * (1.0 if mention.certain else UNCERTAIN)
     if mention.chronic:
         cost *= 0.0 if mention.finding in lexicon().benign_when_old else OLD
-    return cost
+    return max(cost, malposition(mention))
 
 
 def _apart(one: Mention, other: Mention) -> bool:

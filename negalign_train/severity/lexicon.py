@@ -171,7 +171,9 @@ def _relations(pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
 
 
 def _check_names(data: Mapping[str, Any], path: str) -> None:
-    """Every finding named in a table is one of the catalogue, and every one of it has phrases."""
+    """Every finding named in a table is one of the catalogue, every one of it has phrases, and so
+    has every place of its devices.
+    """
     known = set(finding_types())
     named: set[str] = {*data["midline"], *data["benign_when_old"], *data["denials"]}
     named |= {name for pair in (*data["relations"], *data["leaps"]) for name in pair}
@@ -181,7 +183,10 @@ def _check_names(data: Mapping[str, Any], path: str) -> None:
         named |= set(entry["denies"]) | set(entry["denies_marked"])
     for artefact, mimicked in data["mimics"].items():
         named |= {artefact, *mimicked}
-    wrong = sorted((named - known) | (set(data["findings"]) ^ known))
+    places = {place for entry in finding_types().values() for place in entry.tip}
+    wrong = sorted(
+        (named - known) | (set(data["findings"]) ^ known) | (places - set(data["positions"]))
+    )
     if wrong:
         raise DataError(
             f"{path}: {', '.join(wrong)} not in both lexicon and data/findings.yaml; add the "

@@ -11,6 +11,7 @@ from negalign_train.severity.attributes import attach_attributes, attach_size, l
 from negalign_train.severity.drafts import Draft, draft_statements, scan, split_clauses
 from negalign_train.severity.lexicon import Word, lexicon, read_word
 from negalign_train.severity.scope import apply_scopes
+from negalign_train.severity.taxonomy import finding_types
 from negalign_train.severity.tokens import Section, Token, tokens
 
 STUDY = "study"
@@ -80,6 +81,12 @@ def _telling(changes: Sequence[str]) -> str | None:
     return next(iter(moving or changes), None)
 
 
+def _leaves_open(draft: Draft) -> bool:
+    """Whether a denial is one of a side or of a device's place, and leaves the others open."""
+    is_device = finding_types()[draft.finding].kind == "device"
+    return len(_sides(draft.sides)) == 1 or (is_device and bool(draft.locations))
+
+
 def _statement(draft: Draft, found: Sequence[Token]) -> Statement:
     return Statement(
         finding=draft.finding,
@@ -92,8 +99,7 @@ def _statement(draft: Draft, found: Sequence[Token]) -> Statement:
         size_mm=draft.size_mm,
         chronic=draft.chronic,
         implied=draft.implied,
-        # One side denied leaves the other open.
-        partial=draft.partial or (not draft.present and len(set(_sides(draft.sides))) == 1),
+        partial=draft.partial or (not draft.present and _leaves_open(draft)),
         only_marked=draft.only_marked,
         span=(found[draft.start].start, found[draft.end - 1].end),
     )
