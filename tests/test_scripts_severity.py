@@ -76,10 +76,11 @@ def test_a_trained_judge_learns_from_errors_and_from_rewordings_without_any() ->
     examples = encoders.training_examples(cases, 60, seed=1)
     assert len(examples) == len({example.event_id for example in examples}) == 60
     right = [example for example in examples if example.total == 0]
-    assert 8 <= len(right) <= 20
+    assert 30 <= len(right) <= 40
+    assert sum(example.candidate == example.reference for example in right) >= 15
     wrong = [example for example in examples if example.total > 0]
     assert all(sum(value > 0 for value in example.row) == 1 for example in wrong)
-    assert len({next(k for k, v in e.severities.items() if v > 0) for e in wrong}) >= 7
+    assert len({next(k for k, v in e.severities.items() if v > 0) for e in wrong}) >= 5
     assert all(example.candidate != example.reference for example in wrong)
 
 
@@ -127,5 +128,8 @@ def test_speed_and_memory_use_texts_that_never_repeat() -> None:
     pairs = [pair for _, pair in zip(range(12), material.distinct_pairs(cases), strict=False)]
     assert len({text for pair in pairs for text in pair}) == 24
     assert figures.speed(baselines.rules, cases, 200)["cached_factor"] > 20
+    answer = figures.one_by_one(baselines.rules)
+    cold, warm = (figures.seconds_per_thousand(answer, cases, 100, 500) for _ in range(2))
+    assert cold > 5 * warm > 0
     samples = figures.memory(baselines.rules, cases, 100, 2)
     assert [sample["pairs"] for sample in samples] == [50, 100]
