@@ -45,7 +45,7 @@ def pair_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizer
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",
         special_tokens=[(name, _SPECIAL.index(name)) for name in ("[CLS]", "[SEP]")],
     )
-    return PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer,
         model_max_length=_POSITIONS,
         **{f"{name[1:-1].lower()}_token": name for name in _SPECIAL},

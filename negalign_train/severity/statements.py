@@ -191,6 +191,6 @@ def placed(statements: Sequence[Statement], offset: int, section: Section) -> li
     # Not _replace: this is the inner loop, and only the last two fields differ.
     new, at = tuple.__new__, _SPAN_FIELD
     return [
-        new(Statement, s[:at] + ((s[at][0] + offset, s[at][1] + offset), section))  # noqa: RUF005
+        new(Statement, s[:at] + ((s.span[0] + offset, s.span[1] + offset), section))  # noqa: RUF005
         for s in statements
     ]
