@@ -9,7 +9,9 @@ from negalign_train.severity.drafts import Draft, Item
 from negalign_train.severity.taxonomy import finding_types
 
 Related = Container[tuple[str, str]]
-_KINDS = ("side", "location", "degree", "change", "position", "chronic")
+_KINDS = frozenset(["side", "location", "degree", "change", "position", "chronic"])
+_BETWEEN = _KINDS | {"subject", "qualifier", "and"}
+_JOINTS = frozenset(["comma", "and", "or"])
 _PREPOSITION_REACH_WORDS = 3
 
 
@@ -20,16 +22,13 @@ def _after_preposition(items: Sequence[Item], at: int) -> bool:
             return False
         if item.value("preposition"):
             return True
-        if not any(item.value(kind) for kind in (*_KINDS, "subject", "qualifier", "and")):
+        if not item.has(_BETWEEN):
             return False
     return False
 
 
 def _joint_between(items: Sequence[Item], start: int, end: int) -> bool:
-    return any(
-        start <= item.start < end and (item.value("comma") or item.value("and") or item.value("or"))
-        for item in items
-    )
+    return any(start <= item.start < end and item.has(_JOINTS) for item in items)
 
 
 def target_of(items: Sequence[Item], at: int, drafts: Sequence[Draft]) -> Draft | None:
@@ -70,10 +69,14 @@ def attach_attributes(drafts: Sequence[Draft], items: Sequence[Item]) -> set[str
     of_drafts = {id(item) for draft in live for item in draft.items}
     for index, item in enumerate(items):
         used = id(item) in of_drafts
-        for kind, value in item.readings:
+        if not item.has(_KINDS):
+            continue
+        for kind, value in item.readings.all:
             if kind not in _KINDS or (used and kind in ("degree", "change", "chronic")):
                 continue
             target = target_of(items, index, live) if live else None
+            if target is not None and kind == "position" and _is_denied(items, index, target):
+                continue
             if target is not None:
                 for draft in _same_mention(live, target):
                     if not _is_of_the_other_kind(item, kind, draft):
@@ -81,6 +84,16 @@ def attach_attributes(drafts: Sequence[Draft], items: Sequence[Item]) -> set[str
             elif kind == "change":
                 loose.add(value)
     return loose
+
+
+def _is_denied(items: Sequence[Item], at: int, device: Draft) -> bool:
+    """Whether a "not" stands between a device and the place at item ``at``: it lies elsewhere."""
+    return any(
+        item.value("negation") == "before"
+        and item.start >= device.end
+        and item.clause == items[at].clause
+        for item in items[:at]
+    )
 
 
 def _is_of_the_other_kind(item: Item, kind: str, draft: Draft) -> bool:

@@ -6,13 +6,16 @@ from collections.abc import Sequence
 
 from negalign_train.severity.drafts import Draft, Item
 
+_JOINTS = frozenset(["comma", "and"])
+_QUALIFYING = frozenset(["qualifier", "degree", "change"])
+
 
 def _ends_negation(items: Sequence[Item], at: int) -> bool:
     """Whether the list a "no" began ends at item ``at``: "no effusion, mild cardiomegaly".
 
     A further "or" shows that the list goes on: "no effusion, large mass, or nodule".
     """
-    if not (items[at].value("comma") or items[at].value("and")) or at + 1 >= len(items):
+    if not items[at].has(_JOINTS) or at + 1 >= len(items):
         return False
     after = items[at + 1]
     starts_anew = (
@@ -77,8 +80,7 @@ def _is_qualified(between: Sequence[Item], draft: Draft) -> bool:
     """Whether "large", "acute" or "new" stands right before what a "no" denies."""
     if not between or draft.start - between[-1].end > 1:
         return False
-    last = between[-1]
-    return any(last.value(kind) for kind in ("qualifier", "degree", "change"))
+    return between[-1].has(_QUALIFYING)
 
 
 def _negate(drafts: Sequence[Draft], items: Sequence[Item], at: int) -> None:
@@ -93,6 +95,20 @@ def _negate(drafts: Sequence[Draft], items: Sequence[Item], at: int) -> None:
             _deny(draft, qualified=False)  # "the heart is not markedly enlarged"
     for draft in _within(drafts, items[at].end, end):
         _deny(draft, qualified=_is_qualified(items[at + 1 : draft.first], draft))
+
+
+def _doubt(drafts: Sequence[Draft], items: Sequence[Item], at: int, reach: Sequence[str]) -> None:
+    """Makes uncertain what a "possible" or "not excluded" at item ``at`` reaches."""
+    cue = items[at]
+    behind: list[Draft] = []
+    if "after" in reach:
+        behind = _within(drafts, _reach_back_to_comma(items, at), cue.start)
+    for draft in behind:
+        draft.certain = False
+        draft.present = True
+    if "before" in reach and not behind:
+        for draft in _within(drafts, cue.end, _reach_forward(items, at)):
+            draft.certain = False
 
 
 def _own_clause_is_mixed(drafts: Sequence[Draft]) -> bool:
@@ -125,15 +141,8 @@ def apply_scopes(drafts: Sequence[Draft], items: Sequence[Item]) -> None:
         if item.value("negation"):
             _negate(drafts, items, index)
     for index, item in enumerate(items):
-        reach = item.values("uncertainty")
-        start = _reach_back_to_comma(items, index)
-        behind = _within(drafts, start, item.start) if "after" in reach else []
-        for draft in behind:
-            draft.certain = False
-            draft.present = True
-        if "before" in reach and not behind:
-            for draft in _within(drafts, item.end, _reach_forward(items, index)):
-                draft.certain = False
+        if reach := item.values("uncertainty"):
+            _doubt(drafts, items, index, reach)
         if item.value("hypothetical"):
             for draft in _within(drafts, item.end, items[-1].end):
                 draft.dropped = True
