@@ -88,11 +88,13 @@ def _related(mention: Mention, others: Mentions, as_reference: bool) -> str | No
 
 
 def _stand_in(reference: Mention, candidate: Mention) -> Iterator[Evidence]:
-    """The cost of naming a related finding: a leap is R4, a vague word R6."""
+    """The cost of naming a related finding: a leap is R4; a vague word, or a harmless name for
+    something graver (a nodule called a granuloma), is R6."""
     kind = lexicon().relations[reference.finding, candidate.finding]
     doubt = 1.0 if candidate.certain else UNCERTAIN
     detail = f"{candidate.finding} said for {reference.finding}"
-    if kind == "leap":
+    harmless = _weight(candidate.finding) < _weight(reference.finding)
+    if kind == "leap" and not harmless:
         cost = LEAP * doubt * _weight(candidate.finding)
         category = "artifact_overinterpretation"
     else:
@@ -134,6 +136,17 @@ def _invented(mention: Mention, reference: Mentions) -> Iterator[Evidence]:
         yield Evidence("temporal_error", cost, name, detail, mention.span, where)
 
 
+def _invented_past(mention: Mention, reference: Mentions) -> Iterator[Evidence]:
+    """A finding said to have resolved, of which the reference knows no past."""
+    name = mention.finding
+    known = reference.get(name)
+    if "improved" not in mention.change or (known is not None and (known.present or known.change)):
+        return
+    cost = INVENTED_COMPARISON * _weight(name)
+    detail = "resolved, with no past in the reference"
+    yield Evidence("temporal_error", cost, name, detail, mention.span)
+
+
 def _sign_of(name: str, reference: Mentions, candidate: Mentions) -> str | None:
     """The finding of the reference, not said in the candidate, that ``name`` leaps from."""
     signs = (sign for sign, disease in lexicon().leaps if disease == name)
@@ -166,10 +179,12 @@ def _unmatched(mention: Mention, reference: Mentions, candidate: Mentions) -> It
 
 def _candidate_side(reference: Mentions, candidate: Mentions) -> Iterator[Evidence]:
     of_study = candidate[STUDY].change if STUDY in candidate else frozenset()
-    for name in candidate.asserted:
+    for name, mention in candidate.items():
         if name == STUDY or _kind(name) == "artefact":
             continue
-        mention = candidate[name]
+        if not mention.present:
+            yield from _invented_past(mention, reference)
+            continue
         if _asserts(reference, name):
             yield from attribute_errors(reference[name], mention, of_study)
         else:

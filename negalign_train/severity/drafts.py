@@ -95,10 +95,11 @@ def scan(words: Sequence[Word], trie: TrieNode) -> list[Item]:
     return items
 
 
-def _has_own_verb(items: Sequence[Item], at: int) -> bool:
+def _has_own_verb(items: Sequence[Item], at: int, verbed: bool) -> bool:
     """Whether the segment after item ``at``, up to the next mark, has a verb of its own.
 
-    "... and pneumothorax is seen" has none: that verb belongs to the whole list.
+    "... and pneumothorax is seen" has none: that verb belongs to the whole list, unless the clause
+    before is ``verbed`` ("there is no effusion, and pneumothorax is seen").
     """
     for index in range(at + 1, len(items)):
         item = items[index]
@@ -106,20 +107,21 @@ def _has_own_verb(items: Sequence[Item], at: int) -> bool:
             return False
         if item.value("verb"):
             following = items[index + 1] if index + 1 < len(items) else None
-            return following is None or not following.value("seen")
+            return verbed or following is None or not following.value("seen")
     return False
 
 
 def split_clauses(items: Sequence[Item]) -> None:
     """Numbers the clauses. A list of organs with one verb at its end stays one clause."""
     clause = 0
-    complete = False
+    complete = verbed = False
     for index, item in enumerate(items):
         joint = complete and item.has(_JOINTS)
-        if item.value("break") or (joint and _has_own_verb(items, index)):
+        if item.value("break") or (joint and _has_own_verb(items, index, verbed)):
             clause += 1
-            complete = False
+            complete = verbed = False
         item.clause = clause
+        verbed = verbed or item.value("verb") is not None
         complete = complete or item.has(_COMPLETING)
 
 
@@ -134,6 +136,11 @@ def _meaning(tables: Lexicon, subject: Item, predicate: Item) -> str | None:
 def _is_joined(items: Sequence[Item], at: int) -> bool:
     """Whether an "and" or a comma stands before item ``at``: "tortuous and calcified aorta"."""
     return at > 0 and items[at - 1].has(_JOINTS)
+
+
+def _goes_on(items: Sequence[Item], at: int) -> bool:
+    """Whether another predicate follows item ``at``: "tortuous, calcified aorta"."""
+    return at + 1 < len(items) and items[at + 1].value("predicate") is not None
 
 
 def _subjects_right(items: Sequence[Item], at: int) -> list[Item]:
@@ -153,7 +160,7 @@ def _subjects_right(items: Sequence[Item], at: int) -> list[Item]:
                 break
             found.append(item)
             last_end = item.end
-        elif not found and item.value("comma"):
+        elif not found and item.value("comma") and not _goes_on(items, item.index):
             break
     return found
 

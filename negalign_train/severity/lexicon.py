@@ -18,9 +18,21 @@ TrieNode = dict[str, Any]
 _JOINTS = {
     "comma": (",",),
     "and": ("and",),
-    "or": ("or", "/", "versus", "vs", "and / or"),
+    "or": (
+        "or",
+        "/",
+        "versus",
+        "vs",
+        "and / or",
+        "more likely than",
+        "favored over",
+        "is favored over",
+        "are favored over",
+    ),
     "break": (";",),
 }
+_AUXILIARIES = frozenset(["has", "have", "is", "are", "persist", "persists", "continue"])
+"""A change that begins with one of these is a verb of its own: "has increased"."""
 _MIN_TYPO_LETTERS = 6
 _CACHED_WORDS = 1 << 16
 
@@ -67,6 +79,7 @@ class Lexicon:
     readings: frozenset[tuple[str, str]]
     mimics: Mapping[str, frozenset[str]]
     midline: frozenset[str]
+    natural_places: frozenset[tuple[str, str]]
     benign_when_old: frozenset[str]
     variants: Mapping[str, str]
     misspellings: Mapping[str, str]
@@ -115,10 +128,18 @@ def _phrases(data: Mapping[str, Any]) -> Iterator[tuple[str, Reading]]:
         "anaphora": "anaphor",
         "chronic": "chronic",
         "adjacent": "adjacent",
+        "change_nouns": "change_noun",
+        "degree_adverbs": "adverb",
+        "relatives": "relative",
+        "resumes": "resume",
+        "unassessed": "unassessed",
     }
     for kind, values in grouped.items():
         for value, forms in values.items():
             yield from ((form, Reading(kind, value)) for form in forms)
+    for form in (form for forms in data["changes"].values() for form in forms):
+        if form.split()[0] in _AUXILIARIES:
+            yield form, Reading("verbal", "verbal")
     for key, kind in plain.items():
         yield from ((form, Reading(kind, kind)) for form in data[key])
     for phrase, (side, zone) in data["sided_locations"].items():
@@ -175,7 +196,12 @@ def _check_names(data: Mapping[str, Any], path: str) -> None:
     has every place of its devices.
     """
     known = set(finding_types())
-    named: set[str] = {*data["midline"], *data["benign_when_old"], *data["denials"]}
+    named: set[str] = {
+        *data["midline"],
+        *data["natural_places"],
+        *data["benign_when_old"],
+        *data["denials"],
+    }
     named |= {name for pair in (*data["relations"], *data["leaps"]) for name in pair}
     for frame in data["frames"].values():
         named |= set(frame["normal"]) | set(frame["predicates"].values())
@@ -226,6 +252,9 @@ def lexicon() -> Lexicon:
         readings=leaps | relations.keys(),
         mimics={name: frozenset(found) for name, found in data["mimics"].items()},
         midline=frozenset(data["midline"]),
+        natural_places=frozenset(
+            (name, place) for name, places in data["natural_places"].items() for place in places
+        ),
         benign_when_old=frozenset(data["benign_when_old"]),
         variants=data["variants"],
         misspellings=data["misspellings"],

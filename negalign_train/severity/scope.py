@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from negalign_train.severity.drafts import Draft, Item
 
 _JOINTS = frozenset(["comma", "and"])
+_PARTING = frozenset(["comma", "and", "or", "verb", "preposition"])
 _QUALIFYING = frozenset(["qualifier", "degree", "change"])
 
 
@@ -58,6 +59,8 @@ def _reach_back_to_comma(items: Sequence[Item], at: int) -> int:
     cue = items[at]
     start, listed = cue.start, False
     for item in reversed(items[:at]):
+        if item.value("comma") and item.index == at - 1:
+            continue  # "effusions, if any, are small"
         if item.clause != cue.clause or (item.value("comma") and not listed):
             break
         listed = listed or bool(item.value("or") or item.value("and"))
@@ -101,8 +104,12 @@ def _doubt(drafts: Sequence[Draft], items: Sequence[Item], at: int, reach: Seque
     """Makes uncertain what a "possible" or "not excluded" at item ``at`` reaches."""
     cue = items[at]
     behind: list[Draft] = []
-    if "after" in reach:
+    if "after" in reach or "last" in reach:
         behind = _within(drafts, _reach_back_to_comma(items, at), cue.start)
+    if "last" in reach:
+        behind = behind[-1:]
+    if "before" in reach and _leads_on(items, at, drafts):
+        behind = []  # "are likely atelectasis"
     for draft in behind:
         draft.certain = False
         draft.present = True
@@ -135,6 +142,14 @@ def _alternatives(drafts: Sequence[Draft], items: Sequence[Item]) -> None:
             left[-1].certain = right[0].certain = False
 
 
+def _leads_on(items: Sequence[Item], at: int, drafts: Sequence[Draft]) -> bool:
+    """Whether a finding of its clause follows the cue at item ``at``, with no mark between."""
+    cue = items[at]
+    after = [d for d in drafts if d.start >= cue.end and d.clause == cue.clause]
+    between = items[at + 1 : after[0].first] if after else []
+    return bool(after) and not any(item.has(_PARTING) for item in between)
+
+
 def apply_scopes(drafts: Sequence[Draft], items: Sequence[Item]) -> None:
     """Sets ``present``, ``certain``, ``partial`` and ``dropped`` of every draft."""
     for index, item in enumerate(items):
@@ -143,8 +158,12 @@ def apply_scopes(drafts: Sequence[Draft], items: Sequence[Item]) -> None:
     for index, item in enumerate(items):
         if reach := item.values("uncertainty"):
             _doubt(drafts, items, index, reach)
+        if item.value("unassessed"):
+            for draft in _within(drafts, _reach_back(items, index), item.start):
+                draft.dropped = True
         if item.value("hypothetical"):
-            for draft in _within(drafts, item.end, items[-1].end):
+            resumed = (other.start for other in items[index + 1 :] if other.value("resume"))
+            for draft in _within(drafts, item.end, next(resumed, items[-1].end)):
                 draft.dropped = True
     _alternatives(drafts, items)
     for draft in drafts:

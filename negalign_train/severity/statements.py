@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
-from negalign_train.severity.attributes import attach_attributes, attach_size, lend_places
+from negalign_train.severity.attributes import attach_attributes, attach_size
 from negalign_train.severity.drafts import Draft, draft_statements, scan, split_clauses
 from negalign_train.severity.lexicon import Word, lexicon, read_word
 from negalign_train.severity.scope import apply_scopes
+from negalign_train.severity.sharing import lend
 from negalign_train.severity.taxonomy import finding_types
 from negalign_train.severity.tokens import Section, Token, tokens
 
@@ -18,6 +19,11 @@ STUDY = "study"
 """Pseudo-finding of a sentence that compares the study as a whole: "no interval change"."""
 _MM_PER_UNIT = {"mm": 1.0, "cm": 10.0, "millimeter": 1.0, "centimeter": 10.0}
 _DEGREE_ORDER = ("mild", "moderate", "severe")
+_MOVES = frozenset(
+    ["back", "retracted", "retract", "withdrawn", "withdraw", "advanced", "advance", "advancing",
+     "retraction", "advancement", "retracting", "withdrawing"]
+)  # fmt: skip
+_FROM_HERE = frozenset(["above", "from", "below", "beyond", "proximal", "distal", "past"])
 _CACHED_SENTENCES = 1 << 15
 _LONGEST_CACHED = 400
 
@@ -105,12 +111,19 @@ def _statement(draft: Draft, found: Sequence[Token]) -> Statement:
     )
 
 
+def _is_advice(words: Sequence[Word], at: int) -> bool:
+    """Whether the measurement at word ``at`` says how far a device should be moved."""
+    behind = words[at + 2].form if at + 2 < len(words) else ""
+    before = {word.form for word in words[max(0, at - 3) : at]}
+    return behind not in _FROM_HERE and not before.isdisjoint(_MOVES)
+
+
 def _sizes(found: Sequence[Token], words: Sequence[Word]) -> list[tuple[int, float]]:
     """(word index, millimetres) of every measurement; of "2 x 3 cm" the largest number counts."""
     sizes = []
     for index in range(len(found) - 1):
         unit = _MM_PER_UNIT.get(words[index + 1].form)
-        if unit is None or not found[index].text[0].isdigit():
+        if unit is None or not found[index].text[0].isdigit() or _is_advice(words, index):
             continue
         numbers, at = [float(found[index].text)], index
         while at > 1 and found[at - 1].text in ("x", "by") and found[at - 2].text[0].isdigit():
@@ -147,7 +160,7 @@ def _read(sentence: str) -> SentenceFacts:
     drafts = draft_statements(tables, items)
     apply_scopes(drafts, items)
     loose = attach_attributes(drafts, items)
-    lend_places(drafts, items, tables.readings)
+    lend(drafts, items, tables.readings)
     for index, size_mm in _sizes(found, words):
         attach_size(drafts, index, size_mm)
     statements = [_statement(draft, found) for draft in drafts if not draft.dropped]
