@@ -1,27 +1,25 @@
-"""The figures of ``bench_severity.py``: recall, false alarms, paraphrases, ranking, MeSH, speed.
+"""The figures of ``bench_severity.py``: recall, false alarms, paraphrases, ranking, speed, memory.
 
 A judge here is a callable of (reference, candidate): ``Verdict`` with S and, where it knows them,
-the nine severities. Baselines give S only: one number per pair, larger is worse.
+the nine severities. A pair that a judge cannot score has none, and counts in ``not_scored`` alone.
 """
 
 from __future__ import annotations
 
 import gc
-import importlib
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import cycle, islice, pairwise
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice, pairwise
 from pathlib import Path
-from random import Random
 from statistics import mean
 from typing import Any, NamedTuple
 
+from severity_material import TRAPS, Material, TextPair, distinct_pairs
+
 from negalign_train.records import Case
-from negalign_train.severity.score import score_report
-from negalign_train.simulate.inject import OPERATIONS, inject
-from negalign_train.simulate.mesh_text import patterns
+from negalign_train.simulate.inject import OPERATIONS
 from negalign_train.simulate.paraphrase import paraphrase
 
 
@@ -33,50 +31,17 @@ class Verdict(NamedTuple):
 
 
 Judge = Callable[[str, str], Verdict | None]
+Answer = Callable[[Sequence[TextPair]], list[Verdict | None]]
+"""A judge of many pairs at once."""
 
 
-def rules(reference: str, candidate: str) -> Verdict | None:
-    """The package's own scorer."""
-    score = score_report(reference, candidate)
-    return None if score is None else Verdict(score.total, score.severities)
+def one_by_one(judge: Judge) -> Answer:
+    return lambda pairs: [judge(reference, candidate) for reference, candidate in pairs]
 
 
-def finding_count(reference: str, candidate: str) -> Verdict:
-    """How many findings one of the two names and the other does not; negation is not read."""
-    names = [
-        {name for name, pattern in patterns().findings.items() if pattern.search(text.lower())}
-        for text in (reference, candidate)
-    ]
-    return Verdict(float(len(names[0] ^ names[1])))
-
-
-def bleu() -> Judge:
-    """100 minus sentence BLEU (sacrebleu, effective order)."""
-    metric = importlib.import_module("sacrebleu").BLEU(effective_order=True)
-    return lambda reference, candidate: Verdict(
-        100.0 - metric.sentence_score(candidate, [reference]).score
-    )
-
-
-def rouge_l() -> Judge:
-    """1 minus ROUGE-L F1 (rouge-score)."""
-    module = importlib.import_module("rouge_score.rouge_scorer")
-    scorer = module.RougeScorer(["rougeL"])
-    return lambda reference, candidate: Verdict(
-        1.0 - scorer.score(reference, candidate)["rougeL"].fmeasure
-    )
-
-
-TRAPS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
-    ("Mild cardiomegaly.", "The cardiac silhouette is mildly enlarged.", ()),
-    ("No pleural effusion.", "Pleural effusion.", ("false_positive",)),
-    ("Mild pulmonary edema.", "Severe pulmonary edema.", ("wrong_severity",)),
-    (
-        "Stable bibasilar atelectasis without consolidation.",
-        "New right lower lobe consolidation.",
-        ("false_positive", "false_negative", "temporal_error"),
-    ),
-)
+def looked_up(verdicts: Mapping[TextPair, Verdict | None]) -> Judge:
+    """A judge of pairs that were judged before, in batches."""
+    return lambda reference, candidate: verdicts[reference, candidate]
 
 
 def traps(judge: Judge) -> list[bool]:
@@ -95,33 +60,31 @@ def traps(judge: Judge) -> list[bool]:
     return passed
 
 
-def one_per_group(cases: Sequence[Case]) -> list[Case]:
-    """The first case of each duplicate group."""
-    return list({case.group: case for case in reversed(cases)}.values())[::-1]
+def _scored(judge: Judge, pairs: Sequence[TextPair]) -> list[Verdict]:
+    verdicts = (judge(reference, candidate) for reference, candidate in pairs)
+    return [verdict for verdict in verdicts if verdict is not None]
+
+
+def _share(hits: Sequence[bool]) -> float | None:
+    """None where there is nothing to take a share of."""
+    return mean(hits) if hits else None
 
 
 def recall(
-    judge: Judge, cases: Sequence[Case], limit: int, seed: int
-) -> dict[str, dict[str, float]]:
-    """Per operation: the share of injected errors whose category the judge finds.
+    judge: Judge, injected: Mapping[str, Sequence[TextPair]]
+) -> dict[str, dict[str, Any]] | None:
+    """Per operation: in how many of the reports the category of the error put in is found.
 
-    At most ``limit`` reports per operation, in the order of ``cases``.
+    None for a judge without categories.
     """
-    table: dict[str, dict[str, float]] = {}
-    for name, operation in OPERATIONS.items():
-        made = hits = 0
-        for case in cases:
-            if made == limit:
-                break
-            truth = [finding.name for finding in case.findings]
-            injection = inject(case.reference, name, seed, true_findings=truth)
-            if injection is None:
-                continue
-            made += 1
-            verdict = judge(case.reference, injection.text)
-            found = verdict is not None and verdict.severities is not None
-            hits += found and verdict.severities[operation.category] > 0  # type: ignore
-        table[name] = {"category": operation.category, "n": made, "found": hits}  # type: ignore
+    table: dict[str, dict[str, Any]] = {}
+    for name, pairs in injected.items():
+        category = OPERATIONS[name].category
+        verdicts = _scored(judge, pairs)
+        if any(verdict.severities is None for verdict in verdicts):
+            return None
+        found = sum((verdict.severities or {})[category] > 0 for verdict in verdicts)
+        table[name] = {"category": category, "n": len(verdicts), "found": found}
     return table
 
 
@@ -133,45 +96,6 @@ def by_category(operations: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[s
     return {
         name: {"n": c["n"], "recall": c["found"] / c["n"]} for name, c in sums.items() if c["n"]
     }
-
-
-def false_alarms(judge: Judge, cases: Sequence[Case]) -> float:
-    """The share of untouched reports that cost anything against themselves."""
-    verdicts = [judge(case.reference, case.reference) for case in cases]
-    return mean(verdict is None or verdict.total > 0 for verdict in verdicts)
-
-
-def paraphrases(judge: Judge, cases: Sequence[Case], seed: int) -> dict[str, float]:
-    """The share of reworded reports that cost nothing; those no rule changes are left out."""
-    free = changed = 0
-    for case in cases:
-        text = paraphrase(case.reference, seed)
-        if text != case.reference:
-            changed += 1
-            verdict = judge(case.reference, text)
-            free += verdict is not None and verdict.total == 0
-    return {"n": changed, "S_is_0": free / max(1, changed)}
-
-
-_RANKED = (
-    "false_negation", "false_prediction", "change_severity", "change_location",
-    "add_device", "omission", "temporal_error", "overinterpretation",
-)  # fmt: skip
-
-
-def error_chain(case: Case, seed: int, length: int) -> list[str]:
-    """The reworded report with 0, 1, ... errors in it, each on top of the last."""
-    order = list(_RANKED)
-    Random(f"chain:{seed}:{case.case_id}").shuffle(order)
-    texts = [paraphrase(case.reference, seed)]
-    for name in order:
-        if len(texts) > length:
-            break
-        truth = [finding.name for finding in case.findings]
-        injection = inject(texts[-1], name, seed, true_findings=truth)
-        if injection is not None:
-            texts.append(injection.text)
-    return texts
 
 
 def _ranks(values: Sequence[float]) -> list[float]:
@@ -198,26 +122,58 @@ def spearman(first: Sequence[float], second: Sequence[float]) -> float:
     return shared / spread if spread else 0.0
 
 
-def ranking(judge: Judge, chains: Sequence[Sequence[str]], references: Sequence[str]) -> Any:
-    """Spearman of S with the number of errors put in, and how often one more error costs more."""
+def ranking(judge: Judge, chains: Sequence[tuple[str, Sequence[str]]]) -> dict[str, Any]:
+    """Spearman of S with the number of errors put in, and how often one more error costs more.
+
+    Chains of which one text cannot be scored are left out.
+    """
     counts: list[float] = []
     totals: list[float] = []
-    ordered = pairs = 0
-    for reference, texts in zip(references, chains, strict=True):
-        verdicts = [judge(reference, text) for text in texts]
-        values = [float("inf") if v is None else v.total for v in verdicts]
+    steps: list[bool] = []
+    used = 0
+    for reference, texts in chains:
+        values = [verdict.total for verdict in _scored(judge, [(reference, t) for t in texts])]
+        if len(values) < len(texts):
+            continue
+        used += 1
         counts += range(len(values))
         totals += values
-        ordered += sum(b > a for a, b in pairwise(values))
-        pairs += len(values) - 1
-    return {"spearman": spearman(counts, totals), "one_more_costs_more": ordered / max(1, pairs)}
+        steps += [b > a for a, b in pairwise(values)]
+    correlation = spearman(counts, totals) if totals else None
+    return {"n": used, "spearman": correlation, "one_more_costs_more": _share(steps)}
 
 
-def distinct_pairs(cases: Sequence[Case]) -> Iterator[tuple[str, str]]:
-    """Endless pairs of report and reworded report, no text twice."""
-    for number, case in enumerate(cycle(cases)):
-        tail = f" Film number {number}."
-        yield case.reference + tail, paraphrase(case.reference, number) + tail
+def judge_figures(judge: Judge, material: Material) -> dict[str, Any]:
+    """All figures of one judge; recall only for one that has categories."""
+    pairs = material.pairs()
+    untouched = _scored(judge, material.untouched)
+    reworded = _scored(judge, material.reworded)
+    found: dict[str, Any] = {
+        "reports": len(material.untouched),
+        "not_scored": 1 - len(_scored(judge, pairs)) / len(pairs),
+        "traps_passed": traps(judge),
+        "false_alarms": _share([verdict.total > 0 for verdict in untouched]),
+        "paraphrases": {"n": len(reworded), "S_is_0": _share([v.total == 0 for v in reworded])},
+        "ranking": ranking(judge, material.chains),
+    }
+    operations = recall(judge, material.injected)
+    if operations is not None:
+        found["operations"] = operations
+        found["recall"] = by_category(operations)
+    return found
+
+
+def seconds_per_thousand(answer: Answer, cases: Sequence[Case], count: int, first: int) -> float:
+    """CPU seconds per 1,000 pairs on one core, on texts that the judge has not seen.
+
+    Args:
+        first: number of the first of ``distinct_pairs``.
+    """
+    pairs = list(islice(distinct_pairs(cases, first), count))
+    gc.collect()
+    started = time.process_time()
+    answer(pairs)
+    return (time.process_time() - started) / count * 1000
 
 
 def speed(judge: Judge, cases: Sequence[Case], count: int) -> dict[str, float]:

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import argparse
+from pathlib import Path
+
+import bench_severity
 import pytest
+import severity_baselines as baselines
 import severity_codes as codes
+import severity_encoder as encoders
 import severity_figures as figures
+import severity_judges as judges
+import severity_material as material
 
 from negalign_train.cases.synthetic import synthetic_cases
+from negalign_train.severity.judges.rules import RulesJudge
 
 
 def test_the_rules_pass_the_four_traps_and_a_word_count_does_not() -> None:
-    assert figures.traps(figures.rules) == [True] * 4
-    assert figures.traps(figures.finding_count) != [True] * 4
+    assert figures.traps(baselines.rules) == [True] * 4
+    assert figures.traps(baselines.finding_count) != [True] * 4
 
 
 def test_spearman_shares_ranks_between_ties() -> None:
@@ -23,20 +32,86 @@ def test_spearman_shares_ranks_between_ties() -> None:
 
 def test_more_errors_cost_more() -> None:
     cases = synthetic_cases(0, 40, seed=3)
-    chains = [figures.error_chain(case, 3, 3) for case in cases]
-    references = [case.reference for case in cases]
-    found = figures.ranking(figures.rules, chains, references)
+    chains = [(case.reference, material.error_chain(case, 3, 3)) for case in cases]
+    found = figures.ranking(baselines.rules, chains)
+    assert found["n"] == 40
     assert found["spearman"] > 0.8
     assert found["one_more_costs_more"] > 0.9
 
 
 def test_recall_counts_reports_and_hits_per_operation() -> None:
-    cases = synthetic_cases(0, 20, seed=3)
-    rows = figures.recall(figures.rules, cases, 10, 3)
+    made = material.make_material(synthetic_cases(0, 20, seed=3), 10, 0, 3)
+    rows = figures.recall(baselines.rules, made.injected)
+    assert rows is not None
     assert rows["repetition"] == {"category": "report_integrity", "n": 10, "found": 10}
     merged = figures.by_category({"a": {"category": "x", "n": 3, "found": 3},
                                   "b": {"category": "x", "n": 1, "found": 0}})  # fmt: skip
     assert merged == {"x": {"n": 4, "recall": 0.75}}
+
+
+def test_what_cannot_be_scored_is_counted_and_is_neither_found_nor_an_alarm() -> None:
+    """Four traps, one report against itself, and a judge that scores the traps alone."""
+    made = material.Material((("A b.", "A b."),), (), (("A b.", ("A b.", "A c.")),), {})
+    traps = {reference for reference, _, _ in material.TRAPS}
+    found = figures.judge_figures(lambda r, _: figures.Verdict(1.0) if r in traps else None, made)
+    assert found["not_scored"] == pytest.approx(2 / 6)
+    assert found["false_alarms"] is None
+    assert found["ranking"] == {"n": 0, "spearman": None, "one_more_costs_more": None}
+    assert found["traps_passed"] == [False, True, True, True]
+
+
+def test_the_packages_judges_and_the_baselines_answer_the_same_pairs() -> None:
+    made = material.make_material(synthetic_cases(0, 4, seed=3), 2, 2, 3)
+    pairs = made.pairs()
+    assert len(set(pairs)) == len(pairs) > 20
+    alone = figures.one_by_one(baselines.rules)(pairs)
+    assert judges.answer_of(RulesJudge())(pairs) == alone
+    verdicts = dict(zip(pairs, alone, strict=True))
+    direct = figures.judge_figures(baselines.rules, made)
+    assert figures.judge_figures(figures.looked_up(verdicts), made) == direct
+
+
+def test_a_trained_judge_learns_from_errors_and_from_rewordings_without_any() -> None:
+    cases = synthetic_cases(0, 12, seed=3)
+    examples = encoders.training_examples(cases, 60, seed=1)
+    assert len(examples) == len({example.event_id for example in examples}) == 60
+    right = [example for example in examples if example.total == 0]
+    assert 30 <= len(right) <= 40
+    assert sum(example.candidate == example.reference for example in right) >= 15
+    wrong = [example for example in examples if example.total > 0]
+    assert all(sum(value > 0 for value in example.row) == 1 for example in wrong)
+    assert len({next(k for k, v in e.severities.items() if v > 0) for e in wrong}) >= 5
+    assert all(example.candidate != example.reference for example in wrong)
+
+
+def test_the_models_of_the_benchmark_go_through_the_packages_own_training(tmp_path: Path) -> None:
+    cases = synthetic_cases(0, 12, seed=3)
+    settings = judges.Settings(
+        only=("count", "finetuned", "ensemble", "nli"), work_dir=tmp_path, seed=1,
+        finetuned_reports=2, slow_reports=2, training_examples=40, training_epochs=1,
+        learning_rate=1e-3,
+    )  # fmt: skip
+    entries, report = judges.entries_of(settings, cases)
+    assert [entry.name for entry in entries] == [
+        "finding count", "finetuned, trained here", "ensemble of rules and finetuned, mean",
+        "nli, random weights",
+    ]  # fmt: skip
+    assert report["training"]["num_train"] + report["training"]["num_validation"] == 40
+    pair = (cases[0].reference, cases[1].reference)
+    answers = {entry.name: entry.answer([pair])[0] for entry in entries}
+    rules, finetuned = baselines.rules(*pair), answers["finetuned, trained here"]
+    both = answers["ensemble of rules and finetuned, mean"]
+    assert rules is not None
+    assert finetuned is not None
+    assert both is not None
+    assert both.total == pytest.approx((rules.total + finetuned.total) / 2)
+    assert answers["nli, random weights"] is not None
+
+
+def test_only_names_judges_that_exist() -> None:
+    assert bench_severity.names("rules, self") == ("rules", "self")
+    with pytest.raises(argparse.ArgumentTypeError, match="choose from rules"):
+        bench_severity.names("rules,green")
 
 
 def test_agreement_with_codes_is_counted_per_finding() -> None:
@@ -50,8 +125,11 @@ def test_agreement_with_codes_is_counted_per_finding() -> None:
 
 def test_speed_and_memory_use_texts_that_never_repeat() -> None:
     cases = synthetic_cases(0, 5, seed=3)
-    pairs = [pair for _, pair in zip(range(12), figures.distinct_pairs(cases), strict=False)]
+    pairs = [pair for _, pair in zip(range(12), material.distinct_pairs(cases), strict=False)]
     assert len({text for pair in pairs for text in pair}) == 24
-    assert figures.speed(figures.rules, cases, 200)["cached_factor"] > 20
-    samples = figures.memory(figures.rules, cases, 100, 2)
+    assert figures.speed(baselines.rules, cases, 200)["cached_factor"] > 20
+    answer = figures.one_by_one(baselines.rules)
+    cold, warm = (figures.seconds_per_thousand(answer, cases, 100, 500) for _ in range(2))
+    assert cold > 5 * warm > 0
+    samples = figures.memory(baselines.rules, cases, 100, 2)
     assert [sample["pairs"] for sample in samples] == [50, 100]

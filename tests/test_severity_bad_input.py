@@ -90,3 +90,18 @@ def test_a_slip_that_turns_a_denial_round_is_not_harmless() -> None:
     assert known is not None
     assert known.severities["false_positive"] == 1.0
     assert known.severities["report_integrity"] > 0
+
+
+@pytest.mark.parametrize("mark", [".", "!?", ":", ".:", "\n."])
+def test_a_run_of_marks_before_a_letter_takes_linear_time(mark: str) -> None:
+    text = "Effusion" + mark * (100_000 // len(mark)) + "a"
+    started = time.process_time()
+    assert extract_facts(text).statements
+    assert time.process_time() - started < 2.0
+
+
+@pytest.mark.parametrize("heading", ["Fındıngs", "Impreſſion", "İMPRESSION"])
+def test_letters_that_only_resemble_a_heading_make_none(heading: str) -> None:
+    facts = extract_facts(f"{heading}: Small left pleural effusion. No pneumothorax.")
+    assert [s.finding for s in facts.statements] == ["pleural_effusion", "pneumothorax"]
+    assert {s.section for s in facts.statements} == {"findings"}

@@ -58,7 +58,7 @@ def test_another_finding_with_an_invented_change_is_three_errors() -> None:
         ("Cardiomegaly.", "Stable cardiomegaly.", {"temporal_error": 0.125}),
         ("No effusion.", "No effusion. No interval change.", {"temporal_error": 0.25}),
         ("ET tube above the carina.", "ET tube in the right mainstem bronchus.",
-         {"device_error": 0.25}),
+         {"device_error": 1.0}),
         ("ET tube above the carina.", "No effusion.", {"device_error": 0.5}),
         ("No effusion.", "Chest tube at the right base. No effusion.", {"device_error": 0.5}),
         ("Right basilar opacity.", "Right basilar pneumonia.",
@@ -103,6 +103,51 @@ def test_each_error_costs_what_its_category_says(
     reference: str, candidate: str, expected: dict[str, float]
 ) -> None:
     assert costs(reference, candidate) == pytest.approx(expected)
+
+
+_IN_BRONCHUS = "ET tube ends in the right main bronchus."
+
+
+@pytest.mark.parametrize(
+    ("reference", "candidate", "cost"),
+    [
+        # Missed or invented: the weight of the malposition, whatever the other report says of it.
+        (_IN_BRONCHUS, "ET tube ends 4 cm above the carina.", 1.0),
+        (_IN_BRONCHUS, "ET tube in place.", 1.0),
+        ("ET tube in place.", _IN_BRONCHUS, 1.0),
+        (_IN_BRONCHUS, "No pneumothorax.", 1.0),
+        ("No pneumothorax.", _IN_BRONCHUS, 1.0),
+        ("Right mainstem intubation.", "ET tube ends 4 cm above the carina.", 1.0),
+        ("Feeding tube ends in the right lower lobe bronchus.", "Feeding tube in place.", 1.0),
+        ("PICC ends in the SVC.", "PICC ends in the right subclavian artery.", 1.0),
+        ("NG tube ends in the stomach.", "NG tube ends in the distal esophagus.", 0.5),
+        ("Chest port ends in the right ventricle.", "No pneumothorax.", 0.5),
+        ("PICC ends in the SVC.", "PICC ends in the right atrium.", 0.25),
+        # Both say that it is misplaced: how far apart in weight, at least as another place.
+        (_IN_BRONCHUS, "ET tube ends in the left main bronchus.", 0.25),
+        (_IN_BRONCHUS, "ET tube ends at the carina.", 0.5),
+        (_IN_BRONCHUS, "Right mainstem intubation.", 0.0),
+        # The place farthest along the way is the tip's; what is proposed does not mend it.
+        ("NG tube passes the esophagus and ends in the stomach.",
+         "NG tube passes through the esophagus into the stomach.", 0.0),
+        (f"{_IN_BRONCHUS} Withdraw the ET tube to above the carina.", "ET tube in place.", 1.0),
+        # A place denied is none, and no device denied.
+        ("ET tube in place.", "ET tube in place, not in the right main bronchus.", 0.0),
+        ("ET tube above the carina.",
+         "ET tube above the carina. No evidence of mainstem intubation.", 0.0),
+        # Places where nothing is dangerous stay attributes.
+        ("Chest tube at the right apex.", "Chest tube at the right base.", 0.25),
+    ],
+)  # fmt: skip
+def test_a_malposition_costs_its_own_clinical_weight(
+    reference: str, candidate: str, cost: float
+) -> None:
+    assert costs(reference, candidate) == ({"device_error": pytest.approx(cost)} if cost else {})
+
+
+def test_a_malposition_that_is_only_possible_costs_half() -> None:
+    possible = "Possible endotracheal tube in the right main bronchus."
+    assert costs("No pneumothorax.", possible) == {"device_error": 0.5}
 
 
 def test_a_missed_benign_finding_is_not_a_missed_pneumothorax() -> None:

@@ -57,3 +57,14 @@ def test_asked_feared_and_excluded_findings_are_all_named():
         "pleural_effusion",
     }
     assert named_findings("55-year-old with a normal heart.") == frozenset()
+
+
+def test_the_indication_raises_a_missed_port_and_leaves_a_malposition_at_its_own_price():
+    asked = CaseContext(indication="Port placement.")
+    for reference, cost in (
+        ("Right chest port ends in the SVC.", 0.5),
+        ("Right chest port ends in the right atrium.", 0.5),
+        ("Right chest port ends in the right ventricle.", 0.5),
+        ("Right chest port ends in the subclavian artery.", 1.0),
+    ):
+        assert score(asked, reference, CANDIDATE).severities["device_error"] == cost

@@ -5,9 +5,12 @@ from __future__ import annotations
 import time
 
 import pytest
+import yaml
 
+from negalign_train.errors import DataError
+from negalign_train.resources import data_path
 from negalign_train.severity.facts import extract_facts
-from negalign_train.severity.lexicon import lexicon, read_word
+from negalign_train.severity.lexicon import _check_names, lexicon, read_word
 from negalign_train.severity.statements import STUDY, Statement
 from negalign_train.severity.taxonomy import finding_types
 
@@ -232,3 +235,11 @@ def test_of_two_numbers_the_larger_is_the_size_and_old_findings_are_marked() -> 
     assert said("A nodule of 8 by 12 mm.")["nodule"].size_mm == 12.0
     assert said("Old healed rib fractures.")["rib_fracture"].chronic
     assert not said("Acute rib fracture.")["rib_fracture"].chronic
+
+
+def test_a_place_of_a_device_without_phrases_is_refused() -> None:
+    data = yaml.safe_load(data_path("lexicon.yaml").read_text(encoding="utf-8"))
+    _check_names(data, "lexicon.yaml")
+    del data["positions"]["svc"]
+    with pytest.raises(DataError, match="svc not in both lexicon and data/findings"):
+        _check_names(data, "lexicon.yaml")

@@ -1,8 +1,11 @@
-"""Errors on a finding that both reports assert: side and place, degree and size, change, doubt."""
+"""Errors on a finding that both reports assert: side and place, degree and size, change, doubt.
+
+A malposition of a device is more than an attribute: it costs its own clinical weight.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from negalign_train.records import Evidence
 from negalign_train.severity.lexicon import lexicon
@@ -18,6 +21,8 @@ SLIGHT = 0.125
 "unchanged"."""
 OVERSURE = 0.25
 """The same for a finding that the reference only calls possible."""
+UNCERTAIN = 0.5
+"""Factor for what one of the reports only calls possible."""
 SIZE_TOLERANCE = 0.2
 """Measurements that differ by more than this share of the larger one are wrong."""
 _LEVEL = {"mild": 0, "moderate": 1, "severe": 2}
@@ -64,12 +69,37 @@ def _size_is_wrong(expected: frozenset[float], said: frozenset[float]) -> bool:
     )
 
 
+def _tip_weight(finding: str, places: Collection[str], certain: bool) -> float:
+    """Of the places named in one statement, the one farthest along the device's way counts."""
+    named = [w for place, w in finding_types()[finding].tip.items() if place in places]
+    return named[-1] * (1.0 if certain else UNCERTAIN) if named else 0.0
+
+
+def malposition(mention: Mention) -> float:
+    """The clinical weight of where a device's tip is said to lie; 0 where that is right or unsaid.
+
+    Of several statements the worst counts: "should be withdrawn to above the carina" mends nothing.
+    """
+    if not mention.asserted:
+        return _tip_weight(mention.finding, mention.location, mention.certain)
+    return max(_tip_weight(mention.finding, s.location, s.certain) for s in mention.asserted)
+
+
+def _malposition_error(reference: Mention, candidate: Mention) -> tuple[float, str]:
+    """How far apart the two tips lie in clinical weight, and what is wrong with that."""
+    expected, said = malposition(reference), malposition(candidate)
+    if expected and said:
+        return abs(expected - said), "malposition of its tip differs"
+    what = "missed" if expected else "invented"
+    return expected or said, f"malposition of its tip {what}"
+
+
 def place_errors(
     reference: Mention, candidate: Mention, *, only_contrary: bool = False
 ) -> Iterator[Evidence]:
-    """R5, or R7 for a device: the worse of side and place.
+    """R5, or R7 for a device: the worse of side and place, and of where the device's tip lies.
 
-    ``only_contrary``: what is left out or added costs nothing.
+    ``only_contrary``: what is left out or added costs nothing, but for a malposition.
     """
     name = candidate.finding
     if name in lexicon().midline:
@@ -79,17 +109,21 @@ def place_errors(
         _place_factor(reference.side, candidate.side),
         _place_factor(reference.location, candidate.location),
     )
-    if only_contrary and factor < FULL:
-        return
-    category = "device_error" if entry.kind == "device" else "wrong_location"
-    cost = factor * entry.weight
-    yield Evidence(category, cost, name, "side or place differs", candidate.span, reference.span)
+    category, detail = "wrong_location", "side or place differs"
+    cost = 0.0 if only_contrary and factor < FULL else factor * entry.weight
+    if entry.kind == "device":
+        category = "device_error"
+        misplaced, what = _malposition_error(reference, candidate)
+        if misplaced and misplaced >= cost:
+            cost, detail = misplaced, what
+    if cost:
+        yield Evidence(category, cost, name, detail, candidate.span, reference.span)
 
 
 def attribute_errors(
     reference: Mention, candidate: Mention, of_study: frozenset[str] = frozenset()
 ) -> Iterator[Evidence]:
-    """All attribute errors of one matched finding; those of cost 0 are left in.
+    """All attribute errors of one matched finding, those of a finding without weight at cost 0.
 
     ``of_study``: the changes that the candidate states for the whole study.
     """
@@ -107,9 +141,11 @@ def attribute_errors(
     degree = max(_degree_factor(one.degree, other.degree) for one, other in parts)
     if _size_is_wrong(reference.sizes_mm, candidate.sizes_mm):
         degree = FULL
-    yield Evidence("wrong_severity", degree * weight, name, "degree or size differs", *spans)
+    if degree:
+        yield Evidence("wrong_severity", degree * weight, name, "degree or size differs", *spans)
     change = max(_change_factor(one, other, of_study) for one, other in parts)
-    yield Evidence("temporal_error", change * weight, name, "change differs", *spans)
+    if change:
+        yield Evidence("temporal_error", change * weight, name, "change differs", *spans)
     if candidate.certain and not reference.certain:
         detail = "only possible in the reference"
         yield Evidence("artifact_overinterpretation", OVERSURE * weight, name, detail, *spans)

@@ -9,7 +9,8 @@ from negalign_train.severity.lexicon import lexicon
 from negalign_train.severity.sharing import split_sides
 from negalign_train.severity.taxonomy import finding_types
 
-_KINDS = ("side", "location", "degree", "change", "position", "chronic")
+_KINDS = frozenset(["side", "location", "degree", "change", "position", "chronic"])
+_BETWEEN = _KINDS | {"subject", "qualifier", "and"}
 _PLACES = frozenset(["side", "location", "position"])
 _DIVIDERS = frozenset(["comma", "and", "or", "verb", "negation"])
 _PREPOSITION_REACH_WORDS = 3
@@ -22,16 +23,13 @@ def _after_preposition(items: Sequence[Item], at: int) -> bool:
             return False
         if item.value("preposition"):
             return True
-        if not any(item.value(kind) for kind in (*_KINDS, "subject", "qualifier", "and")):
+        if not item.has(_BETWEEN):
             return False
     return False
 
 
 def _joint_between(items: Sequence[Item], start: int, end: int) -> bool:
-    return any(
-        start <= item.start < end and any(kind in _DIVIDERS for kind, _ in item.readings)
-        for item in items
-    )
+    return any(start <= item.start < end and item.has(_DIVIDERS) for item in items)
 
 
 def target_of(items: Sequence[Item], at: int, drafts: Sequence[Draft]) -> Draft | None:
@@ -54,7 +52,7 @@ def target_of(items: Sequence[Item], at: int, drafts: Sequence[Draft]) -> Draft 
     right = [d for d in here if d.start >= item.end]
     if left and not right:
         return left[-1]
-    places = left and any(kind in _PLACES for kind, _ in item.readings)
+    places = left and item.has(_PLACES)
     if places and _after_preposition(items, at):
         return left[-1]
     if right and not _joint_between(items, item.end, right[0].start):
@@ -127,7 +125,9 @@ def attach_attributes(drafts: list[Draft], items: Sequence[Item]) -> set[str]:
     of_drafts = {id(item) for draft in live for item in draft.items}
     for index, item in enumerate(items):
         used = id(item) in of_drafts and item.value("finding") is None
-        for kind, value in item.readings:
+        if not item.has(_KINDS):
+            continue
+        for kind, value in item.readings.all:
             if kind not in _KINDS or (used and kind in ("degree", "change", "chronic")):
                 continue
             if index in owners:
@@ -136,6 +136,8 @@ def attach_attributes(drafts: list[Draft], items: Sequence[Item]) -> set[str]:
             if kind == "degree" and _measures_change(items, index, of_drafts):
                 continue
             target = target_of(items, index, live) if live else None
+            if target is not None and kind == "position" and _is_denied(items, index, target):
+                continue
             if target is not None:
                 for draft in _same_mention(live, target):
                     if not _says_nothing(item, kind, value, draft):
@@ -147,6 +149,16 @@ def attach_attributes(drafts: list[Draft], items: Sequence[Item]) -> set[str]:
                 loose.add(value)
     _settle_sides(owners)
     return loose
+
+
+def _is_denied(items: Sequence[Item], at: int, device: Draft) -> bool:
+    """Whether a "not" stands between a device and the place at item ``at``: it lies elsewhere."""
+    return any(
+        item.value("negation") == "before"
+        and item.start >= device.end
+        and item.clause == items[at].clause
+        for item in items[:at]
+    )
 
 
 def _settle_sides(owners: Mapping[int, Draft]) -> None:

@@ -9,11 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from negalign_train.records import Evidence, SeverityScore
-from negalign_train.severity.attribute_errors import attribute_errors, place_errors
+from negalign_train.severity.attribute_errors import (
+    UNCERTAIN,
+    attribute_errors,
+    malposition,
+    place_errors,
+)
 from negalign_train.severity.facts import ReportFacts
 from negalign_train.severity.lexicon import lexicon
 from negalign_train.severity.mentions import (
     Mention,
+    Mentions,
     contradictions,
     mentions_of,
     side_conflicts,
@@ -21,8 +27,6 @@ from negalign_train.severity.mentions import (
 from negalign_train.severity.statements import STUDY, Statement
 from negalign_train.severity.taxonomy import cap_severities, finding_types
 
-UNCERTAIN = 0.5
-"""Factor for a finding that one of the reports only calls possible."""
 LEAP = 0.5
 """Factor for a diagnosis beyond the sign that the reference names."""
 OLD = 0.5
@@ -47,8 +51,6 @@ SLIP_WEIGHTS: Mapping[str, float] = {
 NOTHING_SAID = 1.0
 """R9 of a candidate in which no statement at all is recognised."""
 
-Mentions = Mapping[str, Mention]
-
 
 def _weight(finding: str) -> float:
     return finding_types()[finding].weight
@@ -59,11 +61,13 @@ def _kind(finding: str) -> str:
 
 
 def _cost(mention: Mention) -> float:
-    """What missing or inventing this finding costs: its weight, less where it is unsure or old."""
+    """What missing or inventing this finding costs: its weight, less where it is unsure or old,
+    and at least that of a device's malposition.
+    """
     cost = _weight(mention.finding) * (1.0 if mention.certain else UNCERTAIN)
     if mention.chronic:
         cost *= 0.0 if mention.finding in lexicon().benign_when_old else OLD
-    return cost
+    return max(cost, malposition(mention))
 
 
 def _apart(one: Mention, other: Mention) -> bool:
@@ -75,12 +79,10 @@ def _related(mention: Mention, others: Mentions, as_reference: bool) -> str | No
     """The asserted finding in ``others`` that stands in for ``mention``, the closest first."""
     table = lexicon().relations
     best: tuple[int, str] | None = None
-    for name, other in others.items():
-        if not other.present or name == mention.finding or _apart(mention, other):
-            continue
+    for name in others.asserted:
         pair = (mention.finding, name) if as_reference else (name, mention.finding)
         kind = table.get(pair)
-        if kind is not None:
+        if kind is not None and name != mention.finding and not _apart(mention, others[name]):
             best = min(best or (2, ""), (0 if kind == "vague" else 1, name))
     return best[1] if best else None
 
@@ -102,14 +104,13 @@ def _stand_in(reference: Mention, candidate: Mention) -> Iterator[Evidence]:
 
 
 def _asserts(mentions: Mentions, finding: str) -> bool:
-    mention = mentions.get(finding)
-    return mention is not None and mention.present
+    return finding in mentions.asserted
 
 
 def _mimicked(finding: str, reference: Mentions) -> list[str]:
     """The artefacts of the reference that look like ``finding``."""
     mimics = lexicon().mimics
-    return [a for a, m in reference.items() if m.present and finding in mimics.get(a, ())]
+    return [name for name in reference.asserted if finding in mimics.get(name, ())]
 
 
 def _invented(mention: Mention, reference: Mentions) -> Iterator[Evidence]:
@@ -214,9 +215,9 @@ def _missed(mention: Mention, reference: Mentions, candidate: Mentions) -> Itera
 
 
 def _reference_side(reference: Mentions, candidate: Mentions) -> Iterator[Evidence]:
-    for name, mention in reference.items():
-        if mention.present and name != STUDY and not _asserts(candidate, name):
-            yield from _missed(mention, reference, candidate)
+    for name in reference.asserted:
+        if name != STUDY and not _asserts(candidate, name):
+            yield from _missed(reference[name], reference, candidate)
 
 
 def _study_comparison(reference: Mentions, candidate: Mentions) -> Iterator[Evidence]:

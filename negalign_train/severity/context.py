@@ -97,7 +97,8 @@ def _priced(item: Evidence, expected: Mapping[str, str], named: frozenset[str]) 
         item.category == "false_negative" or (item.category == "device_error" and item.span is None)
     )
     if item.finding in named:
-        if is_missed and 0 < weight < rules.named_weight:
+        # What costs more than its finding's weight is a malposition, at a price of its own.
+        if is_missed and item.severity <= weight < rules.named_weight and weight > 0:
             severity = item.severity * rules.named_weight / weight
             return replace(item, severity=severity, detail=f"{item.detail}; {rules.named_why}")
         return item

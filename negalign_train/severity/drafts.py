@@ -8,8 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from negalign_train.severity.lexicon import Lexicon, Reading, TrieNode, Word
+from negalign_train.severity.lexicon import Lexicon, Readings, TrieNode, Word
 
+_MARKS = frozenset(["comma", "and", "or", "break"])
+_JOINTS = frozenset(["comma", "and"])
+_COMPLETING = frozenset(["verb", "negation", "predicate", "normal"])
+_ENDS_LIST = frozenset(["finding", "normal", "negation"])
 _NEAR_WORDS = 4
 """A predicate reaches an organ on its right over at most this many words."""
 
@@ -18,7 +22,7 @@ _NEAR_WORDS = 4
 class Item:
     """Phrase number ``index`` of a sentence, at its words [start, end), in clause ``clause``."""
 
-    readings: tuple[Reading, ...]
+    readings: Readings
     index: int
     start: int
     end: int
@@ -26,14 +30,17 @@ class Item:
 
     def value(self, kind: str) -> str | None:
         """The value of its reading of this kind, None where it has none."""
-        for reading in self.readings:
-            if reading.kind == kind:
-                return reading.value
-        return None
+        return self.readings.first.get(kind)
+
+    def has(self, kinds: frozenset[str]) -> bool:
+        """Whether it has a reading of one of these kinds."""
+        return not kinds.isdisjoint(self.readings.first)
 
     def values(self, kind: str) -> tuple[str, ...]:
         """The values of all its readings of this kind."""
-        return tuple(reading.value for reading in self.readings if reading.kind == kind)
+        if kind not in self.readings.first:
+            return ()
+        return tuple(reading.value for reading in self.readings.all if reading.kind == kind)
 
 
 @dataclass(slots=True)
@@ -74,7 +81,7 @@ def scan(words: Sequence[Word], trie: TrieNode) -> list[Item]:
     while at < total:
         node = trie.get(words[at].form)
         end, found = at + 1, at
-        readings: tuple[Reading, ...] = ()
+        readings: Readings | None = None
         while node is not None:
             if "" in node:
                 readings, found = node[""], end
@@ -82,7 +89,7 @@ def scan(words: Sequence[Word], trie: TrieNode) -> list[Item]:
                 break
             node = node.get(words[end].form)
             end += 1
-        if found > at:
+        if readings is not None:
             items.append(Item(readings, len(items), at, found))
         at = max(found, at + 1)
     return items
@@ -96,7 +103,7 @@ def _has_own_verb(items: Sequence[Item], at: int, verbed: bool) -> bool:
     """
     for index in range(at + 1, len(items)):
         item = items[index]
-        if item.value("comma") or item.value("and") or item.value("or") or item.value("break"):
+        if item.has(_MARKS):
             return False
         if item.value("verb"):
             following = items[index + 1] if index + 1 < len(items) else None
@@ -109,15 +116,13 @@ def split_clauses(items: Sequence[Item]) -> None:
     clause = 0
     complete = verbed = False
     for index, item in enumerate(items):
-        joint = item.value("comma") or item.value("and")
-        if item.value("break") or (joint and complete and _has_own_verb(items, index, verbed)):
+        joint = complete and item.has(_JOINTS)
+        if item.value("break") or (joint and _has_own_verb(items, index, verbed)):
             clause += 1
             complete = verbed = False
         item.clause = clause
         verbed = verbed or item.value("verb") is not None
-        complete = complete or any(
-            item.value(kind) for kind in ("verb", "negation", "predicate", "normal")
-        )
+        complete = complete or item.has(_COMPLETING)
 
 
 def _meaning(tables: Lexicon, subject: Item, predicate: Item) -> str | None:
@@ -130,7 +135,7 @@ def _meaning(tables: Lexicon, subject: Item, predicate: Item) -> str | None:
 
 def _is_joined(items: Sequence[Item], at: int) -> bool:
     """Whether an "and" or a comma stands before item ``at``: "tortuous and calcified aorta"."""
-    return at > 0 and bool(items[at - 1].value("and") or items[at - 1].value("comma"))
+    return at > 0 and items[at - 1].has(_JOINTS)
 
 
 def _goes_on(items: Sequence[Item], at: int) -> bool:
@@ -148,7 +153,7 @@ def _subjects_right(items: Sequence[Item], at: int) -> list[Item]:
             break
         if item.value("predicate") and not _is_joined(items, item.index):
             break
-        if item.value("finding") or item.value("normal") or item.value("negation"):
+        if item.has(_ENDS_LIST):
             break
         if item.value("subject"):
             if item.start - last_end > _NEAR_WORDS:

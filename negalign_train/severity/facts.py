@@ -10,9 +10,10 @@ from functools import lru_cache
 from negalign_train.severity.statements import SentenceFacts, Statement, placed, read_sentence
 from negalign_train.severity.tokens import Section, SentenceAt, sections, sentences
 
-_CACHED_REPORTS = 1 << 13
+_CACHED_REPORTS = 1 << 11
 _LONGEST_CACHED = 4000
 _MARKUP = re.compile(r"<[a-z/!|][^<>\n]{0,80}>|_{3,}|\[[A-Z_ ]{3,40}\]|[\x00-\x08\x0e-\x1f�]")
+_MARKUP_STARTS = re.compile(r"[<_\[\x00-\x08\x0e-\x1f\ufffd]")
 # Words that no report ends with: after them something is missing.
 _NEVER_LAST = frozenset(
     ["a", "an", "the", "and", "or", "of", "in", "on", "at", "to", "with", "without", "for", "from",
@@ -55,6 +56,10 @@ def _repeated(read: Sequence[tuple[SentenceAt, SentenceFacts]]) -> list[Slip]:
     return slips
 
 
+_LAST_WORD = re.compile(r"([A-Za-z]+)[^A-Za-z]*$")
+_ENDED_BEFORE = re.compile(r"[a-z)]\.\s")
+
+
 def _is_cut(text: str) -> bool:
     """Whether the last sentence stops in the middle.
 
@@ -64,11 +69,12 @@ def _is_cut(text: str) -> bool:
     stripped = text.rstrip()
     if stripped.endswith((",", "-", "/", "(", ";", ":")):
         return True
-    last = re.search(r"([A-Za-z]+)[^A-Za-z]*$", stripped[-60:])
-    ended = stripped.endswith((".", "!", "?", ")", '"', "'"))
-    if last is not None and not ended and last[1].lower() in _NEVER_LAST:
+    if stripped.endswith((".", "!", "?", ")", '"', "'")):
+        return False
+    last = _LAST_WORD.search(stripped[-60:])
+    if last is not None and last[1].lower() in _NEVER_LAST:
         return True
-    return not ended and bool(re.search(r"[a-z)]\.\s", stripped))
+    return _ENDED_BEFORE.search(stripped) is not None
 
 
 def _structure_slips(
@@ -86,8 +92,19 @@ def _structure_slips(
     if not empty and _is_cut(text):
         last = found[-1].start if found else 0
         slips.append(Slip("truncated", (last, length)))
-    slips += [Slip("placeholder", match.span()) for match in _MARKUP.finditer(text)]
+    if _MARKUP_STARTS.search(text):  # most reports have none, and a class is quickly looked for
+        slips += [Slip("placeholder", match.span()) for match in _MARKUP.finditer(text)]
     return slips
+
+
+def _slips_of(facts: SentenceFacts, offset: int) -> list[Slip]:
+    """The slips within one sentence, at their places in the report."""
+    found = (
+        ("misspelt", facts.misspelt),
+        ("doubled_word", facts.doubled),
+        ("placeholder", facts.placeholders),
+    )
+    return [Slip(kind, (a + offset, b + offset)) for kind, spans in found for a, b in spans]
 
 
 def _extract(text: str) -> ReportFacts:
@@ -100,17 +117,13 @@ def _extract(text: str) -> ReportFacts:
     for sentence, facts in read:
         num_words += facts.num_words
         num_known += facts.num_known
-        for kind, spans in (
-            ("misspelt", facts.misspelt),
-            ("doubled_word", facts.doubled),
-            ("placeholder", facts.placeholders),
-        ):
-            slips += [Slip(kind, (a + sentence.start, b + sentence.start)) for a, b in spans]
+        if facts.misspelt or facts.doubled or facts.placeholders:
+            slips += _slips_of(facts, sentence.start)
         if sentence.section == "aside":
             continue
         if facts.change_of_previous is not None and statements and statements[-1].change is None:
             statements[-1] = statements[-1]._replace(change=facts.change_of_previous)
-        statements += [placed(s, sentence.start, sentence.section) for s in facts.statements]
+        statements += placed(facts.statements, sentence.start, sentence.section)
     return ReportFacts(tuple(statements), tuple(slips), num_words, num_known)
 
 

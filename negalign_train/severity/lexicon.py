@@ -44,6 +44,14 @@ class Reading(NamedTuple):
     value: str
 
 
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """All meanings of one phrase; ``first`` maps a kind to the value of its first reading."""
+
+    all: tuple[Reading, ...]
+    first: Mapping[str, str]
+
+
 @dataclass(frozen=True)
 class Frame:
     """An organ: what a predicate makes of it, and which findings its normality denies."""
@@ -150,7 +158,17 @@ def _trie(phrases: Iterable[tuple[str, Reading]]) -> TrieNode:
         readings: tuple[Reading, ...] = node.get("", ())
         if reading not in readings:
             node[""] = (*readings, reading)
+    _close(root)
     return root
+
+
+def _close(node: TrieNode) -> None:
+    """Turns every tuple of readings below ``node`` into ``Readings``."""
+    for word, below in node.items():
+        if word:
+            _close(below)
+        else:
+            node[""] = Readings(below, {r.kind: r.value for r in reversed(below)})
 
 
 def _typo_index(words: Iterable[str]) -> dict[str, tuple[str, ...]]:
@@ -174,7 +192,9 @@ def _relations(pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
 
 
 def _check_names(data: Mapping[str, Any], path: str) -> None:
-    """Every finding named in a table is one of the catalogue, and every one of it has phrases."""
+    """Every finding named in a table is one of the catalogue, every one of it has phrases, and so
+    has every place of its devices.
+    """
     known = set(finding_types())
     named: set[str] = {
         *data["midline"],
@@ -189,7 +209,10 @@ def _check_names(data: Mapping[str, Any], path: str) -> None:
         named |= set(entry["denies"]) | set(entry["denies_marked"])
     for artefact, mimicked in data["mimics"].items():
         named |= {artefact, *mimicked}
-    wrong = sorted((named - known) | (set(data["findings"]) ^ known))
+    places = {place for entry in finding_types().values() for place in entry.tip}
+    wrong = sorted(
+        (named - known) | (set(data["findings"]) ^ known) | (places - set(data["positions"]))
+    )
     if wrong:
         raise DataError(
             f"{path}: {', '.join(wrong)} not in both lexicon and data/findings.yaml; add the "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from negalign_train.severity.facts import ReportFacts
@@ -87,12 +87,47 @@ def by_side(reference: Mention, candidate: Mention) -> list[tuple[Mention, Menti
     return [(_of_side(reference, side), _of_side(candidate, side)) for side in shared]
 
 
-def mentions_of(facts: ReportFacts) -> Mapping[str, Mention]:
-    """One mention per finding named, in order of first statement."""
-    grouped: dict[str, list[Statement]] = {}
-    for statement in facts.statements:
-        grouped.setdefault(statement.finding, []).append(statement)
-    return {finding: _joined(finding, found) for finding, found in grouped.items()}
+class Mentions(Mapping[str, Mention]):
+    """One mention per finding named, in order of first statement.
+
+    Each is joined when it is first asked for: of the many denials of a report few ever are.
+    ``asserted``: the names of those that are present.
+    """
+
+    __slots__ = ("_grouped", "_joined", "asserted")
+
+    def __init__(self, statements: Iterable[Statement]) -> None:
+        grouped: dict[str, list[Statement]] = {}
+        asserted: set[str] = set()
+        for statement in statements:
+            finding = statement[0]
+            if finding in grouped:
+                grouped[finding].append(statement)
+            else:
+                grouped[finding] = [statement]
+            if statement[1]:
+                asserted.add(finding)
+        self._grouped = grouped
+        self._joined: dict[str, Mention] = {}
+        self.asserted = [finding for finding in grouped if finding in asserted]
+
+    def __getitem__(self, finding: str) -> Mention:
+        if finding not in self._joined:
+            self._joined[finding] = _joined(finding, self._grouped[finding])
+        return self._joined[finding]
+
+    def __contains__(self, finding: object) -> bool:
+        return finding in self._grouped
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._grouped)
+
+    def __len__(self) -> int:
+        return len(self._grouped)
+
+
+def mentions_of(facts: ReportFacts) -> Mentions:
+    return Mentions(facts.statements)
 
 
 def _excludes(denial: Statement, statement: Statement) -> bool:
@@ -116,10 +151,13 @@ def contradictions(facts: ReportFacts) -> Iterable[tuple[Statement, Statement]]:
     Left aside: assertions that are only possible, denials in part ("no large effusion", one side
     only, "otherwise clear") and two statements of the same words.
     """
+    asserted = {s.finding for s in facts.statements if s.present and s.certain}
     denials: dict[str, list[Statement]] = {}
     for statement in facts.statements:
-        if not statement.present and not statement.partial:
+        if statement.finding in asserted and not (statement.present or statement.partial):
             denials.setdefault(statement.finding, []).append(statement)
+    if not denials:
+        return
     seen: set[str] = set()
     for statement in facts.statements:
         if not (statement.present and statement.certain) or statement.finding in seen:

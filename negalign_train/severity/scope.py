@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 from negalign_train.severity.drafts import Draft, Item
 
-_CUES = frozenset(["uncertainty", "unassessed", "hypothetical"])
+_JOINTS = frozenset(["comma", "and"])
+_PARTING = frozenset(["comma", "and", "or", "verb", "preposition"])
+_QUALIFYING = frozenset(["qualifier", "degree", "change"])
 
 
 def _ends_negation(items: Sequence[Item], at: int) -> bool:
@@ -14,7 +16,7 @@ def _ends_negation(items: Sequence[Item], at: int) -> bool:
 
     A further "or" shows that the list goes on: "no effusion, large mass, or nodule".
     """
-    if not (items[at].value("comma") or items[at].value("and")) or at + 1 >= len(items):
+    if not items[at].has(_JOINTS) or at + 1 >= len(items):
         return False
     after = items[at + 1]
     starts_anew = (
@@ -81,8 +83,7 @@ def _is_qualified(between: Sequence[Item], draft: Draft) -> bool:
     """Whether "large", "acute" or "new" stands right before what a "no" denies."""
     if not between or draft.start - between[-1].end > 1:
         return False
-    last = between[-1]
-    return any(last.value(kind) for kind in ("qualifier", "degree", "change"))
+    return between[-1].has(_QUALIFYING)
 
 
 def _negate(drafts: Sequence[Draft], items: Sequence[Item], at: int) -> None:
@@ -97,6 +98,24 @@ def _negate(drafts: Sequence[Draft], items: Sequence[Item], at: int) -> None:
             _deny(draft, qualified=False)  # "the heart is not markedly enlarged"
     for draft in _within(drafts, items[at].end, end):
         _deny(draft, qualified=_is_qualified(items[at + 1 : draft.first], draft))
+
+
+def _doubt(drafts: Sequence[Draft], items: Sequence[Item], at: int, reach: Sequence[str]) -> None:
+    """Makes uncertain what a "possible" or "not excluded" at item ``at`` reaches."""
+    cue = items[at]
+    behind: list[Draft] = []
+    if "after" in reach or "last" in reach:
+        behind = _within(drafts, _reach_back_to_comma(items, at), cue.start)
+    if "last" in reach:
+        behind = behind[-1:]
+    if "before" in reach and _leads_on(items, at, drafts):
+        behind = []  # "are likely atelectasis"
+    for draft in behind:
+        draft.certain = False
+        draft.present = True
+    if "before" in reach and not behind:
+        for draft in _within(drafts, cue.end, _reach_forward(items, at)):
+            draft.certain = False
 
 
 def _own_clause_is_mixed(drafts: Sequence[Draft]) -> bool:
@@ -128,11 +147,7 @@ def _leads_on(items: Sequence[Item], at: int, drafts: Sequence[Draft]) -> bool:
     cue = items[at]
     after = [d for d in drafts if d.start >= cue.end and d.clause == cue.clause]
     between = items[at + 1 : after[0].first] if after else []
-    return bool(after) and not any(
-        item.value(kind)
-        for item in between
-        for kind in ("comma", "and", "or", "verb", "preposition")
-    )
+    return bool(after) and not any(item.has(_PARTING) for item in between)
 
 
 def apply_scopes(drafts: Sequence[Draft], items: Sequence[Item]) -> None:
@@ -141,22 +156,8 @@ def apply_scopes(drafts: Sequence[Draft], items: Sequence[Item]) -> None:
         if item.value("negation"):
             _negate(drafts, items, index)
     for index, item in enumerate(items):
-        if not any(kind in _CUES for kind, _ in item.readings):
-            continue
-        reach = item.values("uncertainty")
-        behind: list[Draft] = []
-        if "after" in reach or "last" in reach:
-            behind = _within(drafts, _reach_back_to_comma(items, index), item.start)
-        if "last" in reach:
-            behind = behind[-1:]
-        if "before" in reach and _leads_on(items, index, drafts):
-            behind = []  # "are likely atelectasis"
-        for draft in behind:
-            draft.certain = False
-            draft.present = True
-        if "before" in reach and not behind:
-            for draft in _within(drafts, item.end, _reach_forward(items, index)):
-                draft.certain = False
+        if reach := item.values("uncertainty"):
+            _doubt(drafts, items, index, reach)
         if item.value("unassessed"):
             for draft in _within(drafts, _reach_back(items, index), item.start):
                 draft.dropped = True

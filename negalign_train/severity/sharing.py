@@ -10,6 +10,7 @@ from negalign_train.severity.drafts import Draft, Item
 
 Related = Container[tuple[str, str]]
 _GROUPED = ("side", "degree", "change", "location")
+_IN_A_ROW = frozenset([*_GROUPED, "preposition"])
 _ONE_SIDE = ("left", "right")
 
 
@@ -19,9 +20,7 @@ def _groups(items: Sequence[Item], taken: Container[int]) -> list[list[Item]]:
     for item in items:
         if item.value("and") or item.value("comma"):
             groups.append([])
-        elif id(item) in taken or not (
-            any(kind in _GROUPED or kind == "preposition" for kind, _ in item.readings)
-        ):
+        elif id(item) in taken or not (item.has(_IN_A_ROW)):
             break
         else:
             groups[-1].append(item)
@@ -50,8 +49,7 @@ def split_sides(drafts: list[Draft], items: Sequence[Item]) -> dict[int, Draft]:
 
     Returns the draft that each attribute so used (by the index of its item) belongs to.
     """
-    named = {value for item in items for kind, value in item.readings if kind == "side"}
-    if not named.issuperset(_ONE_SIDE):
+    if sum(item.value("side") in _ONE_SIDE for item in items) < len(_ONE_SIDE):
         return {}
     taken = {id(item) for draft in drafts for item in draft.items}
     owners: dict[int, Draft] = {}
@@ -77,7 +75,7 @@ def split_sides(drafts: list[Draft], items: Sequence[Item]) -> dict[int, Draft]:
 def _near(items: Sequence[Item], before: Draft, draft: Draft, kinds: Sequence[str]) -> bool:
     """Whether nothing of these kinds stands between two drafts."""
     between = items[before.items[-1].index + 1 : draft.first]
-    return not any(kind in kinds for item in between for kind, _ in item.readings)
+    return not any(item.value(kind) for item in between for kind in kinds)
 
 
 def lend(drafts: Sequence[Draft], items: Sequence[Item], related: Related) -> None:

@@ -12,6 +12,7 @@ from negalign_train.severity.drafts import Draft, draft_statements, scan, split_
 from negalign_train.severity.lexicon import Word, lexicon, read_word
 from negalign_train.severity.scope import apply_scopes
 from negalign_train.severity.sharing import lend
+from negalign_train.severity.taxonomy import finding_types
 from negalign_train.severity.tokens import Section, Token, tokens
 
 STUDY = "study"
@@ -86,6 +87,12 @@ def _telling(changes: Sequence[str]) -> str | None:
     return next(iter(moving or changes), None)
 
 
+def _leaves_open(draft: Draft) -> bool:
+    """Whether a denial is one of a side or of a device's place, and leaves the others open."""
+    is_device = finding_types()[draft.finding].kind == "device"
+    return len(_sides(draft.sides)) == 1 or (is_device and bool(draft.locations))
+
+
 def _statement(draft: Draft, found: Sequence[Token]) -> Statement:
     return Statement(
         finding=draft.finding,
@@ -98,8 +105,7 @@ def _statement(draft: Draft, found: Sequence[Token]) -> Statement:
         size_mm=draft.size_mm,
         chronic=draft.chronic,
         implied=draft.implied,
-        # One side denied leaves the other open.
-        partial=draft.partial or (not draft.present and len(set(_sides(draft.sides))) == 1),
+        partial=draft.partial or (not draft.present and _leaves_open(draft)),
         only_marked=draft.only_marked,
         span=(found[draft.start].start, found[draft.end - 1].end),
     )
@@ -132,15 +138,16 @@ def _slips(
 ) -> tuple[list[tuple[int, int]], list[tuple[int, int]], list[tuple[int, int]]]:
     """Spans of misspelt words, of words doubled, and of placeholders."""
     misspelt, doubled, placeholder = [], [], []
-    before: Token | None = None
+    before: str | None = None
     for token, word in zip(found, words, strict=True):
         if word.misspelt:
             misspelt.append((token.start, token.end))
-        if token.text in placeholders or (set(token.text) == {"x"} and len(token.text) > 1):
+        text = token.text
+        if text in placeholders or (text[:2] == "xx" and set(text) == {"x"}):
             placeholder.append((token.start, token.end))
-        elif before is not None and before.text == token.text and token.text.isalpha():
+        elif text == before and text.isalpha():
             doubled.append((token.start, token.end))
-        before = token
+        before = text
     return misspelt, doubled, placeholder
 
 
@@ -167,6 +174,7 @@ def _read(sentence: str) -> SentenceFacts:
             )
         )
         change = None
+    known = [w.known for token, w in zip(found, words, strict=True) if token.text.isalpha()]
     misspelt, doubled, placeholders = _slips(found, words, tables.placeholders)
     return SentenceFacts(
         " ".join(token.text for token in found if token.text.isalnum()),
@@ -175,8 +183,8 @@ def _read(sentence: str) -> SentenceFacts:
         tuple(misspelt),
         tuple(doubled),
         tuple(placeholders),
-        sum(token.text.isalpha() for token in found),
-        sum(word.known and token.text.isalpha() for token, word in zip(found, words, strict=True)),
+        len(known),
+        sum(known),
     )
 
 
@@ -191,9 +199,11 @@ def read_sentence(sentence: str) -> SentenceFacts:
 _SPAN_FIELD = Statement._fields.index("span")
 
 
-def placed(statement: Statement, offset: int, section: Section) -> Statement:
-    """A statement of a sentence moved to where the sentence stands in its report."""
-    s = statement
+def placed(statements: Sequence[Statement], offset: int, section: Section) -> list[Statement]:
+    """The statements of a sentence moved to where the sentence stands in its report."""
     # Not _replace: this is the inner loop, and only the last two fields differ.
-    span = (s.span[0] + offset, s.span[1] + offset)
-    return tuple.__new__(Statement, (*s[:_SPAN_FIELD], span, section))
+    new, at = tuple.__new__, _SPAN_FIELD
+    return [
+        new(Statement, s[:at] + ((s.span[0] + offset, s.span[1] + offset), section))  # noqa: RUF005
+        for s in statements
+    ]

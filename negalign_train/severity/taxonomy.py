@@ -25,12 +25,17 @@ class Category:
 
 @dataclass(frozen=True)
 class FindingType:
-    """One entry of the catalogue: its clinical weight in [0, 1] and its MeSH codes."""
+    """One entry of the catalogue: its clinical weight in [0, 1] and its MeSH codes.
+
+    ``tip``: for a device, the weight of each place its tip may lie in, along its way; 0 where it
+    belongs.
+    """
 
     name: str
     kind: str
     weight: float
     mesh: tuple[str, ...]
+    tip: Mapping[str, float]
 
 
 @cache
@@ -60,7 +65,7 @@ def finding_types() -> Mapping[str, FindingType]:
     path = data_path("findings.yaml")
     entries = yaml.safe_load(path.read_text(encoding="utf-8"))["findings"]
     return {
-        name: FindingType(name, e["kind"], float(e["weight"]), tuple(e["mesh"]))
+        name: FindingType(name, e["kind"], float(e["weight"]), tuple(e["mesh"]), e.get("tip", {}))
         for name, e in entries.items()
     }
 

@@ -37,10 +37,14 @@ _SECTION_OF: dict[str, Section] = {
 _NAMES = "|".join(_SECTION_OF)
 # A heading starts the text, follows a mark, or is capitalised in the middle of a line.
 _HEADING = re.compile(
-    rf"(?:(?:^|[.;:\n)])\s{{0,8}}|\b(?=[A-Z]))((?i:{_NAMES}))[ \t]{{0,8}}:", re.MULTILINE
+    rf"(?:(?:^|[.;:\n)])\s{{0,8}}|\b(?=[A-Z]))((?ai:{_NAMES}))[ \t]{{0,8}}:", re.MULTILINE
 )
+_LONGEST_HEADING = 1 + 8 + max(map(len, _SECTION_OF)) + 8 + 1
+"""Characters, the mark before it and its colon included."""
 # A stop ends a sentence before white space, a capital or the end; never inside a number.
-_STOP = re.compile(r"[.!?]+(?=\s|$|[A-Z])|\n+")
+# One class of characters first: re then skips what cannot match. A run of marks is tried at its
+# first mark alone, so that time stays linear.
+_STOP = re.compile(r"[.!?\n](?:(?<=\n)\n*|(?<=[.!?])(?<![.!?][.!?])[.!?]*+(?=\s|$|[A-Z]))")
 _BLANK_LINE = re.compile(r"(?<=\S)[ \t]{0,8}\n[ \t]{0,8}\n")
 _LONGEST_SENTENCE = 400
 """Characters; what runs on without a stop is read in pieces, so that time stays linear."""
@@ -64,11 +68,22 @@ class Token(NamedTuple):
     end: int
 
 
+def _headings(text: str) -> Iterator[re.Match[str]]:
+    """All headings, found from their colons: most of a report is no heading."""
+    at, colon = 0, text.find(":")
+    while colon >= 0:
+        match = _HEADING.search(text, max(at, colon - _LONGEST_HEADING), colon + 1)
+        if match is not None:
+            yield match
+            at = match.end()
+        colon = text.find(":", colon + 1)
+
+
 def sections(text: str) -> Iterator[tuple[Section, int, int]]:
     """(section, start, end) in order; text before the first heading counts as findings."""
     section: Section = "findings"
     start = 0
-    for match in _HEADING.finditer(text):
+    for match in _headings(text):
         if match.start(1) > start:
             yield from _to_blank_line(text, section, start, match.start(1))
         section, start = _SECTION_OF[match[1].lower()], match.end()
@@ -105,12 +120,12 @@ def sentences(
         at = start
         stops = [match.end() for match in _STOP.finditer(text, start, end)]
         for stop in [*stops, end]:
-            for piece_start, piece_end in _pieces(text, at, stop):
-                piece = text[piece_start:piece_end]
+            short = stop - at <= _LONGEST_SENTENCE
+            for first, last in ((at, stop),) if short else _pieces(text, at, stop):
+                piece = text[first:last]
                 stripped = piece.strip()
                 if _HAS_WORD.search(stripped):
-                    offset = len(piece) - len(piece.lstrip())
-                    yield SentenceAt(stripped, piece_start + offset, section)
+                    yield SentenceAt(stripped, first + piece.index(stripped), section)
             at = stop
 
 
