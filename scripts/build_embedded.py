@@ -10,18 +10,39 @@ It neither reads feedback nor builds an adapter.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import random
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from small_generator import Schedule, build_model, build_tokenizer, encode, train_model
 
 from negalign_train.cases.synthetic import synthetic_cases
-from negalign_train.fingerprint import base_digest, file_sha256
-from negalign_train.resources import data_path
+from negalign_train.fingerprint import base_digest
 from negalign_train.simulate.habits import Habits, careless_report
+
+DIGESTED = 1_000
+"""Training texts that the provenance has the digest of."""
+
+
+def training_texts(count: int, seed: int, habit_scale: float) -> list[tuple[str, str]]:
+    """(prompt, report) of the generator's first ``count`` training cases."""
+    # Stream "base" never meets the streams of feedback and evaluation cases (seeds differ).
+    cases = synthetic_cases(0, count, seed=seed + 9_000_000)
+    habits = Habits().scaled(habit_scale)
+    return [
+        (str(case.prompt), careless_report(case, habits, random.Random(case.case_id)))
+        for case in cases
+    ]
+
+
+def digest_of(texts: Sequence[tuple[str, str]]) -> str:
+    """SHA-256 of the first texts: what the grammar draws, whatever else it has come to hold."""
+    lines = json.dumps(list(texts[:DIGESTED]))
+    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def main() -> None:
@@ -39,15 +60,13 @@ def main() -> None:
     args = parser.parse_args()
     torch.manual_seed(args.seed)
     started = time.monotonic()
-    # Stream "base" never meets the streams of feedback and evaluation cases (seeds differ).
-    cases = synthetic_cases(0, args.reports, seed=args.seed + 9_000_000)
-    habits = Habits().scaled(args.habit_scale)
-    reports = [careless_report(case, habits, random.Random(case.case_id)) for case in cases]
-    corpus = (f"{case.prompt} {report}" for case, report in zip(cases, reports, strict=True))
+    texts = training_texts(args.reports, args.seed, args.habit_scale)
+    prompts, reports = [prompt for prompt, _ in texts], [report for _, report in texts]
+    corpus = (f"{prompt} {report}" for prompt, report in texts)
     tokenizer = build_tokenizer(corpus, args.vocab_size)
     model = build_model(args.vocab_size, args.hidden, args.layers)
     schedule = Schedule(1, args.batch_size, args.lr, 0.01, args.seed, args.bf16)
-    rows = encode(tokenizer, [str(case.prompt) for case in cases], reports)
+    rows = encode(tokenizer, prompts, reports)
     losses = train_model(model, rows, schedule)
     model.save_pretrained(args.out)
     tokenizer.save_pretrained(args.out)
@@ -55,7 +74,7 @@ def main() -> None:
         "schema": "negalign.provenance/1",
         "command": {key: str(value) for key, value in vars(args).items() if key != "out"},
         "licence": "Apache-2.0; trained from the synthetic grammar of this repository only",
-        "grammar_sha256": file_sha256(data_path("grammar.yaml")),
+        "texts_sha256": digest_of(texts),
         "base_digest": base_digest(args.out),
         "parameters": model.num_parameters(),
         "torch": torch.__version__,
