@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from trl.trainer.utils import maybe_gather_lm_head_ctx
 
+from negalign_train.training.last_layer import read_only
 from negalign_train.training.tree_mask import tree_mask
 
 _TILE_BYTES = {"cpu": 2**24}
@@ -162,12 +163,15 @@ def add_completion_head(model: PreTrainedModel) -> None:
     """
     original_forward = model.forward
     transform = _logit_transform(model)
+    read = read_only(model)
 
     @functools.wraps(type(model).forward)
     def forward(self: PreTrainedModel, *args: Any, **kwargs: Any) -> Any:
         if "targets" not in kwargs:
+            read.set(None, 0)
             return original_forward(*args, **kwargs)
         scored_rows, target_rows = kwargs.pop("scored_rows"), kwargs.pop("target_rows")
+        read.set(scored_rows, kwargs["input_ids"].numel())
         targets, subtree_ends = kwargs.pop("targets"), kwargs.pop("subtree_ends", None)
         temperature, entropies = kwargs.pop("temperature", 1.0), kwargs.pop("entropies", False)
         given = {name: value for name, value in kwargs.items() if value is not None}

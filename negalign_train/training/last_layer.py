@@ -1,0 +1,67 @@
+"""The last decoder layer, computed at the positions that are read.
+
+Behind the last attention no position looks at another: what the head does not score is not needed,
+and its queries are not either. Keys and values still come from every position.
+"""
+
+from __future__ import annotations
+
+import functools
+import types
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+_PARTS = ("self_attn.q_proj", "self_attn.o_proj", "mlp")
+"""Modules of a layer that treat each position by itself; an architecture may lack some."""
+_MOST = 0.4
+"""Share of all positions above which picking some costs what it saves."""
+
+
+@dataclass
+class ReadRows:
+    """Flat places in (rows, length) whose last hidden state is read; None: all of them.
+
+    It stays until the next forward, so that checkpointing recomputes in the backward what the
+    forward computed.
+    """
+
+    rows: Tensor | None = None
+
+    def set(self, rows: Tensor | None, positions: int) -> None:
+        few = rows is not None and len(rows) <= _MOST * positions
+        self.rows = rows if few else None
+
+
+def read_only(model: PreTrainedModel) -> ReadRows:
+    """Lets ``model``'s last decoder layer compute what its result says, and returns it.
+
+    Positions that are not read get 0 instead. A mixture of experts keeps its own forward.
+    """
+    read = ReadRows()
+    layers = getattr(model.base_model, "layers", None)
+    if not isinstance(layers, nn.ModuleList) or len(layers) == 0:
+        return read
+    last = dict(layers[-1].named_modules())
+    for name in _PARTS:
+        part = last.get(name)
+        if part is not None and not hasattr(part, "experts"):
+            _compute_only(part, read)
+    return read
+
+
+def _compute_only(part: nn.Module, read: ReadRows) -> None:
+    original = part.forward
+
+    @functools.wraps(original)
+    def forward(self: nn.Module, hidden: Tensor, *args: Any, **kwargs: Any) -> Any:
+        if read.rows is None:
+            return original(hidden, *args, **kwargs)
+        every = hidden.flatten(0, -2)
+        some = original(every.index_select(0, read.rows).unsqueeze(0), *args, **kwargs)[0]
+        result = some.new_zeros(len(every), some.shape[-1]).index_copy(0, read.rows, some)
+        return result.view(*hidden.shape[:-1], -1)
+
+    part.forward = types.MethodType(forward, part)
