@@ -34,6 +34,7 @@ from negalign_train.training.dpo import WeightedDPOTrainer
 from negalign_train.training.grpo import TreeGRPOTrainer
 from negalign_train.training.head import add_completion_head
 from negalign_train.training.kto import WeightedKTOTrainer
+from negalign_train.training.lora_forward import add_updates_in_place
 from negalign_train.training.reference import score_pairs, score_unpaired
 from negalign_train.training.sharing import Sharing, plain
 from negalign_train.training.whole_step import WholeStepTrainer, drop_reference_adapter
@@ -215,6 +216,7 @@ def _ours(workload: Workload, base: Any, rows: list[Any], sharing: Sharing) -> A
         keys.pop(key, None)
     policy = get_peft_model(base, lora_config())
     add_completion_head(policy.get_base_model())
+    add_updates_in_place(policy)
     if workload.method == "grpo":
         trainer = _grpo(_TreeGRPO, keys, policy)
         trainer.sharing = sharing

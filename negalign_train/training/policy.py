@@ -18,6 +18,7 @@ from negalign_train.recipe import CandidateRun, Quantisation
 from negalign_train.recipe_candidate import LoraSettings
 from negalign_train.training.combinations import refuse_special_lora
 from negalign_train.training.head import add_completion_head
+from negalign_train.training.lora_forward import add_updates_in_place
 from negalign_train.training.shards import base_is_sharded
 from negalign_train.workspace import MANIFEST, read_json
 
@@ -142,6 +143,7 @@ def load_policy(run: CandidateRun) -> PeftModel:
     # PEFT looks the base up under this name, on the Hub too, whenever a checkpoint is saved.
     policy.peft_config[POLICY_ADAPTER].base_model_name_or_path = str(run.model_dir)
     add_completion_head(policy.get_base_model())
+    add_updates_in_place(policy)
     return policy
 
 
