@@ -67,9 +67,7 @@ def test_loss_and_every_gradient_are_pefts(peft_calls):
         assert relative_difference(found[name], gradient) < 1e-11, name
 
 
-@pytest.mark.parametrize(
-    "options", [{"lora_dropout": 0.5}, {"use_dora": True}, {"lora_bias": True}]
-)
+@pytest.mark.parametrize("options", [{"lora_dropout": 0.5}, {"use_dora": True}])
 def test_what_is_more_than_plain_lora_is_left_to_peft(options, peft_calls):
     policy = policy_of(**options).eval()
     expected, _ = loss_and_gradients(policy)
