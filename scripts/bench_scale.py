@@ -135,7 +135,8 @@ def build(recipe: CycleRecipe, events: Sequence[Event], size: int, folder: Path)
 def grow(recipe: CycleRecipe, preset: Preset, folder: Path) -> list[dict[str, Any]]:
     """One row per size: seconds by stage, and the whole training."""
     trainer = recipe.candidates[0].trainer
-    cases = min(max(preset.sizes) * 2, 4000)
+    # Copies of one text count against max_pairs_per_chosen: too few cases would give too few pairs.
+    cases = min(max(preset.sizes) * 2, 8000)
     events = sample_events(cases, SEED)
     pairs = len(
         build_preferences(
