@@ -5,7 +5,7 @@ Nothing is downloaded: weights are random, and the tokenizer is learnt from the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import cycle, islice
 from pathlib import Path
 from random import Random
@@ -20,6 +20,7 @@ from transformers import (
     BertModel,
     DebertaConfig,
     DebertaForSequenceClassification,
+    PreTrainedModel,
     PreTrainedTokenizerFast,
 )
 
@@ -52,6 +53,21 @@ def pair_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizer
     )
 
 
+def _write(
+    folder: Path,
+    tokenizer: PreTrainedTokenizerFast,
+    make: Callable[[], PreTrainedModel],
+    seed: int,
+) -> Path:
+    """A model drawn from ``seed``, with its tokenizer; the global generator stays where it was."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = make()
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
 def write_encoder(folder: Path, tokenizer: PreTrainedTokenizerFast, seed: int) -> Path:
     """A random three-layer BERT: small enough to be trained by one core in minutes."""
     config = BertConfig(
@@ -65,12 +81,7 @@ def write_encoder(folder: Path, tokenizer: PreTrainedTokenizerFast, seed: int) -
         attention_probs_dropout_prob=0.0,
         pad_token_id=0,
     )
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model = BertModel(config)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+    return _write(folder, tokenizer, lambda: BertModel(config), seed)
 
 
 def write_random_nli(folder: Path, tokenizer: PreTrainedTokenizerFast, seed: int) -> Path:
@@ -89,12 +100,7 @@ def write_random_nli(folder: Path, tokenizer: PreTrainedTokenizerFast, seed: int
         id2label=_NLI_LABELS,
         label2id={name: index for index, name in _NLI_LABELS.items()},
     )
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model = DebertaForSequenceClassification(config)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+    return _write(folder, tokenizer, lambda: DebertaForSequenceClassification(config), seed)
 
 
 def _example(case: Case, number: int, text: str, wrong: dict[str, float]) -> JudgedExample:

@@ -11,7 +11,8 @@ from peft.tuners.lora.layer import Linear
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from negalign_train.training.lora_forward import add_updates_in_place
-from tests.tiny import relative_difference
+from negalign_train.training.policy import load_policy
+from tests.tiny import relative_difference, write_run
 
 IDS = torch.tensor([[3, 4, 5, 6, 7], [8, 9, 10, 11, 12]])
 
@@ -101,3 +102,10 @@ def test_inputs_of_another_dtype_are_pefts_affair(peft_calls):
     with torch.no_grad():
         assert torch.isfinite(policy(input_ids=IDS).logits).all()
     assert len(peft_calls) == 14
+
+
+def test_the_policy_of_a_run_has_it(base, tmp_path, peft_calls):
+    policy = load_policy(write_run(tmp_path, base))
+    with torch.no_grad():
+        policy(input_ids=IDS)
+    assert peft_calls == []

@@ -202,6 +202,7 @@ _SPAN_FIELD = Statement._fields.index("span")
 def placed(statements: Sequence[Statement], offset: int, section: Section) -> list[Statement]:
     """The statements of a sentence moved to where the sentence stands in its report."""
     # Not _replace: this is the inner loop, and only the last two fields differ.
+    # Joined, not unpacked: a third less time, and this runs for every statement of every report.
     new, at = tuple.__new__, _SPAN_FIELD
     return [
         new(Statement, s[:at] + ((s.span[0] + offset, s.span[1] + offset), section))  # noqa: RUF005

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import types
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from trl.trainer.utils import maybe_gather_lm_head_ctx
 
-from negalign_train.training.last_layer import read_only
+from negalign_train.training.last_layer import read_only, recomputes
 from negalign_train.training.tree_mask import tree_mask
 
 _TILE_BYTES = {"cpu": 2**24}
@@ -168,16 +169,16 @@ def add_completion_head(model: PreTrainedModel) -> None:
     @functools.wraps(type(model).forward)
     def forward(self: PreTrainedModel, *args: Any, **kwargs: Any) -> Any:
         if "targets" not in kwargs:
-            read.set(None, 0)
             return original_forward(*args, **kwargs)
         scored_rows, target_rows = kwargs.pop("scored_rows"), kwargs.pop("target_rows")
-        read.set(scored_rows, kwargs["input_ids"].numel())
+        positions = kwargs["input_ids"].numel()
         targets, subtree_ends = kwargs.pop("targets"), kwargs.pop("subtree_ends", None)
         temperature, entropies = kwargs.pop("temperature", 1.0), kwargs.pop("entropies", False)
         given = {name: value for name, value in kwargs.items() if value is not None}
         if subtree_ends is not None:
             given["attention_mask"] = tree_mask(subtree_ends, self.dtype)
-        hidden = self.base_model(*args, **given, use_cache=False).last_hidden_state
+        with nullcontext() if recomputes(self) else read.only(scored_rows, positions):
+            hidden = self.base_model(*args, **given, use_cache=False).last_hidden_state
         rows = hidden.flatten(0, 1).index_select(0, scored_rows)
         head: nn.Linear = self.get_output_embeddings()  # type: ignore[no-untyped-call]
         after = LogitTransform(transform.scale, transform.softcap, temperature)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import functools
 import types
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
@@ -20,19 +21,29 @@ _MOST = 0.4
 """Share of all positions above which picking some costs what it saves."""
 
 
-@dataclass
 class ReadRows:
-    """Flat places in (rows, length) whose last hidden state is read; None: all of them.
+    """Flat places in (rows, length) whose last hidden state is read; None: all of them."""
 
-    It stays until the next forward, so that checkpointing recomputes in the backward what the
-    forward computed.
+    def __init__(self) -> None:
+        self.rows: Tensor | None = None
+
+    @contextmanager
+    def only(self, rows: Tensor, positions: int) -> Iterator[None]:
+        """Inside, the last layer computes ``rows``, if they are few among all ``positions``."""
+        self.rows = rows if len(rows) <= _MOST * positions else None
+        try:
+            yield
+        finally:
+            self.rows = None
+
+
+def recomputes(model: PreTrainedModel) -> bool:
+    """Whether layers run again in the backward, where nothing says any more what was read.
+
+    transformers renamed it in 5.20.
     """
-
-    rows: Tensor | None = None
-
-    def set(self, rows: Tensor | None, positions: int) -> None:
-        few = rows is not None and len(rows) <= _MOST * positions
-        self.rows = rows if few else None
+    name = "is_activation_checkpointing"
+    return bool(getattr(model, name if hasattr(model, name) else "is_gradient_checkpointing"))
 
 
 def read_only(model: PreTrainedModel) -> ReadRows:
