@@ -1,4 +1,4 @@
-"""LoRA's update added in place: PEFT's result and gradients, and its own forward where needed."""
+"""LoRA layers as one node: PEFT's result and gradients, and its own forward where needed."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def policy_of(**lora: Any) -> PeftModel:
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=16, hidden_size=16, intermediate_size=24, num_hidden_layers=2,
-        num_attention_heads=2, num_key_value_heads=1, pad_token_id=0,
+        num_attention_heads=2, num_key_value_heads=1, pad_token_id=0, attention_bias=True,
     )  # fmt: skip
     options = {"r": 4, "lora_alpha": 8, "target_modules": "all-linear"} | lora
     model: Any = LlamaForCausalLM(config).double()
     policy = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **options)).double()
     for name, parameter in policy.named_parameters():
-        if "lora_B" in name:
+        if "lora_B" in name or name.endswith("bias"):
             torch.nn.init.normal_(parameter, std=0.3)
     return policy
 
@@ -91,6 +91,16 @@ def test_an_adapter_switched_off_merged_or_joined_by_another_is_pefts_affair(pef
         assert torch.allclose(policy(input_ids=IDS).logits, alone, rtol=1e-9)
         policy.unmerge_adapter()
     assert len(peft_calls) == 28
+
+
+def test_a_base_that_is_trained_is_pefts_affair(peft_calls):
+    policy = policy_of()
+    add_updates_in_place(policy)
+    layer = policy.get_base_model().model.layers[1].mlp.down_proj
+    layer.base_layer.weight.requires_grad_()
+    _, gradients = loss_and_gradients(policy)
+    assert len(peft_calls) == 1
+    assert any(name.endswith("layers.1.mlp.down_proj.base_layer.weight") for name in gradients)
 
 
 def test_inputs_of_another_dtype_are_pefts_affair(peft_calls):
