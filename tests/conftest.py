@@ -6,17 +6,25 @@ import copy
 import os
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.pool import NullPool
 
+from negalign_train.database import open_database
 from negalign_train.offline import go_offline
 from negalign_train.records import ErrorMark, Event, Generator, Reader, Source
+from negalign_train.registry.adapters import Registry
+from negalign_train.registry.manifest import AdapterRecord
 from negalign_train.severity.taxonomy import cap_severities
+from negalign_train.workspace import Workspace
+from tests.registries import RECORD
+from tests.test_registry_weights import LORA_A, candidate
 
 go_offline()  # before any test imports transformers, peft or datasets
 
@@ -139,3 +147,21 @@ def parent(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.tiny import write_parent  # noqa: PLC0415  heavy: torch
 
     return write_parent(tmp_path_factory.mktemp("parent"), base)
+
+
+@pytest.fixture
+def registry(database_url: str, tmp_path: Path, now: datetime) -> Registry:
+    workspace = Workspace(tmp_path / "workspace")
+    return Registry(workspace, open_database(database_url), clock=lambda: now)
+
+
+@pytest.fixture
+def publish(registry: Registry, tmp_path: Path) -> Callable[..., AdapterRecord]:
+    """``publish("x", parent_id=...)``: a new adapter with that id, its weights made from the id."""
+
+    def make(adapter_id: str, **overrides: Any) -> AdapterRecord:
+        weights = np.random.default_rng(list(adapter_id.encode())).random((2, 3), np.float32)
+        folder = candidate(tmp_path / "candidates" / adapter_id, {LORA_A: weights})
+        return registry.publish(folder, replace(RECORD, adapter_id=adapter_id, **overrides))
+
+    return make

@@ -19,7 +19,7 @@ from negalign_train.offline import go_offline
 from negalign_train.registry.adapters import Registry
 from negalign_train.registry.lock import cycle_lock
 from negalign_train.workspace import Workspace
-from tests.test_registry_adapters import RECORD
+from tests.registries import RECORD
 from tests.test_registry_weights import candidate
 
 EventDict = Callable[..., dict[str, Any]]

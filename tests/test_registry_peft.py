@@ -13,7 +13,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from negalign_train.database import open_database
 from negalign_train.registry.adapters import Registry
 from negalign_train.workspace import Workspace
-from tests.test_registry_adapters import RECORD
+from tests.registries import RECORD
 
 CONFIG = LlamaConfig(
     vocab_size=32,
