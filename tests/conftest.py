@@ -17,6 +17,7 @@ from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.pool import NullPool
 
 from negalign_train.database import open_database
+from negalign_train.feedback.store import FeedbackStore
 from negalign_train.offline import go_offline
 from negalign_train.records import ErrorMark, Event, Generator, Reader, Source
 from negalign_train.registry.adapters import Registry
@@ -165,3 +166,8 @@ def publish(registry: Registry, tmp_path: Path) -> Callable[..., AdapterRecord]:
         return registry.publish(folder, replace(RECORD, adapter_id=adapter_id, **overrides))
 
     return make
+
+
+@pytest.fixture
+def log(database_url: str, now: datetime) -> FeedbackStore:
+    return FeedbackStore(database_url, clock=lambda: now)
