@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from negalign_train.errors import RecipeError
-from negalign_train.recipe import Quantisation
-from negalign_train.recipe_candidate import LoraSettings
+from negalign_train.recipe_candidate import LoraSettings, Quantisation
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 _NF4_BYTES = 0.5 + 0.127 / 8

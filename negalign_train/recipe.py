@@ -9,10 +9,9 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from negalign_train.errors import RecipeError
-from negalign_train.recipe_candidate import CandidateSettings
+from negalign_train.recipe_candidate import CandidateSettings, Quantisation
 from negalign_train.strict import Strict
 
-Quantisation = Literal["none", "nf4"]
 Section = TypeVar("Section", bound=BaseModel)
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
@@ -216,33 +215,30 @@ class CycleRecipe(Strict):
             raise ValueError("candidates: two share a name")
         return self
 
+    @model_validator(mode="after")
+    def _starts_are_there(self) -> CycleRecipe:
+        before: dict[str, CandidateSettings] = {}
+        for candidate in self.candidates:
+            start = candidate.continues
+            if start is not None and start not in before:
+                raise ValueError(
+                    f"candidate {candidate.name}: start {start!r} is neither parent, fresh nor a "
+                    "candidate listed before it"
+                )
+            if start is not None and candidate.lora != before[start].lora:
+                raise ValueError(
+                    f"candidate {candidate.name}: its lora section is not that of candidate "
+                    f"{start}, whose adapter it continues"
+                )
+            before[candidate.name] = candidate
+        return self
 
-class CandidateRun(Strict):
-    """One launch of ``negalign_train.training.run``: written by the cycle, read by the run."""
-
-    schema_: Literal["negalign.candidate/1"] = Field(default="negalign.candidate/1", alias="schema")
-    candidate: CandidateSettings
-    model_dir: Path
-    base_digest: str
-    base_name: str
-    """What goes into ``base_model_name_or_path`` of the published adapter; never a machine path
-    unless the user gave one."""
-    dtype: str
-    quantisation: Quantisation = "none"
-    max_new_tokens: int
-    parent_adapter_dir: Path | None
-    approved_adapter_dir: Path | None = None
-    """Needed by ``reference: approved``."""
-    reference_cache_dir: Path | None = None
-    """Where reference log-probabilities are kept for the cycle's other candidates and for runs
-    that go on; None computes them anew."""
-    calibration_path: Path | None = None
-    """The cycle's calibration of the reward's severities; None: as the scorer gives them."""
-    pairs_path: Path
-    unpaired_path: Path
-    prompts_path: Path
-    output_dir: Path
-    seed: int
+    def continues_parent(self, candidate: CandidateSettings) -> bool:
+        """Whether the parent's weights are under ``candidate``'s, perhaps by way of others."""
+        by_name = {each.name: each for each in self.candidates}
+        while (earlier := candidate.continues) is not None:
+            candidate = by_name[earlier]
+        return candidate.start == "parent"
 
 
 def _explain(error: ValidationError) -> str:

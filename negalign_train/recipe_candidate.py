@@ -4,6 +4,7 @@ objective takes from the severities, and what guards a run.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -12,6 +13,7 @@ from negalign_train.records import CATEGORIES
 from negalign_train.strict import Strict
 
 Method = Literal["dpo", "kto", "grpo", "sft"]
+Quantisation = Literal["none", "nf4"]
 ReferencePolicy = Literal["previous", "approved", "base"]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -119,7 +121,9 @@ class CandidateSettings(Strict):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_+-]{0,31}$")
     method: Method
-    start: Literal["parent", "fresh"] = "parent"
+    start: str = "parent"
+    """What training starts from: ``parent``, ``fresh`` (a new LoRA), or the name of a candidate
+    listed before this one, whose adapter of the same cycle it continues (DPO, then GRPO)."""
     reference: ReferencePolicy = "previous"
     lora: LoraSettings = LoraSettings()
     batching: BatchingSettings = BatchingSettings()
@@ -129,10 +133,61 @@ class CandidateSettings(Strict):
     displacement: DisplacementSettings = DisplacementSettings()
     averaging: AveragingSettings | None = None
 
+    @property
+    def continues(self) -> str | None:
+        """The candidate that ``start`` names; None where it names none."""
+        return None if self.start in ("parent", "fresh") else self.start
+
     @model_validator(mode="after")
     def _reward_goes_with_grpo(self) -> CandidateSettings:
-        if self.name == "parent":
-            raise ValueError("no candidate can be called parent; the gate compares with that one")
+        if self.name in ("parent", "fresh"):
+            raise ValueError(f"no candidate can be called {self.name}: start has a meaning for it")
         if (self.method == "grpo") != (self.reward is not None):
             raise ValueError(f"candidate {self.name}: a reward section goes with grpo, only there")
         return self
+
+
+class CandidateRun(Strict):
+    """One launch of ``negalign_train.training.run``: written by the cycle, read by the run."""
+
+    schema_: Literal["negalign.candidate/1"] = Field(default="negalign.candidate/1", alias="schema")
+    candidate: CandidateSettings
+    model_dir: Path
+    base_digest: str
+    base_name: str
+    """What goes into ``base_model_name_or_path`` of the published adapter; never a machine path
+    unless the user gave one."""
+    dtype: str
+    quantisation: Quantisation = "none"
+    max_new_tokens: int
+    parent_adapter_dir: Path | None
+    earlier_adapter_dir: Path | None = None
+    """The adapter of the candidate that ``start`` names; None where it names none."""
+    approved_adapter_dir: Path | None = None
+    """Needed by ``reference: approved``."""
+    reference_cache_dir: Path | None = None
+    """Where reference log-probabilities are kept for the cycle's other candidates and for runs
+    that go on; None computes them anew."""
+    calibration_path: Path | None = None
+    """The cycle's calibration of the reward's severities; None: as the scorer gives them."""
+    pairs_path: Path
+    unpaired_path: Path
+    prompts_path: Path
+    output_dir: Path
+    seed: int
+
+    @model_validator(mode="after")
+    def _start_is_there(self) -> CandidateRun:
+        if (self.candidate.continues is None) != (self.earlier_adapter_dir is None):
+            raise ValueError(
+                f"candidate {self.candidate.name} starts from {self.candidate.start}: "
+                "earlier_adapter_dir goes with a start that names a candidate, only there"
+            )
+        return self
+
+    @property
+    def start_adapter_dir(self) -> Path | None:
+        """The adapter that training continues; None draws a new LoRA."""
+        if self.candidate.start == "fresh":
+            return None
+        return self.earlier_adapter_dir or self.parent_adapter_dir

@@ -32,7 +32,8 @@ from build_sample_log import sample_events
 from negalign_train.fingerprint import base_digest
 from negalign_train.preferences.build import build_preferences
 from negalign_train.preferences.files import write_pairs, write_prompts, write_unpaired
-from negalign_train.recipe import CandidateRun, CycleRecipe, load_yaml
+from negalign_train.recipe import CycleRecipe, load_yaml
+from negalign_train.recipe_candidate import CandidateRun
 from negalign_train.records import Event, PreferencePair
 from negalign_train.resources import data_path
 from negalign_train.training.policy import load_tokenizer

@@ -12,8 +12,8 @@ from negalign_train import estimate
 from negalign_train.errors import RecipeError
 from negalign_train.estimate import Architecture, Training, memory, pair_flops, read_architecture
 from negalign_train.launch import read_launch_file
-from negalign_train.recipe import CandidateRun, CycleRecipe, load_yaml
-from negalign_train.recipe_candidate import LoraSettings
+from negalign_train.recipe import CycleRecipe, load_yaml
+from negalign_train.recipe_candidate import CandidateRun, LoraSettings
 from negalign_train.training import combinations
 from negalign_train.training.arguments import trainer_config
 from negalign_train.training.combinations import refuse_clashes, setup_of

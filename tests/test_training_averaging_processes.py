@@ -14,7 +14,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from negalign_train.recipe import CandidateRun
+from negalign_train.recipe_candidate import CandidateRun
 from tests.tiny import write_run, write_tiny_model
 
 FOLDER = Path(__file__).parent.parent / "recipes" / "accelerate"

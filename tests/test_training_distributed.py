@@ -21,7 +21,7 @@ import yaml
 from safetensors.torch import load_file
 
 from negalign_train.preferences.files import write_unpaired
-from negalign_train.recipe import CandidateRun
+from negalign_train.recipe_candidate import CandidateRun
 from negalign_train.training.checkpoints import is_complete
 from negalign_train.training.run import main
 from tests.tiny import make_pairs, make_unpaired, write_parent, write_run

@@ -13,7 +13,7 @@ import yaml
 from safetensors.torch import load_file
 
 from negalign_train.errors import DataError, TrainingError
-from negalign_train.recipe import CandidateRun
+from negalign_train.recipe_candidate import CandidateRun
 from negalign_train.records import PromptExample
 from negalign_train.severity.calibration import CategoryScale, identity
 from negalign_train.severity.judges.rules import rules_version

@@ -12,7 +12,7 @@ import yaml
 from peft import PeftModel
 from safetensors.torch import load_file
 
-from negalign_train.recipe import CandidateRun
+from negalign_train.recipe_candidate import CandidateRun
 from negalign_train.training.batches import TokenSequence
 from negalign_train.training.policy import adapter_kept, load_for_inference, load_policy
 from negalign_train.training.reference import sequence_logps

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from negalign_train.recipe import CandidateRun
+from negalign_train.recipe_candidate import CandidateRun
 from negalign_train.training import outputs
 from negalign_train.training.checkpoints import MARKER, is_complete
 from tests.tiny import launch, write_run

@@ -14,7 +14,7 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from negalign_train.recipe import CandidateRun
+from negalign_train.recipe_candidate import CandidateRun
 from negalign_train.training import outputs
 from negalign_train.training.checkpoints import is_complete
 from tests.tiny import TRAINER, launch, make_pairs, write_run

@@ -16,7 +16,7 @@ from transformers.models.llama.modeling_llama import LlamaRMSNorm, LlamaRotaryEm
 
 from negalign_train.fingerprint import base_digest
 from negalign_train.preferences.files import write_pairs, write_prompts, write_unpaired
-from negalign_train.recipe import CandidateRun
+from negalign_train.recipe_candidate import CandidateRun
 from negalign_train.records import PreferencePair, PromptExample, UnpairedExample, WeightedSpan
 from negalign_train.training.outputs import save_adapter
 from negalign_train.training.policy import load_policy

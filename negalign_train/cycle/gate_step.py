@@ -42,12 +42,12 @@ def publish_candidates(context: Context) -> dict[str, str]:
 
 
 def _publish(context: Context, candidate: CandidateSettings) -> str:
-    plan = context.plan
+    plan, earlier = context.plan, candidate.continues
     adapter_dir = context.candidate_dir(candidate.name) / "adapter"
     adapter_id = new_adapter_id(plan.cycle, candidate.name, adapter_dir)
     record = AdapterRecord(
         adapter_id=adapter_id,
-        parent_id=plan.parent if candidate.start == "parent" else None,
+        parent_id=plan.parent if context.recipe.continues_parent(candidate) else None,
         cycle=plan.cycle,
         candidate=candidate.name,
         method=candidate.method,
@@ -58,6 +58,7 @@ def _publish(context: Context, candidate: CandidateSettings) -> str:
         created_at=plan.created_at,
         versions=library_versions(),
         git_commit=git_commit(Path(__file__).parent),
+        details={"Continues within the cycle": f"candidate {earlier}"} if earlier else {},
     )
     context.registry.publish(adapter_dir, record)
     return adapter_id

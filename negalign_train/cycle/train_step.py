@@ -15,8 +15,7 @@ from negalign_train.cycle.plan import Context
 from negalign_train.errors import CycleError
 from negalign_train.launch import read_launch_file
 from negalign_train.preferences.replay import PAIRS_FILE, PROMPTS_FILE, UNPAIRED_FILE
-from negalign_train.recipe import CandidateRun
-from negalign_train.recipe_candidate import CandidateSettings
+from negalign_train.recipe_candidate import CandidateRun, CandidateSettings
 from negalign_train.training.arguments import trainer_config
 from negalign_train.training.combinations import refuse_clashes, setup_of
 from negalign_train.workspace import read_json, replacing
@@ -27,6 +26,7 @@ _TAIL_LINES = 15
 def _run_of(context: Context, candidate: CandidateSettings) -> CandidateRun:
     """All that the launched process is told."""
     plan, folder = context.plan, context.folder
+    earlier = candidate.continues
     if candidate.reference == "approved" and plan.approved is None:
         # Until an adapter is approved, what is approved is the base model.
         candidate = candidate.model_copy(update={"reference": "base"})
@@ -39,6 +39,7 @@ def _run_of(context: Context, candidate: CandidateSettings) -> CandidateRun:
         quantisation=context.recipe.model.quantisation,
         max_new_tokens=context.recipe.model.max_new_tokens,
         parent_adapter_dir=context.adapter_dir(plan.parent),
+        earlier_adapter_dir=None if earlier is None else context.candidate_dir(earlier) / "adapter",
         approved_adapter_dir=context.adapter_dir(plan.approved),
         reference_cache_dir=folder / "reference_logps",
         calibration_path=_reward_calibration(context, candidate),

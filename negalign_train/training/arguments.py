@@ -17,8 +17,7 @@ from transformers import TrainingArguments
 from trl import DPOConfig, GRPOConfig, KTOConfig
 
 from negalign_train.errors import RecipeError
-from negalign_train.recipe import CandidateRun
-from negalign_train.recipe_candidate import PLAIN_OBJECTIVE, Method, ObjectiveSettings
+from negalign_train.recipe_candidate import PLAIN_OBJECTIVE, CandidateRun, Method, ObjectiveSettings
 from negalign_train.training.extras import check_extras
 from negalign_train.training.losses import DPO_LOSS_TYPES, KTO_LOSS_TYPES, DPOObjective
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from transformers import TrainerCallback
 
-from negalign_train.recipe import CandidateRun
+from negalign_train.recipe_candidate import CandidateRun
 from negalign_train.training.averaging import AdapterAverage
 from negalign_train.training.checkpoints import CompleteMarker
 from negalign_train.training.displacement import DisplacementGuard

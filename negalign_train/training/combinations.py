@@ -14,8 +14,7 @@ from peft import LoraConfig, PeftModel
 from transformers import TrainingArguments
 
 from negalign_train.errors import RecipeError, TrainingError
-from negalign_train.recipe import CandidateRun
-from negalign_train.recipe_candidate import Method
+from negalign_train.recipe_candidate import CandidateRun, Method
 
 
 @dataclass(frozen=True)

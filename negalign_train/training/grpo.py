@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
 from negalign_train.errors import TrainingError
-from negalign_train.recipe import CandidateRun
+from negalign_train.recipe_candidate import CandidateRun
 from negalign_train.records import PromptExample
 from negalign_train.severity.calibration import read_calibration
 from negalign_train.severity.judges.rules import RulesJudge, rules_version

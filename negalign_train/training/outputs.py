@@ -15,7 +15,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from negalign_train.errors import TrainingError
 from negalign_train.fingerprint import file_sha256, fingerprint
-from negalign_train.recipe import CandidateRun
+from negalign_train.recipe_candidate import CandidateRun
 from negalign_train.training.checkpoints import MARKER, is_complete, mark_complete
 from negalign_train.training.policy import POLICY_ADAPTER, check_adapter_dir
 from negalign_train.training.reference import reference_dir
@@ -42,8 +42,8 @@ def run_identity(run: CandidateRun) -> str:
     Raises:
         TrainingError: data or an adapter is missing.
     """
-    parent, reference = run.parent_adapter_dir, reference_dir(run)
-    for adapter_dir in filter(None, (parent, reference)):
+    parent, reference, earlier = run.parent_adapter_dir, reference_dir(run), run.earlier_adapter_dir
+    for adapter_dir in filter(None, (parent, reference, earlier)):
         check_adapter_dir(adapter_dir)
     if not data_path(run).is_file():
         raise TrainingError(f"{data_path(run)} is missing; build the preferences first")
@@ -59,6 +59,7 @@ def run_identity(run: CandidateRun) -> str:
             "data": file_sha256(data_path(run)),
             "parent": parent and file_sha256(parent / WEIGHTS),
             "reference": reference and file_sha256(reference / WEIGHTS),
+            **({} if earlier is None else {"earlier": file_sha256(earlier / WEIGHTS)}),
         }
     )
 

@@ -14,8 +14,7 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from negalign_train.errors import TrainingError
 from negalign_train.fingerprint import base_digest
-from negalign_train.recipe import CandidateRun, Quantisation
-from negalign_train.recipe_candidate import LoraSettings
+from negalign_train.recipe_candidate import CandidateRun, LoraSettings, Quantisation
 from negalign_train.training.combinations import refuse_special_lora
 from negalign_train.training.head import add_completion_head
 from negalign_train.training.lora_forward import add_updates_in_place
@@ -108,11 +107,11 @@ def load_for_inference(
 def load_policy(run: CandidateRun) -> PeftModel:
     """The policy of a run, with one trainable adapter named ``default`` and a completion head.
 
-    The adapter is the parent's, or a new LoRA where there is no parent or ``start`` is ``fresh``
-    (drawn from the global generator: seed it before).
+    The adapter is that of ``run.start_adapter_dir``, or without one a new LoRA (drawn from the
+    global generator: seed it before).
 
     Raises:
-        TrainingError: the base or a parent is not what the run says it is.
+        TrainingError: the base or the adapter is not what the run says it is.
     """
     if (found := base_digest(run.model_dir)) != run.base_digest:
         raise TrainingError(
@@ -125,19 +124,19 @@ def load_policy(run: CandidateRun) -> PeftModel:
     # copies of what it trains anyway.
     autocast = not base_is_sharded()
     _check_targets(base, lora)
-    if run.parent_adapter_dir is None or run.candidate.start == "fresh":
+    if (start := run.start_adapter_dir) is None:
         policy = get_peft_model(base, _lora_config(lora), autocast_adapter_dtype=autocast)
     else:
-        check_adapter(run.parent_adapter_dir, run.base_digest)
-        check_shape(run.parent_adapter_dir, lora)
+        check_adapter(start, run.base_digest)
+        check_shape(start, lora)
         policy = PeftModel.from_pretrained(
             base,
-            str(run.parent_adapter_dir),
+            str(start),
             adapter_name=POLICY_ADAPTER,
             is_trainable=True,
             autocast_adapter_dtype=autocast,
         )
-        _check_finite(policy, run.parent_adapter_dir)
+        _check_finite(policy, start)
     if not any(parameter.requires_grad for parameter in policy.parameters()):
         raise TrainingError("the policy has no trainable parameter; check lora.target_modules")
     # PEFT looks the base up under this name, on the Hub too, whenever a checkpoint is saved.

@@ -16,7 +16,7 @@ from accelerate.utils import gather_object
 from peft import PeftModel
 
 from negalign_train.errors import TrainingError
-from negalign_train.recipe import CandidateRun
+from negalign_train.recipe_candidate import CandidateRun
 from negalign_train.training.batches import (
     PairRow,
     TokenSequence,

@@ -24,7 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from negalign_train.fingerprint import file_sha256, fingerprint
-from negalign_train.recipe import CandidateRun
+from negalign_train.recipe_candidate import CandidateRun
 from negalign_train.training.batches import TokenSequence
 from negalign_train.workspace import replacing
 

@@ -21,7 +21,8 @@ from accelerate import PartialState
 from transformers import PrinterCallback, Trainer, TrainingArguments, set_seed
 
 from negalign_train.errors import NegalignError
-from negalign_train.recipe import CandidateRun, load_yaml
+from negalign_train.recipe import load_yaml
+from negalign_train.recipe_candidate import CandidateRun
 from negalign_train.training.arguments import trainer_config
 from negalign_train.training.callbacks import run_callbacks
 from negalign_train.training.checkpoints import newest_complete

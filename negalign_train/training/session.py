@@ -15,7 +15,7 @@ from trl import DPOConfig, GRPOConfig, KTOConfig
 
 from negalign_train.errors import TrainingError
 from negalign_train.preferences.files import read_pairs, read_prompts, read_unpaired
-from negalign_train.recipe import CandidateRun
+from negalign_train.recipe_candidate import CandidateRun
 from negalign_train.training.averaging import DISCARDED
 from negalign_train.training.batches import (
     TokenSequence,
