@@ -17,7 +17,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -25,15 +24,8 @@ from typing import Any
 
 import torch
 from bench_arms import ARMS, build_arm, gradient_error
-from bench_measure import (
-    executed_flops,
-    in_own_process,
-    interleaved,
-    median_of,
-    peak_memory,
-    step_shares,
-    unique_tokens,
-)
+from bench_measure import executed_flops, median_of, step_shares
+from bench_process import alone, interleaved, start
 from bench_workloads import Workload
 
 LARGEST_ERROR = 1e-5
@@ -83,11 +75,6 @@ SWEEPS: dict[str, list[dict[str, Any]]] = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
-    if options.child is not None:
-        task = json.loads(options.child)
-        found = peak_memory(Workload(**task["workload"]), task["arm"], task["steps"])
-        print(json.dumps(found))
-        return 0
     started = time.perf_counter()
     rows: list[dict[str, Any]] = []
     for workload in _workloads(options):
@@ -116,12 +103,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--medec", type=Path, default=_MEDEC, help="MEDEC validation file (CSV)")
     parser.add_argument("--only", help="workloads whose name contains this")
     parser.add_argument("--repeats", type=int, default=4, help="timed steps of each arm")
-    parser.add_argument("--no-memory", action="store_true", help="leave memory out")
     parser.add_argument("--sweep", choices=sorted(SWEEPS), help="the middle edit, one thing varied")
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], help="instead of the preset's")
     parser.add_argument("--profile", action="store_true", help="what a step's time goes into")
     parser.add_argument("--peak-tflops", type=float, default=790.0, help="of the GPU, for MFU")
-    parser.add_argument("--child", help=argparse.SUPPRESS)
     return parser
 
 
@@ -168,40 +153,38 @@ def measure(
     row |= {"settings": asdict(workload), "max_grad_rel_error": error}
     if options.preset == "gpu":
         return row | _one_by_one(workload, options)
-    arms = {name: build_arm(workload, name, NUM_BATCHES) for name in names}
+    arms = start(workload, names, NUM_BATCHES)
     timings = interleaved(arms, options.repeats, seldom=("trl_default",))
     row["seconds_per_step"] = {name: timing.median for name, timing in timings.items()}
     row["seconds_quartiles"] = {name: timing.spread for name, timing in timings.items()}
-    tokens, unique = unique_tokens(workload, arms["ours"])
-    row |= {"tokens_per_step": tokens, "unique_tokens_per_step": unique}
+    row["tokens_per_step"], row["unique_tokens_per_step"] = arms["ours"].tokens
+    row["memory_mb"] = {name: arm.end() for name, arm in arms.items()}
     if options.profile:
         vocabulary = workload.shape.vocabulary
-        row["shares"] = {name: step_shares(arms[name], vocabulary) for name in ("trl_best", "ours")}
-    arms.clear()
-    if not options.no_memory:
-        compared = ("trl_best", "ours")
-        with ThreadPoolExecutor(2) as pool:  # sizes are read, not times
-            found = pool.map(lambda name: in_own_process(workload, name, 1), compared)
-            peaks = dict(zip(compared, found, strict=True))
-        row["memory_mb"] = peaks
-        row |= _memory_ratios(peaks)
-    return row | _ratios(row, workload)
+        row["shares"] = {
+            name: step_shares(build_arm(workload, name, NUM_BATCHES), vocabulary)
+            for name in ("trl_best", "ours")
+        }
+    return row | _memory_ratios(row["memory_mb"]) | _ratios(row, workload)
 
 
 def _one_by_one(workload: Workload, options: argparse.Namespace) -> dict[str, Any]:
     """On a GPU each arm has the device to itself; rounds of processes stand in for turns."""
-    steps = options.repeats + 1
     found = {
-        name: median_of(lambda name=name: in_own_process(workload, name, steps), 2)  # type: ignore[misc]
+        name: median_of(
+            lambda name=name: alone(workload, name, NUM_BATCHES, options.repeats),  # type: ignore[misc]
+            2,
+        )
         for name in ARMS
         if name != "trl_patched"
     }
+    tokens, unique = found["ours"]["tokens"], found["ours"]["unique"]
     row: dict[str, Any] = {
         "seconds_per_step": {name: each["seconds"] for name, each in found.items()},
         "memory_mb": found,
+        "tokens_per_step": tokens,
+        "unique_tokens_per_step": unique,
     }
-    tokens, unique = unique_tokens(workload, build_arm(workload, "ours", 1))
-    row |= {"tokens_per_step": tokens, "unique_tokens_per_step": unique}
     scored = workload.examples * (2 if workload.method == "dpo" else 1)
     head_rows = {"ours": scored * workload.suffix, "plain": scored * workload.suffix}
     row["mfu"] = {

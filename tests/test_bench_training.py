@@ -115,7 +115,7 @@ def make_trunk_weights(shape: Any) -> int:
 
 def test_the_report_holds_ratios_errors_and_where_it_was_measured(tmp_path, capsys):
     out = tmp_path / "out.json"
-    arguments = ["--preset", "quick", "--only", "middle", "--repeats", "1", "--no-memory"]
+    arguments = ["--preset", "quick", "--only", "middle", "--repeats", "1"]
     assert main([*arguments, "--json", str(out)]) == 0
     report = json.loads(out.read_text())
     (row,) = report["rows"]
@@ -124,6 +124,9 @@ def test_the_report_holds_ratios_errors_and_where_it_was_measured(tmp_path, caps
     assert row["ratio_vs_trl_best"] == pytest.approx(seconds["trl_best"] / seconds["ours"])
     assert row["ratio_vs_trl_patched"] == pytest.approx(seconds["trl_patched"] / seconds["ours"])
     assert row["max_grad_rel_error"] < 1e-5
+    memory = {name: each["step_mb"] for name, each in row["memory_mb"].items()}
+    assert all(each > 0 for each in memory.values())
+    assert row["memory_ratio"] == pytest.approx(memory["ours"] / memory["trl_best"])
     assert report["environment"]["trl"].startswith("1.16")
     assert "| middle edit | tiny |" in capsys.readouterr().out
 
