@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import os
+import signal
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -28,6 +30,14 @@ from tests.registries import RECORD
 from tests.test_registry_weights import LORA_A, candidate
 
 go_offline()  # before any test imports transformers, peft or datasets
+
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    and threading.current_thread() is threading.main_thread()
+):
+    # A shell starts what it puts into the background with Ctrl-C ignored; the commands that tests
+    # interrupt would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 COMPLETION = "Findings: Small left pleural effusion. The heart is normal in size."
 EDITED = "Findings: Small right pleural effusion. The heart is normal in size."

@@ -56,7 +56,7 @@ def _is_plain(layer: Any, x: Tensor) -> bool:
         and not any(parameter.requires_grad for parameter in base.parameters())
         and x.is_contiguous()
         and x.dtype == base.weight.dtype == down.weight.dtype == up.weight.dtype
-        and not is_shard(up.weight)
+        and not any(is_shard(each) for each in (base.weight, down.weight, up.weight))
         and not torch.is_autocast_enabled(x.device.type)
     )
 
