@@ -181,3 +181,14 @@ def publish(registry: Registry, tmp_path: Path) -> Callable[..., AdapterRecord]:
 @pytest.fixture
 def log(database_url: str, now: datetime) -> FeedbackStore:
     return FeedbackStore(database_url, clock=lambda: now)
+
+
+@pytest.fixture
+def exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Llama and TRL's head compute in float64 where the model is."""
+    import trl.trainer.utils  # noqa: PLC0415  heavy: torch
+
+    from tests.tiny import ExactLogProbs, compute_llama_exactly  # noqa: PLC0415
+
+    compute_llama_exactly(monkeypatch)
+    monkeypatch.setattr(trl.trainer.utils, "_ChunkedLogProbFunction", ExactLogProbs)

@@ -13,6 +13,7 @@ import pytest
 import torch
 from bench_arms import ARMS, build_arm, gradient_error
 from bench_measure import executed_flops, unique_tokens
+from bench_process import alone
 from bench_training import CPU_WORKLOADS, GPU_WORKLOADS, QUICK_WORKLOADS, SWEEPS, main
 from bench_workloads import FIRST_WORD, SHAPES, Workload, make_model, pair_rows, unpaired_rows
 
@@ -129,6 +130,12 @@ def test_the_report_holds_ratios_errors_and_where_it_was_measured(tmp_path, caps
     assert row["memory_ratio"] == pytest.approx(memory["ours"] / memory["trl_best"])
     assert report["environment"]["trl"].startswith("1.16")
     assert "| middle edit | tiny |" in capsys.readouterr().out
+
+
+def test_an_arm_whose_process_dies_is_named(capfd):
+    with pytest.raises(SystemExit, match="middle edit, arm ours, ended early"):
+        alone(replace(MIDDLE, model="unknown"), "ours", 1, 1)
+    assert "KeyError: 'unknown'" in capfd.readouterr().err  # its own traceback stands above
 
 
 def test_a_missing_file_of_edits_leaves_its_workload_out(tmp_path, capsys):

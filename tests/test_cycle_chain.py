@@ -56,6 +56,14 @@ def test_the_second_candidate_trains_on_from_the_first_and_both_descend_from_the
         assert records["dpo+dpo"].details == {"Continues within the cycle": "candidate dpo"}
 
 
+@pytest.mark.parametrize(("root", "expected"), [("parent", True), ("fresh", False)])
+def test_a_chain_descends_from_the_parent_if_its_first_link_does(root, expected):
+    first, second = chained()
+    third = copy.deepcopy(second) | {"name": "third", "start": "dpo+dpo"}
+    recipe = small_recipe(candidates=[first | {"start": root}, second, third])
+    assert [recipe.continues_parent(each) for each in recipe.candidates] == [expected] * 3
+
+
 def test_policy_and_reference_of_a_chained_run_are_two_adapters(base, parent, tmp_path):
     earlier = write_parent(tmp_path / "earlier", base, seed=9)
     run_file = make_run(

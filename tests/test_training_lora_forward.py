@@ -103,6 +103,18 @@ def test_a_base_that_is_trained_is_pefts_affair(peft_calls):
     assert any(name.endswith("layers.1.mlp.down_proj.base_layer.weight") for name in gradients)
 
 
+@pytest.mark.parametrize("name", ["base_layer", "lora_A.default", "lora_B.default"])
+def test_a_layer_of_which_zero_3_holds_pieces_is_pefts_affair(name, peft_calls):
+    """Its own modules' forwards gather them; the node would see what is left of them."""
+    policy = policy_of()
+    add_updates_in_place(policy)
+    layer = policy.get_base_model().model.layers[1].mlp.down_proj
+    layer.get_submodule(name).weight.ds_id = 1
+    with torch.no_grad():
+        policy(input_ids=IDS)
+    assert len(peft_calls) == 1
+
+
 def test_inputs_of_another_dtype_are_pefts_affair(peft_calls):
     policy = policy_of().float()
     for name, parameter in policy.named_parameters():

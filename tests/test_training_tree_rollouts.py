@@ -6,24 +6,15 @@ from typing import Any
 
 import pytest
 import torch
-import trl.trainer.utils
 
 from negalign_train.training.arguments import trainer_config
 from negalign_train.training.grpo import severity_grpo_trainer
 from negalign_train.training.policy import load_policy, load_tokenizer
-from negalign_train.training.sharing import Sharing, plain
 from tests import test_training_grpo
-from tests.test_training_tree_trainers import assert_equal, of_batch
-from tests.tiny import ExactLogProbs, compute_llama_exactly, perturb
+from tests.test_training_tree_trainers import ALONE, TREES, assert_equal, of_batch
+from tests.tiny import perturb
 
-ALONE = plain("asked for")
-TREES = Sharing()
-
-
-@pytest.fixture(autouse=True)
-def _exact(monkeypatch: pytest.MonkeyPatch) -> None:
-    compute_llama_exactly(monkeypatch)
-    monkeypatch.setattr(trl.trainer.utils, "_ChunkedLogProbFunction", ExactLogProbs)
+pytestmark = pytest.mark.usefixtures("exact")
 
 
 def test_a_group_of_rollouts_gives_trls_loss_and_gradients_from_one_row(

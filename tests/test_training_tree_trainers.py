@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import torch
-import trl.trainer.utils
 from transformers import TrainingArguments
 from trl import DPOConfig, KTOConfig
 
@@ -27,9 +26,7 @@ from negalign_train.training.sharing import Sharing, plain
 from negalign_train.training.tokenise import tokenise_pairs, tokenise_unpaired
 from tests import test_training_dpo
 from tests.tiny import (
-    ExactLogProbs,
     adapter_gradients,
-    compute_llama_exactly,
     make_pairs,
     make_unpaired,
     perturb,
@@ -43,11 +40,7 @@ CANCELLING = [keys for keys in CANCELLING if len(keys["loss_type"]) == 1]
 ALONE = plain("asked for")
 TREES = Sharing()
 
-
-@pytest.fixture(autouse=True)
-def _exact(monkeypatch: pytest.MonkeyPatch) -> None:
-    compute_llama_exactly(monkeypatch)
-    monkeypatch.setattr(trl.trainer.utils, "_ChunkedLogProbFunction", ExactLogProbs)
+pytestmark = pytest.mark.usefixtures("exact")
 
 
 @pytest.fixture
