@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from pathlib import Path
+
 from negalign_train.cases.jsonl import read_cases
 from negalign_train.cases.openi import load_openi
 from negalign_train.cases.splits import group_fraction
@@ -29,12 +32,29 @@ def split_of(group: str) -> str:
     return "feedback" if fraction < EVALUATION_SHARE + FEEDBACK_SHARE else "generator"
 
 
-def file_cases(settings: CasesSettings) -> list[Case]:
-    """All cases of a file source, in the file's order."""
+def file_cases(settings: CasesSettings) -> tuple[Case, ...]:
+    """All cases of a file source, in the file's order. A file is parsed again only once it changed:
+    a cycle asks for its cases at every step.
+
+    Raises:
+        DataError: the file cannot be read, or holds no cases of its kind.
+    """
     assert settings.path is not None  # CasesSettings checks it
-    if settings.source == "openi":
-        return load_openi(settings.path)
-    return read_cases(settings.path)
+    try:
+        status = settings.path.stat()
+    except OSError:
+        return _parse(settings.source, settings.path)  # which says what is wrong with it
+    return _parsed(settings.source, settings.path.resolve(), status.st_mtime_ns, status.st_size)
+
+
+def _parse(source: str, path: Path) -> tuple[Case, ...]:
+    return tuple(load_openi(path) if source == "openi" else read_cases(path))
+
+
+@lru_cache(maxsize=1)
+def _parsed(source: str, path: Path, mtime_ns: int, size: int) -> tuple[Case, ...]:
+    """The cases of a file whose time of change and size stand for its content."""
+    return _parse(source, path)
 
 
 def evaluation_cases(settings: CasesSettings, seed: int) -> list[Case]:

@@ -1,0 +1,45 @@
+"""Cases of a file: which are drafted, which are judged on, and how often the file is read."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from negalign_train.cases import source
+from negalign_train.cases.jsonl import write_cases
+from negalign_train.cases.source import evaluation_cases, feedback_cases
+from negalign_train.cases.synthetic import synthetic_cases
+from negalign_train.errors import DataError
+from negalign_train.recipe import CasesSettings
+
+
+def settings_of(path: Path) -> CasesSettings:
+    return CasesSettings(source="jsonl", path=path, num_feedback_cases=5, num_evaluation_cases=5)
+
+
+def test_a_file_is_parsed_once_until_it_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "cases.jsonl"
+    cases = synthetic_cases(0, 80, seed=5)
+    write_cases(path, cases)
+    read = source.read_cases
+    calls: list[Path] = []
+    monkeypatch.setattr(source, "read_cases", lambda path: calls.append(path) or read(path))
+    drafted = feedback_cases(settings_of(path), 1, seed=1)
+    held_out = evaluation_cases(settings_of(path), seed=1)
+    assert len(calls) == 1
+    assert not {case.group for case in drafted} & {case.group for case in held_out}
+    write_cases(path, [replace(case, reference=case.reference + " Stable.") for case in cases])
+    os.utime(path, ns=(1, 1))
+    again = evaluation_cases(settings_of(path), seed=1)
+    assert len(calls) == 2
+    assert [case.reference for case in again] == [c.reference + " Stable." for c in held_out]
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"gone\.jsonl"):
+        evaluation_cases(settings_of(tmp_path / "gone.jsonl"), seed=1)
