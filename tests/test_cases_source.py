@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from negalign_train.cases import source
-from negalign_train.cases.jsonl import write_cases
+from negalign_train.cases.jsonl import read_cases, write_cases
 from negalign_train.cases.source import evaluation_cases, feedback_cases
 from negalign_train.cases.synthetic import synthetic_cases
 from negalign_train.errors import DataError
 from negalign_train.recipe import CasesSettings
+from negalign_train.records import Case
 
 
 def settings_of(path: Path) -> CasesSettings:
@@ -26,9 +26,13 @@ def test_a_file_is_parsed_once_until_it_changes(
     path = tmp_path / "cases.jsonl"
     cases = synthetic_cases(0, 80, seed=5)
     write_cases(path, cases)
-    read = source.read_cases
     calls: list[Path] = []
-    monkeypatch.setattr(source, "read_cases", lambda path: calls.append(path) or read(path))
+
+    def counted(path: Path) -> list[Case]:
+        calls.append(path)
+        return read_cases(path)
+
+    monkeypatch.setattr("negalign_train.cases.source.read_cases", counted)
     drafted = feedback_cases(settings_of(path), 1, seed=1)
     held_out = evaluation_cases(settings_of(path), seed=1)
     assert len(calls) == 1
