@@ -25,6 +25,7 @@ import severity_baselines as baselines
 import severity_codes as codes
 import severity_figures as figures
 import severity_judges as judges
+from severity_entries import Entry, Settings
 from severity_material import Material, make_material, one_per_group
 from severity_tables import show
 
@@ -34,8 +35,8 @@ from negalign_train.records import Case
 from negalign_train.severity.lexicon import lexicon
 
 
-def settings_of(args: argparse.Namespace, work_dir: Path) -> judges.Settings:
-    return judges.Settings(
+def settings_of(args: argparse.Namespace, work_dir: Path) -> Settings:
+    return Settings(
         only=args.only,
         work_dir=work_dir,
         seed=args.seed,
@@ -49,9 +50,7 @@ def settings_of(args: argparse.Namespace, work_dir: Path) -> judges.Settings:
     )
 
 
-def row_of(
-    entry: judges.Entry, cases: Sequence[Case], material: Material, number: int
-) -> dict[str, Any]:
+def row_of(entry: Entry, cases: Sequence[Case], material: Material, number: int) -> dict[str, Any]:
     """All figures of one judge, row ``number`` of the table, and what it costs."""
     started = time.perf_counter()
     pairs = material.pairs()

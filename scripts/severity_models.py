@@ -9,7 +9,7 @@ from typing import Any
 
 import severity_encoder as encoders
 import torch
-from severity_judges import Entry, Settings, answer_of
+from severity_entries import Entry, Settings, answer_of
 
 from negalign_train.commands.judges import open_judge
 from negalign_train.records import Case

@@ -13,6 +13,7 @@ import severity_encoder as encoders
 import severity_figures as figures
 import severity_judges as judges
 import severity_material as material
+from severity_entries import Settings, answer_of
 
 from negalign_train.cases.synthetic import synthetic_cases
 from negalign_train.severity.judges.rules import RulesJudge
@@ -65,7 +66,7 @@ def test_the_packages_judges_and_the_baselines_answer_the_same_pairs() -> None:
     pairs = made.pairs()
     assert len(set(pairs)) == len(pairs) > 20
     alone = figures.one_by_one(baselines.rules)(pairs)
-    assert judges.answer_of(RulesJudge())(pairs) == alone
+    assert answer_of(RulesJudge())(pairs) == alone
     verdicts = dict(zip(pairs, alone, strict=True))
     direct = figures.judge_figures(baselines.rules, made)
     assert figures.judge_figures(figures.looked_up(verdicts), made) == direct
@@ -86,7 +87,7 @@ def test_a_trained_judge_learns_from_errors_and_from_rewordings_without_any() ->
 
 def test_the_models_of_the_benchmark_go_through_the_packages_own_training(tmp_path: Path) -> None:
     cases = synthetic_cases(0, 12, seed=3)
-    settings = judges.Settings(
+    settings = Settings(
         only=("count", "finetuned", "ensemble", "nli"), work_dir=tmp_path, seed=1,
         finetuned_reports=2, slow_reports=2, training_examples=40, training_epochs=1,
         learning_rate=1e-3,
