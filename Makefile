@@ -9,7 +9,7 @@ N ?= 3
 export HF_HUB_DISABLE_TELEMETRY := 1
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: setup cycle cycles openi test check lint format types pytest clean
+.PHONY: setup cycle cycles openi test check lint format types pytest docs clean
 
 setup: $(STAMP)
 
@@ -51,6 +51,11 @@ pytest: setup
 test: lint types pytest
 
 check: test
+
+# The pages that are written from the code.
+docs: setup
+	$(BIN)/negalign feedback schema --markdown > docs/feedback.md
+	$(BIN)/negalign recipe keys --markdown > docs/recipe.md
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

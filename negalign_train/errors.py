@@ -2,6 +2,7 @@
 
 NegalignError
 ├── RecipeError        a recipe, a candidate file or a command line says something impossible
+│   └── UsageError     options that do not go together; the command line exits 2
 ├── DataError          cases, taxonomy or lexicon files that cannot be read
 ├── FeedbackError      the feedback log or an event is wrong
 ├── PreferenceError    pairs or labels cannot be built
@@ -20,6 +21,10 @@ class NegalignError(Exception):
 
 class RecipeError(NegalignError):
     """A recipe, a candidate file or a command line says something impossible."""
+
+
+class UsageError(RecipeError):
+    """Options of a command that do not go together, or are lacking; exit code 2."""
 
 
 class DataError(NegalignError):

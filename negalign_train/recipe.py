@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from negalign_train.errors import RecipeError
 from negalign_train.recipe_candidate import CandidateSettings, Quantisation
+from negalign_train.recipe_keys import suggestion
 from negalign_train.strict import Strict
 
 Section = TypeVar("Section", bound=BaseModel)
@@ -22,10 +23,13 @@ class ModelSettings(Strict):
     model_name_or_path: str
     """A folder written by ``save_pretrained`` or a hub id. ``embedded`` is the one we ship."""
     revision: str | None = None
+    """Branch, tag or commit of a hub id; null takes the one that is in the local cache."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Of the base's weights; bfloat16 on a GPU, float32 on a CPU. The adapter trains in float32."""
     quantisation: Quantisation = "none"
     """``nf4`` trains on a 4-bit base (QLoRA); drafts and the gate read the whole base."""
     max_new_tokens: int = Field(ge=1)
+    """Tokens of a report at most; a report that reaches it counts as truncated."""
     temperature: float = Field(ge=0)
     """How the generator decodes where it is deployed, and so how it is judged; 0 is greedy."""
 
@@ -36,7 +40,10 @@ class CasesSettings(Strict):
     """
 
     source: Literal["synthetic", "openi", "jsonl", "log"]
+    """``synthetic``: drawn from ``data/grammar.yaml``. ``openi``: the CSV of OpenI's reports.
+    ``jsonl``: a file of cases of your own (docs/cases.md). ``log``: the feedback log alone."""
     path: Path | None = None
+    """File of the cases, from the working directory; for ``openi`` and ``jsonl``, only there."""
     num_feedback_cases: int = Field(ge=0)
     """Cases drafted and read in each cycle (``feedback.source: simulated`` only)."""
     num_evaluation_cases: int = Field(ge=0)
@@ -55,6 +62,7 @@ class ReaderPanel(Strict):
     """Simulated readers. All rates are probabilities in [0, 1]."""
 
     num_readers: int = Field(default=3, ge=1)
+    """Readers of the panel; each draft is read by one."""
     miss_rate: Fraction = 0.0
     """An error of severity 0.25 is overlooked with this probability; a worse one in proportion
     less, a severity of 1 never."""
@@ -65,6 +73,7 @@ class ReaderPanel(Strict):
     reject_edits: Fraction = 0.5
     """Share of rejected reports that come back with an edit."""
     max_turns: int = Field(default=3, ge=1, le=3)
+    """Turns of a negotiated thread at most."""
     thread_rate: Fraction = 0.2
     """Share of imperfect reports negotiated over several turns."""
 
@@ -73,6 +82,7 @@ class FeedbackSettings(Strict):
     """``log``: what was imported. ``simulated``: drafts of the champion, read by a panel."""
 
     source: Literal["log", "simulated"]
+    """Where grades come from; ``simulated`` needs cases with ground truth, synthetic or openi."""
     readers: ReaderPanel = ReaderPanel()
     draft_temperature: float = Field(default=1.0, ge=0)
     """Decoding of simulated drafts."""
@@ -132,6 +142,7 @@ class SeveritySettings(Strict):
     """
 
     calibrate: bool = True
+    """false never re-scales."""
     min_events: int = Field(default=40, ge=10)
     """Events of a category with a severity above 0 from the scorer."""
     min_groups: int = Field(default=20, ge=5)
@@ -144,12 +155,14 @@ class EvaluationSettings(Strict):
     """How held-out cases are generated and compared."""
 
     batch_size: int = Field(ge=1)
+    """Reports generated at once; lower it where memory runs out."""
     rollouts: RolloutSettings = RolloutSettings()
     num_kl_cases: int = Field(ge=1)
     """Cases on which KL to parent and base is computed."""
     max_retention_cases: int = Field(ge=0)
     """Held-out log cases of each earlier cycle that are generated again."""
     num_bootstrap: int = Field(default=4000, ge=100)
+    """Resamples of case groups behind every interval."""
 
 
 class GateSettings(Strict):
@@ -160,12 +173,15 @@ class GateSettings(Strict):
     min_cases: int = Field(ge=2)
     """Fewer scored cases than this is inconclusive."""
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    """Of the intervals that superiority and the guardrails are read from."""
     max_category_increase: float = Field(ge=0)
     """Non-inferiority margin: no category's mean may be shown to rise by more than this."""
     max_category_increase_overall: float = Field(default=0.01, ge=0)
     """The same against the model the first cycle started from: many small rises add up."""
     severe_threshold: float = Field(default=0.8, gt=0, le=1)
+    """A report is severe when one of its nine severities reaches this."""
     max_severe_rate_increase: float = Field(ge=0)
+    """Rise of the share of severe reports that is allowed."""
     length_ratio: tuple[float, float]
     """Allowed mean words of the candidate over mean words of the references."""
     max_template_share_increase: float = Field(ge=0)
@@ -175,9 +191,11 @@ class GateSettings(Strict):
     max_placeholder_rate: float = Field(ge=0)
     """Share of reports that are empty, truncated or hold a placeholder such as XXXX."""
     max_unscored_rate: float = Field(ge=0)
+    """Share of reports that the scorer could not score."""
     max_kl_to_parent: float = Field(gt=0)
     """Nats per token."""
     max_kl_to_base: float = Field(gt=0)
+    """Nats per token."""
     max_reference_logps_drop: float = Field(gt=0)
     """Nats per token by which the log-probability of the held-out references may fall."""
     max_retention_increase: float = Field(ge=0)
@@ -241,11 +259,12 @@ class CycleRecipe(Strict):
         return candidate.start == "parent"
 
 
-def _explain(error: ValidationError) -> str:
-    lines = (
-        f"{'.'.join(str(part) for part in item['loc']) or 'recipe'}: {item['msg']}"
-        for item in error.errors(include_input=False, include_url=False)
-    )
+def _explain(error: ValidationError, section: type[BaseModel]) -> str:
+    lines = []
+    for item in error.errors(include_input=False, include_url=False):
+        place = ".".join(str(part) for part in item["loc"]) or "recipe"
+        unknown = item["type"] == "extra_forbidden"
+        lines.append(f"{place}: {suggestion(section, item['loc']) if unknown else item['msg']}")
     return "; ".join(lines)
 
 
@@ -265,4 +284,4 @@ def load_yaml(path: Path, section: type[Section]) -> Section:
     try:
         return section.model_validate(data)
     except ValidationError as error:
-        raise RecipeError(f"{path}: {_explain(error)}; fix the recipe") from error
+        raise RecipeError(f"{path}: {_explain(error, section)}; fix the recipe") from error

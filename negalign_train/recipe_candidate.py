@@ -27,6 +27,7 @@ class OffsetSettings(Strict):
     scale: float = Field(gt=0)
     """alpha of the paper, in units of beta times nats per unit of ``of``."""
     of: OffsetOf = "margin"
+    """What of dS the offset is proportional to."""
 
 
 class TargetSettings(Strict):
@@ -76,10 +77,13 @@ class LoraSettings(Strict):
     """A new adapter's shape: the portable profile that vLLM and llama.cpp both load."""
 
     r: int = Field(default=16, ge=1)
+    """Rank; vLLM loads up to 16 without a flag."""
     lora_alpha: int = Field(default=32, ge=1)
+    """The update is scaled by ``lora_alpha / r``."""
     target_modules: tuple[str, ...] = (
         "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj",
     )  # fmt: skip
+    """Linear maps of every layer that get an update; names as in the base model."""
 
 
 class BatchingSettings(Strict):
@@ -102,9 +106,13 @@ class RewardSettings(Strict):
     """Weights of categories by name; those not named weigh 1. A policy told to lower S says less,
     since what is not said cannot be wrong: a weight above 1 on false_negative holds against it."""
     length_weight: float = Field(ge=0)
+    """Cost of a report of twice the reference's length, at slack 0."""
     length_slack: float = Field(ge=0)
+    """Relative difference in length that costs nothing."""
     format_weight: float = Field(default=0.0, ge=0)
+    """Cost of a report without any of the required sections."""
     required_sections: tuple[Literal["findings", "impression"], ...] = ("findings", "impression")
+    """Sections that ``format_weight`` looks for."""
     unscorable: float = Field(le=-9)
     """Reward of a completion that cannot be scored, and the worst there is; -9 is the worst S."""
 
@@ -120,18 +128,25 @@ class CandidateSettings(Strict):
     """One way to train from the parent. ``trainer`` holds TRL's own keys, unchanged."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_+-]{0,31}$")
+    """Part of the adapter's id; every candidate of a recipe has its own."""
     method: Method
+    """Objective: DPO and SFT train on pairs, KTO on labels, GRPO on prompts and a reward."""
     start: str = "parent"
     """What training starts from: ``parent``, ``fresh`` (a new LoRA), or the name of a candidate
     listed before this one, whose adapter of the same cycle it continues (DPO, then GRPO)."""
     reference: ReferencePolicy = "previous"
+    """The frozen model of the loss: ``previous`` is the parent adapter, ``approved`` the adapter
+    under the alias ``approved``, ``base`` the bare base model."""
     lora: LoraSettings = LoraSettings()
     batching: BatchingSettings = BatchingSettings()
     trainer: dict[str, Any]
+    """Keys of TRL's DPOConfig, KTOConfig, GRPOConfig or SFTConfig (learning_rate, beta, ...)."""
     reward: RewardSettings | None = None
+    """Needed by grpo, and only there."""
     objective: ObjectiveSettings = ObjectiveSettings()
     displacement: DisplacementSettings = DisplacementSettings()
     averaging: AveragingSettings | None = None
+    """null publishes the last step's adapter."""
 
     @property
     def continues(self) -> str | None:

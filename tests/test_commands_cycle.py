@@ -22,7 +22,10 @@ def negalign(*arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("min_events:", "min_event:"), "feedback.min_event: Extra inputs are not permitted"),
+        (
+            ("min_events:", "min_event:"),
+            "feedback.min_event: unknown key; did you mean min_events?",
+        ),
         (("beta: 0.1 ", "betta: 0.1 "), "betta"),
         (("recipes/accelerate/cpu.yaml", "nowhere.yaml"), "nowhere.yaml is neither in the working"),
         (

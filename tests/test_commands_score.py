@@ -70,23 +70,23 @@ def test_files_are_read_without_their_byte_order_mark(score, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "says", "exits"),
     [
-        (["--reference", "missing.txt", "--candidate", "x"], "missing.txt is not there"),
-        (["--reference", "@x", "--candidate", "x"], "x is not there"),
-        (["--reference", ".", "--candidate", "x"], "is a folder"),
-        (["--reference", LEFT], "--reference and --candidate, or --pairs"),
-        (["--pairs", "a", "--reference", "x"], "leave out --reference"),
-        (["--pairs", "a", "--age", "3"], "the context stands in each line"),
-        (["--pairs", "/nope.jsonl"], "cannot be read"),
-        (["--reference", LEFT, "--candidate", LEFT, "--age", "900"], "0 to 130 years"),
-        (["--reference", LEFT, "--candidate", LEFT, "--judge", "magic"], "is none of: rules"),
-        (["--reference", LEFT, "--candidate", LEFT, "--calibration", "no"], "cannot be read"),
+        (["--reference", "missing.txt", "--candidate", "x"], "missing.txt is not there", 1),
+        (["--reference", "@x", "--candidate", "x"], "x is not there", 1),
+        (["--reference", ".", "--candidate", "x"], "is a folder", 1),
+        (["--reference", LEFT], "--reference and --candidate, or --pairs", 2),
+        (["--pairs", "a", "--reference", "x"], "leave out --reference", 2),
+        (["--pairs", "a", "--age", "3"], "the context stands in each line", 2),
+        (["--pairs", "/nope.jsonl"], "cannot be read", 1),
+        (["--reference", LEFT, "--candidate", LEFT, "--age", "900"], "0 to 130 years", 1),
+        (["--reference", LEFT, "--candidate", LEFT, "--judge", "magic"], "is none of: rules", 1),
+        (["--reference", LEFT, "--candidate", LEFT, "--calibration", "no"], "cannot be read", 1),
     ],
 )
-def test_a_wrong_call_is_one_line_that_says_what_to_do(score, arguments, says):
+def test_a_wrong_call_is_one_line_that_says_what_to_do(score, arguments, says, exits):
     code, out, err = score(*arguments)
-    assert (code, out) == (1, "")
+    assert (code, out) == (exits, "")
     assert says in err
     assert len(err.splitlines()) == 1
 

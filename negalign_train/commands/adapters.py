@@ -36,7 +36,10 @@ def list_(
     database_url: DatabaseUrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List every adapter with its state."""
+    """List every adapter with its state.
+
+    Example: `negalign adapters list --workspace my-workspace`.
+    """
     registry = _registry(workspace, database_url)
     records = registry.list()
     if as_json:
@@ -63,7 +66,10 @@ def show(
     database_url: DatabaseUrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show one adapter: provenance, lineage, and its turns as champion."""
+    """Show one adapter: provenance, lineage, and its turns as champion.
+
+    Example: `negalign adapters show champion --workspace my-workspace`.
+    """
     registry = _registry(workspace, database_url)
     record = registry.get(registry.resolve(adapter))
     lineage = [ancestor.adapter_id for ancestor in registry.lineage(record.adapter_id)]
@@ -98,11 +104,19 @@ def path(
     adapter: AdapterArgument,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     database_url: DatabaseUrlOption = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Print the adapter's folder, for `PeftModel.from_pretrained`, after checking its hashes."""
+    """Print the adapter's folder, for `PeftModel.from_pretrained`, after checking its hashes.
+
+    Example: `negalign adapters path champion --workspace my-workspace`.
+    """
     registry = _registry(workspace, database_url)
     record = registry.verify(adapter)
-    typer.echo(registry.path(record.adapter_id).resolve())
+    folder = registry.path(record.adapter_id).resolve()
+    if as_json:
+        print_json({"adapter_id": record.adapter_id, "path": str(folder)})
+    else:
+        typer.echo(folder)
 
 
 @app.command()
@@ -112,17 +126,24 @@ def verify(
     ] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     database_url: DatabaseUrlOption = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Hash every file of the adapters again; exit 1 if one is damaged."""
+    """Hash every file of the adapters again; exit 1 if one is damaged.
+
+    Example: `negalign adapters verify --workspace my-workspace`.
+    """
     registry = _registry(workspace, database_url)
-    damaged = 0
+    problems: dict[str, str | None] = {}
     for adapter in adapters or [record.adapter_id for record in registry.list()]:
         try:
-            typer.echo(f"{registry.verify(adapter).adapter_id}: whole")
+            problems[registry.verify(adapter).adapter_id] = None
         except RegistryError as error:
-            damaged += 1
-            typer.echo(f"{adapter}: {error}", err=True)
-    if damaged:
+            problems[adapter] = str(error)
+    if as_json:
+        print_json(problems)
+    for adapter, problem in ({} if as_json else problems).items():
+        typer.echo(f"{adapter}: {problem or 'whole'}", err=problem is not None)
+    if damaged := sum(problem is not None for problem in problems.values()):
         raise RegistryError(f"{damaged} adapter(s) are damaged or missing; see above")
 
 
@@ -137,7 +158,10 @@ def promote(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     database_url: DatabaseUrlOption = None,
 ) -> None:
-    """Make a candidate the champion and retire the one before."""
+    """Make a candidate the champion and retire the one before.
+
+    Example: `negalign adapters promote c0002-kto-1f9a --reason "read by two of us"`.
+    """
     registry = _registry(workspace, database_url)
     record = registry.promote(adapter, by or _login_name(), reason, gate_record)
     typer.echo(f"champion: {record.adapter_id}")
@@ -154,7 +178,10 @@ def rollback(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     database_url: DatabaseUrlOption = None,
 ) -> None:
-    """Give the champion's place back to an earlier adapter."""
+    """Give the champion's place back to an earlier adapter.
+
+    Example: `negalign adapters rollback --reason "missed a pneumothorax"`.
+    """
     registry = _registry(workspace, database_url)
     record = registry.rollback(to, by or _login_name(), reason)
     typer.echo(f"champion: {record.adapter_id}")

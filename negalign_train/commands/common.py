@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 from typing import Annotated
 
@@ -50,11 +51,33 @@ def open_engine(workspace: Path, database_url: str | None, *, create: bool = Fal
     """
     url = database_url or Workspace(workspace).database_url
     if not create and (file := _sqlite_file(url)) is not None and not file.is_file():
-        raise NegalignError(
-            f"there is no workspace at {workspace} ({file} is missing); check --workspace, or "
-            "start one with `negalign feedback import`"
-        )
+        raise _no_workspace(workspace, file)
     return open_database(url)
+
+
+def existing_workspace(workspace: Path) -> Workspace:
+    """The workspace of a command that reads its files only.
+
+    Raises:
+        NegalignError: there is none at ``workspace``.
+    """
+    place = Workspace(workspace)
+    file = Path(str(make_url(place.database_url).database))
+    if not file.is_file() and not (workspace / "cycles").is_dir():
+        raise _no_workspace(workspace, file)
+    return place
+
+
+def _no_workspace(workspace: Path, missing: Path) -> NegalignError:
+    """One error for all commands; it names a neighbour whose name is almost the same."""
+    parent = workspace.resolve().parent
+    neighbours = [path.parent.name for path in parent.glob(f"*/{missing.name}")]
+    near = difflib.get_close_matches(workspace.resolve().name, neighbours, n=1)
+    meant = f"; did you mean {workspace.parent / near[0]}?" if near else ". Check --workspace."
+    return NegalignError(
+        f"there is no workspace at {workspace} ({missing} is missing){meant} A new one is started "
+        "by `negalign feedback import LOG.jsonl --workspace FOLDER`"
+    )
 
 
 def _sqlite_file(url: str) -> Path | None:

@@ -46,6 +46,7 @@ def cycle(
 
     A cycle that was stopped goes on after its last whole step when the same command is run again.
     With **--json**, one JSON object per cycle goes to standard output, one per line.
+    Example: `negalign cycle --config my-cycle.yaml --workspace my-workspace`.
     """
     recipe = load_yaml(config, CycleRecipe)
     quieten()
@@ -54,7 +55,8 @@ def cycle(
     from negalign_train.cycle.run import run_cycles
 
     located = LocatedRecipe(recipe, config)
-    engine = open_engine(workspace, database_url, create=True)
+    # A cycle on a log needs what was imported: a mistyped folder is no new workspace.
+    engine = open_engine(workspace, database_url, create=recipe.feedback.source != "log")
     console = Console(stderr=True)
     with console.status("starting") if console.is_terminal else _Quiet() as status:
 
@@ -95,7 +97,7 @@ def _number(value: float | None, digits: int = 3) -> str:
 
 def show(summary: dict[str, Any], workspace: Workspace) -> None:
     """The summary as a person reads it: decision, champion, S, categories, reasons."""
-    console = Console()
+    console = Console(soft_wrap=True)
     decision = summary["decision"]
     console.print()
     console.print(

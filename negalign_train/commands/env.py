@@ -18,7 +18,10 @@ _LIBRARIES = (*TRAINING_LIBRARIES, "datasets", "deepspeed", "bitsandbytes", "SQL
 
 
 def env(as_json: JsonOption = False) -> None:
-    """Print versions, devices and offline settings, for a bug report."""
+    """Print versions, devices and offline settings, for a bug report.
+
+    Example: `negalign env --json`.
+    """
     values = {
         "negalign-train": version("negalign-train"),
         "python": platform.python_version(),

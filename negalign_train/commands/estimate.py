@@ -24,7 +24,7 @@ _GB = 1e9
 
 
 def estimate(
-    config: Annotated[Path, typer.Option("--config", help="Recipe (YAML) to estimate.")],
+    config: Annotated[Path, typer.Option("--config", "-c", help="Recipe (YAML) to estimate.")],
     pairs: Annotated[int, typer.Option(min=1, help="Preference pairs of the cycle.")] = 1000,
     prompt_tokens: Annotated[int, typer.Option(min=1, help="Tokens of a prompt.")] = 150,
     completion_tokens: Annotated[int, typer.Option(min=1, help="Tokens of a report.")] = 100,
@@ -37,8 +37,10 @@ def estimate(
     processes: Annotated[int, typer.Option(min=1, help="GPUs that share the work.")] = 1,
     as_json: JsonOption = False,
 ) -> None:
-    """Estimate memory and training time of each candidate. Arithmetic from the model's config.json;
-    nothing is measured.
+    """Estimate memory and training time of each candidate, before you rent a GPU.
+
+    Arithmetic from the model's config.json; nothing is measured.
+    Example: `negalign estimate --config my-cycle.yaml --pairs 2000 --tflops 60`.
     """
     from negalign_train.cycle.plan import resolve_model
 

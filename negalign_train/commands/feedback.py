@@ -22,10 +22,14 @@ from negalign_train.commands.common import (
 )
 from negalign_train.errors import FeedbackError
 from negalign_train.feedback.batch import ImportReport
+from negalign_train.feedback.format import event_json_schema
 from negalign_train.feedback.stats import GRADES, LogStats, log_stats
 from negalign_train.feedback.store import FeedbackStore
+from negalign_train.reference_pages import feedback_page
 
-app = typer.Typer(help="The feedback log: import, look at, export.", no_args_is_help=True)
+app = typer.Typer(
+    help="The feedback log: import, look at, export; the schema of an event.", no_args_is_help=True
+)
 
 
 @app.command("import")
@@ -37,10 +41,11 @@ def import_(
     database_url: DatabaseUrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Append the events of JSONL files to the log.
+    """Append the events of JSONL files to the log; the workspace is made if there is none.
 
     Importing a file twice adds nothing. Lines that cannot enter the log are quarantined with their
     place and reason (`negalign feedback quarantine`) and do not fail the import.
+    Example: `negalign feedback import data/sample_feedback.jsonl --workspace my-workspace`.
     """
     for file in files:
         if not file.is_file():
@@ -65,7 +70,10 @@ def stats(
     database_url: DatabaseUrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show who graded what: grades, severities and times, per reader and category."""
+    """Show who graded what: grades, severities and times, per reader and category.
+
+    Example: `negalign feedback stats --workspace my-workspace`.
+    """
     store = FeedbackStore(open_engine(workspace, database_url))
     found = log_stats([event for _, event in store.events()])
     if as_json:
@@ -80,7 +88,10 @@ def quarantine(
     database_url: DatabaseUrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the lines that did not enter the log, each with its place and reason."""
+    """List the lines that did not enter the log, each with its place and reason.
+
+    Example: `negalign feedback quarantine --workspace my-workspace`.
+    """
     lines = FeedbackStore(open_engine(workspace, database_url)).quarantine()
     if as_json:
         print_json([asdict(line) for line in lines])
@@ -107,10 +118,29 @@ def export(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     database_url: DatabaseUrlOption = None,
 ) -> None:
-    """Write the log as JSONL that `negalign feedback import` reads back."""
+    """Write the log as JSONL that `negalign feedback import` reads back.
+
+    Example: `negalign feedback export log.jsonl --newest --workspace my-workspace`.
+    """
     store = FeedbackStore(open_engine(workspace, database_url))
     count = store.export_jsonl(path, newest_only=newest)
     typer.echo(f"{count} events written to {path}")
+
+
+@app.command()
+def schema(
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print the page docs/feedback.md instead.")
+    ] = False,
+) -> None:
+    """Print the JSON Schema of an event, to check an export before it is imported.
+
+    Example: `negalign feedback schema > event.schema.json`.
+    """
+    if markdown:
+        typer.echo(feedback_page(), nl=False)
+    else:
+        print_json(event_json_schema())
 
 
 def _print_import(report: ImportReport) -> None:

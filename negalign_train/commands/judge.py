@@ -15,7 +15,7 @@ from negalign_train.commands.common import DatabaseUrlOption
 from negalign_train.commands.judge_data import examples_of, log_events, unseen_by
 from negalign_train.commands.judges import open_judge, parse_specs
 from negalign_train.commands.output import JsonOption, print_json, print_table
-from negalign_train.errors import FeedbackError, RecipeError
+from negalign_train.errors import FeedbackError, UsageError
 from negalign_train.records import Refusals
 from negalign_train.severity.examples import JudgedExample
 from negalign_train.severity.taxonomy import taxonomy
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from negalign_train.severity.judges.ensemble import How
     from negalign_train.severity.trust import Scored
 
-app = typer.Typer(help="Judges of reports: compare them with readers, train one.")
+app = typer.Typer(
+    help="Judges of reports: compare them with readers, train one.", no_args_is_help=True
+)
 
 WorkspaceOption = Annotated[
     Path | None,
@@ -58,7 +60,7 @@ def compare(
     ] = None,
     html: Annotated[Path | None, typer.Option(help="Write the page with the plots.")] = None,
     bootstrap: Annotated[int, typer.Option(min=100, help="Resamples of case groups.")] = 500,
-    confidence: Annotated[float, typer.Option(min=0.5, max=0.999)] = 0.95,
+    confidence: Annotated[float, typer.Option(min=0.5, max=0.999, help="Of the intervals.")] = 0.95,
     seed: Annotated[int, typer.Option(help="Seed of the resampling.")] = 1,
     as_json: JsonOption = False,
 ) -> None:
@@ -66,6 +68,7 @@ def compare(
 
     Reports are judged against their reader's edit, or another approved text of the same case. Cases
     that a finetuned judge was trained on are left out for every judge.
+    Example: `negalign judge compare --workspace my-workspace --html trust.html`.
     """
     specs = parse_specs(judges)
     _check_ensemble(ensemble, save_ensemble, specs)
@@ -100,11 +103,11 @@ def compare(
 
 def _check_ensemble(ensemble: str | None, save: Path | None, specs: list[str]) -> None:
     if ensemble is not None and ensemble not in ("mean", "median", "weighted"):
-        raise RecipeError(f"--ensemble {ensemble!r} is none of mean, median, weighted")
+        raise UsageError(f"--ensemble {ensemble!r} is none of mean, median, weighted")
     if ensemble is not None and len(specs) < 2:
-        raise RecipeError("--ensemble joins two judges or more; name them in --judges")
+        raise UsageError("--ensemble joins two judges or more; name them in --judges")
     if save is not None and ensemble is None:
-        raise RecipeError("--save-ensemble goes with --ensemble")
+        raise UsageError("--save-ensemble goes with --ensemble")
 
 
 def _save_ensemble(
@@ -171,9 +174,9 @@ def train(
     log: LogOption = None,
     workspace: WorkspaceOption = None,
     database_url: DatabaseUrlOption = None,
-    epochs: Annotated[int, typer.Option(min=1)] = 4,
-    learning_rate: Annotated[float, typer.Option(min=0)] = 2.0e-5,
-    batch_size: Annotated[int, typer.Option(min=1)] = 16,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the reports.")] = 4,
+    learning_rate: Annotated[float, typer.Option(min=0, help="At its peak.")] = 2.0e-5,
+    batch_size: Annotated[int, typer.Option(min=1, help="Reports a step.")] = 16,
     held_out_fraction: Annotated[
         float, typer.Option(min=0.05, max=0.9, help="Share of case groups it never sees.")
     ] = 0.2,
@@ -183,6 +186,7 @@ def train(
     """Train the finetuned judge: nine heads on an encoder, on the severities readers gave.
 
     Whole case groups are held out, and `negalign judge compare` judges on those only.
+    Example: `negalign judge train --encoder ENCODER_DIR --out judges/first --workspace W`.
     """
     from negalign_train.quiet import quieten
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from negalign_train.cases.splits import group_fraction
 from negalign_train.commands.common import open_engine
-from negalign_train.errors import DataError, FeedbackError, RecipeError
+from negalign_train.errors import DataError, FeedbackError, UsageError
 from negalign_train.feedback.fields import QuarantineError
 from negalign_train.feedback.lines import parse_line, read_lines
 from negalign_train.feedback.store import FeedbackStore
@@ -23,13 +23,13 @@ def log_events(
     """The newest events, and the case ids that count (None: all).
 
     Raises:
-        RecipeError: neither or both of a log and a workspace are given.
+        UsageError: neither or both of a log and a workspace are given.
     """
     if (log is None) == (workspace is None):
-        raise RecipeError("give either --log FILE or --workspace FOLDER")
+        raise UsageError("give either --log FILE or --workspace FOLDER")
     if log is not None:
         if held_out:
-            raise RecipeError("--held-out needs --workspace: a log knows no split")
+            raise UsageError("--held-out needs --workspace: a log knows no split")
         return newest_events(_read_log(log)), None
     assert workspace is not None
     store = FeedbackStore(open_engine(workspace, database_url))

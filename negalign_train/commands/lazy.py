@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Any
 
@@ -22,14 +22,41 @@ def _load(name: str, module_name: str) -> Any:
     return get_group(host).commands[name]
 
 
-def lazy_group(commands: Mapping[str, str]) -> type[TyperGroup]:
-    """A group of ``commands``, name to module of ``negalign_train.commands``, in their order."""
+class _Commands(Mapping[str, Any]):
+    """Commands by name, each imported when it is looked up."""
+
+    def __init__(self, panels: Mapping[str, Mapping[str, str]]) -> None:
+        self._places = {
+            name: (module, panel)
+            for panel, commands in panels.items()
+            for name, module in commands.items()
+        }
+
+    def __getitem__(self, name: str) -> Any:
+        module, panel = self._places[name]
+        command = _load(name, module)
+        command.rich_help_panel = panel
+        return command
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+
+def lazy_group(panels: Mapping[str, Mapping[str, str]]) -> type[TyperGroup]:
+    """A group of commands under the headings ``panels``, in their order: heading to command to
+    module of ``negalign_train.commands``.
+    """
 
     class LazyGroup(TyperGroup):
-        def list_commands(self, ctx: Any) -> list[str]:
-            return list(commands)
+        def __init__(self, **settings: Any) -> None:
+            super().__init__(**settings)
+            # Typer suggests a name from the keys when a command is mistyped.
+            self.commands: Any = _Commands(panels)
 
-        def get_command(self, ctx: Any, cmd_name: str) -> Any:
-            return _load(cmd_name, commands[cmd_name]) if cmd_name in commands else None
+        def list_commands(self, ctx: Any) -> list[str]:
+            return list(self.commands)
 
     return LazyGroup

@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+_PIPE_WIDTH = 1_000_000
+"""Wider than any table: what goes into a pipe is neither cut nor wrapped."""
 
 
 def print_json(value: Any) -> None:
@@ -18,10 +20,15 @@ def print_json(value: Any) -> None:
 
 
 def print_table(table: Table) -> None:
-    """On a terminal as wide as it is; into a pipe without cutting cells."""
-    console = Console()
+    """On a terminal as wide as it is, long words folded; into a pipe as wide as the table is. No
+    id is ever cut.
+    """
+    for column in table.columns:
+        column.overflow = "fold"
+    # Without markup: "[start, end]" in a cell is text.
+    console = Console(markup=False)
     if not console.is_terminal:
-        console = Console(width=200)
+        console = Console(markup=False, width=_PIPE_WIDTH)
     console.print(table)
 
 

@@ -14,6 +14,7 @@ from negalign_train.commands.common import (
     DEFAULT_WORKSPACE,
     JsonOption,
     WorkspaceOption,
+    existing_workspace,
     number,
     print_json,
     print_table,
@@ -22,7 +23,7 @@ from negalign_train.errors import NegalignError
 from negalign_train.preferences.files import read_pairs
 from negalign_train.preferences.replay import COUNTS_FILE, PAIRS_FILE
 from negalign_train.records import PreferencePair
-from negalign_train.workspace import Workspace, read_json
+from negalign_train.workspace import read_json
 
 
 def pairs(
@@ -33,8 +34,9 @@ def pairs(
     """Show a cycle's pairs and labels: how many, their margins and weights, what was refused.
 
     No report text is printed; the pairs themselves are in the cycle's pairs.parquet.
+    Example: `negalign pairs --cycle 2 --workspace my-workspace`.
     """
-    folder = Workspace(workspace).cycle_dir(cycle)
+    folder = existing_workspace(workspace).cycle_dir(cycle)
     if not (folder / COUNTS_FILE).is_file():
         raise NegalignError(
             f"{folder / COUNTS_FILE} is missing: cycle {cycle} has not built its preferences yet; "

@@ -11,12 +11,11 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from negalign_train.commands.output import JsonOption, number, print_json, print_table
 from negalign_train.commands.score_files import STANDARD, score_file
-from negalign_train.errors import RecipeError
+from negalign_train.errors import RecipeError, UsageError
 from negalign_train.severity.calibration import Calibration, read_calibration
 from negalign_train.severity.judges.base import Judge, ReportPair
 from negalign_train.severity.judges.pair_files import case_context, read_text, text_of
@@ -57,6 +56,8 @@ def score(
     as_json: JsonOption = False,
 ) -> None:
     """Score a report against the right one: nine severities, S, and the evidence.
+
+    Example: `negalign score --reference "No effusion." --candidate "Small left effusion."`
 
     Exit codes: 0 scored, 1 an error (for **--pairs**: at least one line could not be read, and its
     result says why), 2 wrong usage, 3 the one pair cannot be scored.
@@ -103,15 +104,15 @@ def _check_modes(
     """Either two reports, or a file of pairs, never a mixture."""
     two = reference is not None and candidate is not None
     if pairs is None and not two:
-        raise RecipeError("give --reference and --candidate, or --pairs; see negalign score --help")
+        raise UsageError("give --reference and --candidate, or --pairs; see negalign score --help")
     if pairs is not None and (reference is not None or candidate is not None):
-        raise RecipeError("--pairs holds the reports; leave out --reference and --candidate")
+        raise UsageError("--pairs holds the reports; leave out --reference and --candidate")
     if pairs is not None and (age is not None or indication is not None):
-        raise RecipeError("with --pairs the context stands in each line; leave the options out")
+        raise UsageError("with --pairs the context stands in each line; leave the options out")
     if pairs is None and out is not None:
-        raise RecipeError("--out goes with --pairs; two reports are printed")
+        raise UsageError("--out goes with --pairs; two reports are printed")
     if reference == candidate == "-":
-        raise RecipeError("only one of --reference and --candidate can be standard input")
+        raise UsageError("only one of --reference and --candidate can be standard input")
 
 
 def _text(value: str, option: str) -> str:
@@ -197,7 +198,7 @@ def _evidence(result: dict[str, Any]) -> Table:
             number(item["severity"], 3),
             item["finding"] or "",
             item["detail"],
-            escape(said),
-            escape(item["reference_sentence"] or ""),
+            said,
+            item["reference_sentence"] or "",
         )
     return table

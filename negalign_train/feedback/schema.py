@@ -48,7 +48,7 @@ _REQUIRED = (
     "source",
 )
 _OPTIONAL = ("thread_id", "turn", "errors", "edited")
-_ROLES = ("system", "user", "assistant")
+ROLES = ("system", "user", "assistant")
 _GRADES: dict[str, Grade] = {"accept": "accept", "partial": "partial", "reject": "reject"}
 
 
@@ -232,10 +232,10 @@ def _prompt(value: object) -> Prompt:
 
 def _message(value: object, where: str) -> dict[str, str]:
     message = check_keys(value, where, ("role", "content"))
-    if message["role"] not in _ROLES:
+    if message["role"] not in ROLES:
         raise QuarantineError(
             "unknown_role",
-            f"{where}: role {show(message['role'])} is not one of {', '.join(_ROLES)}",
+            f"{where}: role {show(message['role'])} is not one of {', '.join(ROLES)}",
         )
     return {"role": message["role"], "content": text(message["content"], f"{where}.content")}
 

@@ -1,0 +1,184 @@
+"""What a recipe may say, read from its types: the reference page, and help with a mistyped key."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import inspect
+import textwrap
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+_BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+_WORDS: dict[Any, str] = {
+    str: "text", int: "whole number", float: "number", bool: "true or false", Path: "path",
+    Any: "any value", NoneType: "null",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key: its dotted name inside its section, what it takes, its default as YAML (None: it
+    must be given), and its docstring.
+    """
+
+    name: str
+    takes: str
+    default: str | None
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """One type of a recipe. ``path`` is where it stands, such as ``candidates[].lora``."""
+
+    path: str
+    meaning: str
+    keys: tuple[Key, ...]
+
+
+def sections(model: type[BaseModel], path: str = "") -> Iterator[Section]:
+    """``model`` and the sections inside it, outer ones first, each with its keys in order."""
+    meanings = _field_docs(model)
+    keys, inner = [], []
+    for field_name, field in model.model_fields.items():
+        name = field.alias or field_name
+        nested, repeated = _section_type(field.annotation)
+        if nested is not None:
+            place = ".".join(filter(None, (path, name))) + ("[]" if repeated else "")
+            inner.append((nested, place))
+        keys.append(Key(name, _takes(field), _default(field), meanings.get(field_name, "")))
+    yield Section(path, inspect.cleandoc(model.__doc__ or ""), tuple(keys))
+    for nested, place in inner:
+        yield from sections(nested, place)
+
+
+def suggestion(model: type[BaseModel], location: Sequence[str | int]) -> str:
+    """What an unknown key at ``location`` was probably meant to be, and else what is allowed."""
+    section: type[BaseModel] = model
+    for part in location[:-1]:
+        if isinstance(part, int):
+            continue
+        found = {field.alias or name: field for name, field in section.model_fields.items()}
+        nested = _section_type(found[part].annotation)[0] if part in found else None
+        if nested is None:
+            return "unknown key"
+        section = nested
+    allowed = [field.alias or name for name, field in section.model_fields.items()]
+    near = difflib.get_close_matches(str(location[-1]), allowed, n=1)
+    if near:
+        return f"unknown key; did you mean {near[0]}?"
+    elsewhere = [
+        f"{part.path}.{key.name}".lstrip(".")
+        for part in sections(model)
+        for key in part.keys
+        if key.name == location[-1]
+    ]
+    if elsewhere:
+        return f"unknown key here; it belongs at {' or '.join(elsewhere)}"
+    return f"unknown key; allowed are {', '.join(allowed)}"
+
+
+def _section_type(annotation: Any) -> tuple[type[BaseModel] | None, bool]:
+    """The section that a field holds, and whether it holds a list of them."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation, False
+    for part in get_args(annotation):
+        nested, _ = _section_type(part)
+        if nested is not None:
+            return nested, get_origin(annotation) in (tuple, list)
+    return None, False
+
+
+def _takes(field: FieldInfo) -> str:
+    text = _type_text(field.annotation)
+    nullable = " or null" if text.endswith(" or null") else ""
+    return _joined(text.removesuffix(" or null"), _bounds(field.metadata)) + nullable
+
+
+def _joined(text: str, bounds: Sequence[str]) -> str:
+    return f"{text} {' and '.join(bounds)}" if bounds else text
+
+
+def _bounds(metadata: Sequence[Any]) -> list[str]:
+    """Bounds of a field as text; a constraint unknown here raises, so that none goes unsaid."""
+    found = []
+    for item in metadata:
+        if isinstance(item, FieldInfo):
+            found += _bounds(item.metadata)
+            continue
+        constraints = getattr(item, "__dict__", {}) or {
+            name: getattr(item, name) for name in getattr(item, "__slots__", ())
+        }
+        for name, value in constraints.items():
+            if name in _BOUNDS:
+                found.append(f"{_BOUNDS[name]} {value:g}")
+            elif name == "min_length":
+                found.append(f"(at least {value})")
+            elif name == "pattern":
+                found.append(f"matching `{value}`")
+            elif name == "allow_inf_nan":
+                found.append("finite")
+            elif name != "func" and value is not None:
+                raise TypeError(f"constraint {name} of a recipe key has no words yet; add them")
+    return found
+
+
+def _type_text(annotation: Any) -> str:
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if annotation in _WORDS:
+        return _WORDS[annotation]
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return "a section"
+    if origin is Literal:
+        return ", ".join(f"`{value}`" for value in parts)
+    if origin is Annotated:
+        return _joined(_type_text(parts[0]), _bounds(parts[1:]))
+    if origin in (Union, UnionType):
+        return " or ".join(_type_text(part) for part in parts)
+    if origin is dict:
+        return f"mapping of {_type_text(parts[0])} to {_type_text(parts[1])}"
+    if origin is tuple and parts[-1] is Ellipsis:
+        inner = _type_text(parts[0])
+        return "list of sections" if inner == "a section" else f"list of {inner}"
+    if origin is tuple:
+        return f"list of {len(parts)}: {', '.join(_type_text(part) for part in parts)}"
+    raise TypeError(f"{annotation} of a recipe key has no words yet; add them")
+
+
+def _default(field: FieldInfo) -> str | None:
+    if field.is_required():
+        return None
+    value = field.get_default(call_default_factory=True)
+    if isinstance(value, BaseModel):
+        return "its defaults"
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(str, value))}]"
+    return str(value)
+
+
+def _field_docs(model: type[BaseModel]) -> dict[str, str]:
+    """The string that stands under each field, on one line."""
+    (body,) = ast.parse(textwrap.dedent(inspect.getsource(model))).body
+    assert isinstance(body, ast.ClassDef)
+    docs = {}
+    for field, below in zip(body.body, body.body[1:], strict=False):
+        if (
+            isinstance(field, ast.AnnAssign)
+            and isinstance(field.target, ast.Name)
+            and isinstance(below, ast.Expr)
+            and isinstance(below.value, ast.Constant)
+            and isinstance(below.value.value, str)
+        ):
+            docs[field.target.id] = " ".join(below.value.value.split())
+    return docs

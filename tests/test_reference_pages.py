@@ -1,0 +1,65 @@
+"""The pages of ``docs/`` that are written from the code are the ones that the code writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from negalign_train.errors import RecipeError
+from negalign_train.recipe import CycleRecipe, load_yaml
+from negalign_train.recipe_keys import sections, suggestion
+from negalign_train.reference_pages import feedback_page, recipe_page
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.mark.parametrize(
+    ("name", "page"), [("feedback.md", feedback_page), ("recipe.md", recipe_page)]
+)
+def test_the_page_is_the_one_that_make_docs_writes(name, page):
+    written = (ROOT / "docs" / name).read_text(encoding="utf-8")
+    assert written == page(), f"docs/{name} is out of date; run `make docs`"
+
+
+def test_every_key_of_a_recipe_has_a_meaning():
+    parts = list(sections(CycleRecipe))
+    nameless = [
+        f"{part.path}.{key.name}"
+        for part in parts
+        for key in part.keys
+        if not key.meaning and "section" not in key.takes and key.name != "schema"
+    ]
+    assert nameless == []
+    assert len(parts) > 10
+
+
+def test_bounds_and_defaults_are_those_of_the_types():
+    keys = {f"{part.path}.{key.name}": key for part in sections(CycleRecipe) for key in part.keys}
+    assert keys["severity.min_groups"].takes == "whole number ≥ 5"
+    assert keys["candidates[].displacement.max_drop"].takes == "number > 0 or null"
+    assert keys["candidates[].objective.target.alpha"].default == "0.5"
+    assert keys["candidates[].lora.r"].default == "16"
+    assert keys["gate.min_cases"].default is None
+
+
+@pytest.mark.parametrize(
+    ("location", "message"),
+    [
+        (("feedback", "min_event"), "unknown key; did you mean min_events?"),
+        (("candidates", 0, "lorra"), "unknown key; did you mean lora?"),
+        (("candidates", 1, "lora", "alpha"), "unknown key; did you mean lora_alpha?"),
+        (("r",), "unknown key here; it belongs at candidates[].lora.r"),
+        (("cases", "zzz"), "unknown key; allowed are source, path, "),
+    ],
+)
+def test_a_mistyped_key_is_told_what_was_meant(location, message):
+    assert suggestion(CycleRecipe, location).startswith(message)
+
+
+def test_the_error_of_a_recipe_holds_the_suggestion(tmp_path):
+    text = (ROOT / "recipes" / "log" / "cycle.yaml").read_text(encoding="utf-8")
+    path = tmp_path / "cycle.yaml"
+    path.write_text(text.replace("min_cases:", "min_case:"), encoding="utf-8")
+    with pytest.raises(RecipeError, match=r"gate\.min_case: unknown key; did you mean min_cases\?"):
+        load_yaml(path, CycleRecipe)
