@@ -124,6 +124,12 @@ class RewardSettings(Strict):
         return weights
 
 
+RESERVED_NAMES = (
+    "parent", "fresh", "origin", "base", "previous", "champion", "approved", "candidate",
+)  # fmt: skip
+"""Words that a recipe, the registry or a comparison gives a meaning of its own."""
+
+
 class CandidateSettings(Strict):
     """One way to train from the parent. ``trainer`` holds TRL's own keys, unchanged."""
 
@@ -155,8 +161,11 @@ class CandidateSettings(Strict):
 
     @model_validator(mode="after")
     def _reward_goes_with_grpo(self) -> CandidateSettings:
-        if self.name in ("parent", "fresh"):
-            raise ValueError(f"no candidate can be called {self.name}: start has a meaning for it")
+        if self.name in RESERVED_NAMES:
+            raise ValueError(
+                f"no candidate can be called {self.name}: the word means something else here; "
+                "give it another name"
+            )
         if (self.method == "grpo") != (self.reward is not None):
             raise ValueError(f"candidate {self.name}: a reward section goes with grpo, only there")
         return self

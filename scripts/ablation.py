@@ -23,7 +23,7 @@ from typing import Any
 
 import yaml
 
-from negalign_train.cycle.judge_step import read_evaluation
+from negalign_train.cycle.judge_step import evaluation_path, read_evaluation
 from negalign_train.evaluation.bootstrap import BootstrapSettings, Comparison, paired_bootstrap
 from negalign_train.records import ScoredReport
 from negalign_train.workspace import Workspace
@@ -80,6 +80,14 @@ def run_arm(name: str, recipe: dict[str, Any], seed: int, args: argparse.Namespa
     return summaries
 
 
+def adapter_of(summary: dict[str, Any]) -> str:
+    """The adapter of the candidate that a summary speaks of."""
+    (adapter,) = (
+        str(row["adapter"]) for row in summary["candidates"] if row["name"] == summary["candidate"]
+    )
+    return adapter
+
+
 def total_change(workspace: Path, summaries: list[dict[str, Any]]) -> Comparison | None:
     """The last champion against the model before the first cycle, on the same held-out cases."""
     promoted = [summary for summary in summaries if summary["decision"] == "promoted"]
@@ -87,9 +95,8 @@ def total_change(workspace: Path, summaries: list[dict[str, Any]]) -> Comparison
         return None
     last = promoted[-1]
     cycles = Workspace(workspace)
-    before = read_evaluation(cycles.cycle_dir(1) / "evaluation" / "parent.json")
-    name = f"candidate-{last['candidate']}.json"
-    after = read_evaluation(cycles.cycle_dir(last["cycle"]) / "evaluation" / name)
+    before = read_evaluation(evaluation_path(cycles, 1, summaries[0]["parent"]))
+    after = read_evaluation(evaluation_path(cycles, last["cycle"], adapter_of(last)))
     settings = BootstrapSettings(0.95, 4000, severe_threshold=0.8, seed=last["seed"])
     return paired_bootstrap(before.reports, after.reports, settings)
 
@@ -116,8 +123,8 @@ def pooled_reports(out: Path, name: str, runs: dict[int, list[Any]]) -> list[Sco
     reports = []
     for seed, summaries in runs.items():
         last = summaries[-1]
-        cycle = Workspace(out / name / f"seed{seed}" / "workspace").cycle_dir(last["cycle"])
-        path = cycle / "evaluation" / f"candidate-{last['candidate']}.json"
+        place = Workspace(out / name / f"seed{seed}" / "workspace")
+        path = evaluation_path(place, last["cycle"], adapter_of(last))
         reports += [
             replace(r, case_id=f"{seed} {r.case_id}", group=f"{seed} {r.group}")
             for r in read_evaluation(path).reports

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from negalign_train.cycle.plan import LocatedRecipe
+from negalign_train.cycle.plan import LocatedRecipe, Plan, declared, recipe_keys
 from negalign_train.cycle.run import run_cycles
 from negalign_train.database import open_database
 from negalign_train.fingerprint import file_sha256
@@ -30,6 +30,24 @@ def small_recipe(**changes) -> CycleRecipe:
     for section, values in changes.items():
         data[section] = data[section] | values if isinstance(values, dict) else values
     return CycleRecipe.model_validate(data)
+
+
+def plan_of(recipe: CycleRecipe, **overrides: Any) -> Plan:
+    """A plan of cycle 1 from the bare base."""
+    fields: dict[str, Any] = {
+        "cycle": 1,
+        "seed": 1,
+        "created_at": "2026-01-01T00:00:00+00:00",
+        "recipe": declared(recipe),
+        "recipe_keys": recipe_keys(recipe),
+        "parent": None,
+        "approved": None,
+        "after_sequence": 0,
+        "base_name": "embedded",
+        "base_digest": "a" * 64,
+        "cases_sha256": None,
+    }
+    return Plan(**fields | overrides)
 
 
 def run(folder: Path, recipe: CycleRecipe, cycles: int | None = None, progress=lambda _: None):

@@ -10,16 +10,17 @@ import pytest
 
 from negalign_train.cycle.calibration_step import CALIBRATION, calibrate, scorer_record
 from negalign_train.cycle.feedback_step import take_snapshot
-from negalign_train.cycle.plan import Context, LocatedRecipe, Plan
+from negalign_train.cycle.plan import Context, LocatedRecipe
 from negalign_train.database import open_database
 from negalign_train.errors import CycleError
-from negalign_train.feedback.snapshot import write_snapshot
+from negalign_train.feedback.snapshot import read_snapshot, write_snapshot
 from negalign_train.feedback.store import FeedbackStore
 from negalign_train.recipe import CycleRecipe, SeveritySettings, load_yaml
 from negalign_train.records import ErrorMark
 from negalign_train.resources import data_path
 from negalign_train.severity.judges.rules import rules_version
 from negalign_train.workspace import Workspace, read_json, write_json
+from tests.cycles import plan_of
 
 RECIPE = Path(__file__).resolve().parent.parent / "recipes" / "embedded" / "cycle.yaml"
 
@@ -30,7 +31,7 @@ def context_of(root: Path, cycle: int, **severity: Any) -> Context:
     recipe = recipe.model_copy(
         update={"severity": SeveritySettings(**severity), "feedback": feedback}
     )
-    plan = Plan(cycle, 1, "2026-01-01T00:00:00+00:00", "r", "c", None, None, 0, "base", "d", None)
+    plan = plan_of(recipe, cycle=cycle)
     place = Workspace(root)
     engine = open_database(place.database_url)
     return Context(plan, LocatedRecipe(recipe, RECIPE), place, engine, data_path("embedded"))
@@ -70,17 +71,37 @@ def test_the_second_cycle_takes_its_readers_scale_and_records_it(after_one_cycle
     assert found.categories["wrong_location"].apply(0.5) == pytest.approx(0.2, abs=0.02)
     assert (found.num_events, found.cycles) == (50, (1,))
     written = read_json(context.folder / CALIBRATION)
-    assert written["digest"] == found.digest == scorer_record(context)["calibration"]
+    assert written["digest"] == found.digest == scorer_record(found)["calibration"]
     assert calibrate(context) == found
 
 
-def test_a_calibration_of_another_scorer_stops_the_cycle_with_the_way_out(after_one_cycle):
+def test_a_calibration_of_another_scorer_is_made_anew_until_the_events_are_frozen(
+    after_one_cycle, make_event
+):
     root, _ = after_one_cycle
     context = context_of(root, 2)
-    found = replace(calibrate(context), judge_version="older")
-    write_json(context.folder / CALIBRATION, found.to_json())
-    with pytest.raises(CycleError, match=r"made for rules older.*delete .*calibration\.json"):
+    fresh = calibrate(context)
+    older = replace(fresh, judge_version="older").to_json()
+    write_json(context.folder / CALIBRATION, older)
+    assert calibrate(context).categories == fresh.categories
+    write_snapshot(context.folder / "snapshot.parquet", [(61, make_event())])
+    assert calibrate(context).categories == fresh.categories
+    write_json(context.folder / CALIBRATION, older)
+    with pytest.raises(CycleError, match=r"made for rules older.*delete .*c0002 to start the"):
         calibrate(context)
+
+
+def test_a_calibration_does_not_outlive_calibrate_false(after_one_cycle, make_event):
+    root, _ = after_one_cycle
+    assert calibrate(context_of(root, 2)).adopted == ("wrong_location",)
+    off = context_of(root, 2, calibrate=False)
+    assert calibrate(off).adopted == ()
+    assert read_json(off.folder / CALIBRATION)["reason"] == "switched off (severity.calibrate)"
+    # Other earlier events make another calibration, too.
+    assert calibrate(context_of(root, 2)).num_events == 50
+    first = Workspace(root).cycle_dir(1) / "snapshot.parquet"
+    write_snapshot(first, read_snapshot(first)[:55])
+    assert calibrate(context_of(root, 2)).num_events == 45
 
 
 def test_held_out_cases_teach_nothing(after_one_cycle):
@@ -108,7 +129,7 @@ def test_severities_are_filled_at_the_readers_scale_with_their_source(after_one_
         completion="Findings: Left pneumothorax.", edited="Findings: Right pneumothorax.",
     )  # fmt: skip
     FeedbackStore(context.engine).append([given, left_out], source="test")
-    events = {event.event_id: event for _, event in take_snapshot(context)}
+    events = {event.event_id: event for _, event in take_snapshot(context, calibrate(context))}
     assert events["given"].severity_source == "reader"
     assert events["given"].severity_judge is None
     filled = events["left-out"]

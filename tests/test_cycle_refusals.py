@@ -6,6 +6,7 @@ from transformers import AutoModelForCausalLM
 
 from negalign_train.cases.source import evaluation_cases
 from negalign_train.cases.synthetic import synthetic_cases
+from negalign_train.cycle.calibration_step import calibrate
 from negalign_train.cycle.feedback_step import take_snapshot
 from negalign_train.cycle.plan import LocatedRecipe, open_cycle
 from negalign_train.cycle.preferences_step import build
@@ -37,7 +38,7 @@ def test_a_frozen_evaluation_case_in_the_log_is_never_trained_on(tmp_path, make_
     FeedbackStore(open_database(place.database_url)).append(events, source="test")
     engine = open_database(place.database_url)
     context = open_cycle(place, engine, LocatedRecipe(recipe, RECIPE), 3, "2026-01-01T00:00:00Z")
-    take_snapshot(context)
+    take_snapshot(context, calibrate(context))
     counts = build(context)
     assert counts["events_of_evaluation_cases"] == 20
     trained = {pair.prompt for pair in read_pairs(context.folder / "pairs.parquet")}

@@ -28,7 +28,7 @@ def evaluation(values) -> Evaluation:
 
 def test_mean_S_at_the_readers_scale_is_of_the_cases_that_both_sides_scored(monkeypatch):
     found = identity("rules", "v", "test")
-    halved = SimpleNamespace(
+    halved: Any = SimpleNamespace(
         adopted=("wrong_location",),
         apply=lambda score: SeverityScore(
             {n: CategoryScale(0.5).apply(s) for n, s in score.severities.items()}
@@ -37,10 +37,8 @@ def test_mean_S_at_the_readers_scale_is_of_the_cases_that_both_sides_scored(monk
     settings = BootstrapSettings(0.95, 200, 0.8, seed=1)
     monkeypatch.setattr(summary, "bootstrap_settings", lambda _: settings)
     parent, candidate = evaluation([1.0, 0.5, 0.5, 1.0]), evaluation([0.5, 0.5, 0.0, None])
-    monkeypatch.setattr(summary, "calibrate", lambda _: found)
-    assert summary._calibrated_check(CONTEXT, parent, candidate) is None
-    monkeypatch.setattr(summary, "calibrate", lambda _: halved)
-    check = summary._calibrated_check(CONTEXT, parent, candidate)
+    assert summary._calibrated_check(CONTEXT, found, parent, candidate) is None
+    check = summary._calibrated_check(CONTEXT, halved, parent, candidate)
     assert check is not None
     assert check["mean_S_before"] == pytest.approx(1.0 / 3)
     assert check["mean_S_after"] == pytest.approx(0.5 / 3)

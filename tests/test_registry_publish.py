@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -65,13 +66,18 @@ def test_the_card_says_what_made_the_adapter_and_how_to_load_it(
     assert RECORD.base_digest in card
 
 
-def test_an_id_follows_from_cycle_candidate_and_weights(tmp_path: Path) -> None:
+def test_an_id_follows_from_cycle_candidate_training_and_weights(tmp_path: Path) -> None:
     folder = candidate(tmp_path)
-    digest = file_sha256(folder / "adapter_model.safetensors")
-    assert new_adapter_id(3, "dpo", folder) == f"c0003-dpo-{digest[:8]}"
+    ids = {new_adapter_id(3, "dpo", identity, folder) for identity in ("one", "one", "two")}
+    (folder / "adapter_model.safetensors").write_bytes(b"other")
+    ids.add(new_adapter_id(3, "dpo", "one", folder))
+    assert len(ids) == 3
+    assert all(re.fullmatch(r"c0003-dpo-[0-9a-f]{8}", each) for each in ids)
 
 
-@pytest.mark.parametrize("adapter_id", ["champion", "../evil", "a/b", "", "A", ".staging-x"])
+@pytest.mark.parametrize(
+    "adapter_id", ["champion", "approved", "base", "../evil", "a/b", "", "A", ".staging-x"]
+)
 def test_an_id_that_could_leave_the_folder_or_hide_the_alias_is_refused(
     registry: Registry, tmp_path: Path, adapter_id: str
 ) -> None:
@@ -88,7 +94,7 @@ def test_publishing_again_changes_nothing_and_other_content_is_refused(
     later = replace(RECORD, created_at="2027-01-01T00:00:00+00:00", details={})
     assert registry.publish(source, later) == RECORD
     with pytest.raises(RegistryError, match=r"is taken: .* holds other provenance"):
-        registry.publish(source, replace(RECORD, pairs_fingerprint="e" * 64))
+        registry.publish(source, replace(RECORD, data_fingerprint="e" * 64))
     save_file({LORA_A: np.full((2, 3), 2, np.float32)}, source / "adapter_model.safetensors")
     with pytest.raises(RegistryError, match=r"holds other adapter_model\.safetensors"):
         registry.publish(source, RECORD)

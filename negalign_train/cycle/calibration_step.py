@@ -6,10 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from negalign_train.cycle.plan import Context
-from negalign_train.cycle.split import read_split
+from negalign_train.cycle.plan import SNAPSHOT, Context
+from negalign_train.cycle.split import SPLIT, read_split
 from negalign_train.errors import CycleError, DataError
 from negalign_train.feedback.snapshot import read_snapshot
+from negalign_train.fingerprint import file_sha256, fingerprint
 from negalign_train.preferences.edges import newest_events
 from negalign_train.records import Event
 from negalign_train.registry.provenance import git_commit, library_versions
@@ -29,7 +30,7 @@ def _earlier_events(context: Context) -> list[Event]:
     return newest_events(
         event
         for cycle in range(1, context.plan.cycle)
-        for _, event in read_snapshot(context.workspace.cycle_dir(cycle) / "snapshot.parquet")
+        for _, event in read_snapshot(context.workspace.cycle_dir(cycle) / SNAPSHOT)
     )
 
 
@@ -67,37 +68,63 @@ def _fitted(context: Context) -> Calibration:
     )
 
 
+def _made_of(context: Context) -> str:
+    """Fingerprint of what decides the calibration: settings, scorer, and earlier cycles' events."""
+    settings, plan = context.recipe.severity, context.plan
+    files = {}
+    if settings.calibrate and plan.cycle > 1:
+        folders = [context.workspace.cycle_dir(cycle) for cycle in range(1, plan.cycle)]
+        paths = [*(folder / SNAPSHOT for folder in folders), folders[-1] / SPLIT]
+        files = {f"{path.parent.name}/{path.name}": file_sha256(path) for path in paths}
+    return fingerprint(
+        {
+            "settings": settings.model_dump(mode="json"),
+            "scorer": [RulesJudge.name, RulesJudge().version],
+            "files": files,
+        }
+    )
+
+
 def calibrate(context: Context) -> Calibration:
-    """The calibration of this cycle: fitted once, before its events are frozen, and then read.
+    """The calibration of this cycle, ``calibration.json``: fitted before its events are frozen,
+    and fitted again if what it was made of has changed until then.
 
     Raises:
-        CycleError: the file was made by another version of the scorer, or changed by hand.
+        CycleError: the events are frozen with severities of another scorer or calibration.
     """
     path = context.folder / CALIBRATION
-    if not path.is_file():
-        write_json(path, _fitted(context).to_json())
-    try:
-        return read_calibration(path, RulesJudge.name, RulesJudge().version)
-    except DataError as error:
-        raise CycleError(
-            f"{error}. To go on with this release, delete {path}: it is then made anew from the "
-            "earlier cycles"
-        ) from error
+    made_of = _made_of(context)
+    problem = f"{path} was made by another scorer, or of other earlier cycles"
+    if path.is_file():
+        try:
+            stored = read_calibration(path, RulesJudge.name, RulesJudge().version)
+        except DataError as error:
+            problem = str(error)
+        else:
+            if stored.made_of == made_of:
+                return stored
+        if (context.folder / SNAPSHOT).is_file():
+            raise CycleError(
+                f"{problem}. The events of cycle {context.plan.cycle} are frozen with its "
+                f"severities: finish the cycle with the release that began it, or delete "
+                f"{context.folder} to start the cycle anew; the log still holds every event"
+            )
+    write_json(path, replace(_fitted(context), made_of=made_of).to_json())
+    return read_calibration(path, RulesJudge.name, RulesJudge().version)
 
 
-def scorer_record(context: Context) -> dict[str, Any]:
+def scorer_record(calibration: Calibration) -> dict[str, Any]:
     """Who gave the severities of this cycle, for its summary."""
-    found = calibrate(context)
     return {
-        "judge": found.judge,
-        "version": found.judge_version,
-        "calibration": found.digest,
+        "judge": calibration.judge,
+        "version": calibration.judge_version,
+        "calibration": calibration.digest,
         "rescaled": {
             name: {
-                "scale": found.categories[name].scale,
-                "exponent": found.categories[name].exponent,
+                "scale": calibration.categories[name].scale,
+                "exponent": calibration.categories[name].exponent,
             }
-            for name in found.adopted
+            for name in calibration.adopted
         },
-        "reason": found.reason,
+        "reason": calibration.reason,
     }

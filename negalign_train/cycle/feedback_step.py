@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 import pyarrow as pa
 
 from negalign_train.cases.source import feedback_cases
-from negalign_train.cycle.calibration_step import calibrate
 from negalign_train.cycle.plan import Context
 from negalign_train.errors import CycleError
 from negalign_train.evaluation.generation import Sampling
@@ -85,7 +84,7 @@ def _filled(events: list[tuple[int, Event]], calibration: Calibration) -> list[t
     return [(sequence, event) for (sequence, _), event in zip(events, filled, strict=True)]
 
 
-def take_snapshot(context: Context) -> list[tuple[int, Event]]:
+def take_snapshot(context: Context, calibration: Calibration) -> list[tuple[int, Event]]:
     """Freezes the events that are new since the last cycle, and returns them.
 
     Raises:
@@ -105,5 +104,5 @@ def take_snapshot(context: Context) -> list[tuple[int, Event]]:
             f"needs {settings.min_events} (feedback.min_events); import more with "
             "`negalign feedback import`, or lower it"
         )
-    write_snapshot(path, _filled(events, calibrate(context)))
+    write_snapshot(path, _filled(events, calibration))
     return read_snapshot(path)

@@ -6,15 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from negalign_train.cycle.judge_step import ORIGIN, PARENT, Evaluation, HeldOutCases
+from negalign_train.cycle.judge_step import Evaluations, HeldOutCases
 from negalign_train.cycle.plan import Context
+from negalign_train.cycle.train_step import TrainedCandidate
 from negalign_train.evaluation.bootstrap import BootstrapSettings, Interval, paired_bootstrap
-from negalign_train.evaluation.gate import GateEvidence, GateRecord, decide
+from negalign_train.evaluation.gate import GateEvidence, GateRecord, criteria_digest, decide
 from negalign_train.evaluation.metrics import summarise
 from negalign_train.evaluation.records import seal, settle
-from negalign_train.fingerprint import file_sha256, fingerprint
-from negalign_train.preferences.replay import PAIRS_FILE
-from negalign_train.recipe_candidate import CandidateSettings
+from negalign_train.fingerprint import fingerprint
 from negalign_train.records import ScoredReport
 from negalign_train.registry.adapters import new_adapter_id
 from negalign_train.registry.manifest import AdapterRecord
@@ -36,15 +35,17 @@ def bootstrap_settings(context: Context) -> BootstrapSettings:
     )
 
 
-def publish_candidates(context: Context) -> dict[str, str]:
+def publish_candidates(context: Context, trained: Mapping[str, TrainedCandidate]) -> dict[str, str]:
     """Puts every trained candidate into the registry; candidate name to adapter id."""
-    return {candidate.name: _publish(context, candidate) for candidate in context.recipe.candidates}
+    return {name: _publish(context, each) for name, each in trained.items()}
 
 
-def _publish(context: Context, candidate: CandidateSettings) -> str:
-    plan, earlier = context.plan, candidate.continues
-    adapter_dir = context.candidate_dir(candidate.name) / "adapter"
-    adapter_id = new_adapter_id(plan.cycle, candidate.name, adapter_dir)
+def _publish(context: Context, trained: TrainedCandidate) -> str:
+    """The manifest speaks of the training that made the weights, not of the present recipe."""
+    plan, candidate = context.plan, trained.candidate
+    identity, earlier = trained.identity, candidate.continues
+    adapter_id = new_adapter_id(plan.cycle, candidate.name, identity, trained.adapter_dir)
+    recipe = {"cycle": plan.recipe_fingerprint, "candidate": trained.made_of["candidate"]}
     record = AdapterRecord(
         adapter_id=adapter_id,
         parent_id=plan.parent if context.recipe.continues_parent(candidate) else None,
@@ -53,14 +54,15 @@ def _publish(context: Context, candidate: CandidateSettings) -> str:
         method=candidate.method,
         base_name=plan.base_name,
         base_digest=plan.base_digest,
-        recipe_fingerprint=fingerprint(context.recipe.model_dump(mode="json", by_alias=True)),
-        pairs_fingerprint=file_sha256(context.folder / PAIRS_FILE),
+        recipe_fingerprint=fingerprint(recipe),
+        data_fingerprint=trained.made_of["data"],
+        run_identity=identity,
         created_at=plan.created_at,
         versions=library_versions(),
         git_commit=git_commit(Path(__file__).parent),
         details={"Continues within the cycle": f"candidate {earlier}"} if earlier else {},
     )
-    context.registry.publish(adapter_dir, record)
+    context.registry.publish(trained.adapter_dir, record)
     return adapter_id
 
 
@@ -75,10 +77,10 @@ def _evidence(
     context: Context,
     candidate: str,
     adapter_id: str,
-    evaluations: Mapping[str, Evaluation],
+    evaluations: Evaluations,
     references: Mapping[str, str],
 ) -> GateEvidence:
-    parent, own = evaluations[PARENT], evaluations[candidate]
+    parent, own = evaluations.parent, evaluations.candidates[candidate]
     settings = bootstrap_settings(context)
     threshold = context.recipe.gate.severe_threshold
     return GateEvidence(
@@ -89,7 +91,7 @@ def _evidence(
         parent=summarise(parent.reports, references, threshold),
         metrics=summarise(own.reports, references, threshold),
         comparison=paired_bootstrap(parent.reports, own.reports, settings),
-        overall=paired_bootstrap(evaluations[ORIGIN].reports, own.reports, settings),
+        overall=paired_bootstrap(evaluations.origin.reports, own.reports, settings),
         divergence=own.divergence,
         parent_reference_logps=parent.reference_logps,
         reference_logps=own.reference_logps,
@@ -110,7 +112,7 @@ def _previous_fingerprint(context: Context) -> str | None:
 def judge_candidates(
     context: Context,
     adapter_ids: Mapping[str, str],
-    evaluations: Mapping[str, Evaluation],
+    evaluations: Evaluations,
     cases: HeldOutCases,
 ) -> tuple[GateRecord, ...]:
     """Decides on every candidate and writes ``gate_record.json``, chained to the last cycle's."""
@@ -119,7 +121,7 @@ def judge_candidates(
             decide(
                 _evidence(context, name, adapter_id, evaluations, cases.references),
                 context.recipe.gate,
-                context.plan.criteria_digest,
+                criteria_digest(context.recipe.gate),
             )
             for name, adapter_id in adapter_ids.items()
         ]
@@ -143,7 +145,19 @@ def settle_registry(context: Context, records: tuple[GateRecord, ...]) -> str | 
             promoted = adapter_id
         elif record.outcome != "promoted":
             registry.reject(adapter_id, f"{record.outcome}: {'; '.join(record.reasons)}")
+    _reject_superseded(context, records)
     return promoted
+
+
+def _reject_superseded(context: Context, records: tuple[GateRecord, ...]) -> None:
+    """Candidates that an earlier attempt at this cycle published and its last one did not judge."""
+    judged = {record.evidence.candidate_adapter for record in records}
+    for adapter in context.registry.list():
+        mine = adapter.cycle == context.plan.cycle and adapter.state == "candidate"
+        if mine and adapter.adapter_id not in judged:
+            context.registry.reject(
+                adapter.adapter_id, "superseded: its candidate was changed or taken out"
+            )
 
 
 def sealed_records(context: Context) -> list[dict[str, Any]]:

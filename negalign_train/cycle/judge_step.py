@@ -21,16 +21,17 @@ from negalign_train.evaluation.gate import MIN_GROUPS
 from negalign_train.evaluation.generation import Sampling
 from negalign_train.evaluation.metrics import Divergence
 from negalign_train.evaluation.rollouts import ReportWriter, report_writer
+from negalign_train.fingerprint import fingerprint
 from negalign_train.records import Case, ScoredReport, SeverityScore
+from negalign_train.severity.judges.rules import RulesJudge
 from negalign_train.severity.score import score_report
 from negalign_train.simulate.panel import judge_for
 from negalign_train.simulate.readers import true_score
 from negalign_train.training.policy import load_for_inference, load_tokenizer
-from negalign_train.workspace import read_json, write_json
+from negalign_train.workspace import Workspace, read_json, write_json
 
-PARENT = "parent"
-ORIGIN = "origin"
-"""The model that the first cycle started from."""
+BASE = "base"
+"""What the bare base model's evaluation is filed under; no adapter can be called so."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,17 @@ class Evaluation:
     reader_scores: tuple[SeverityScore, ...] | None
     divergence: Divergence | None
     reference_logps: float
+
+
+@dataclass(frozen=True)
+class Evaluations:
+    """What the gate compares: the parent, the model that the first cycle started from, and the
+    candidates by name.
+    """
+
+    parent: Evaluation
+    origin: Evaluation
+    candidates: Mapping[str, Evaluation]
 
 
 @dataclass(frozen=True)
@@ -143,14 +155,37 @@ def _measure(context: Context, adapter_dir: Path | None, cases: HeldOutCases) ->
     return Evaluation(reports, retention, readers, moved, logps)
 
 
-def evaluate(
-    context: Context, name: str, adapter_dir: Path | None, cases: HeldOutCases
-) -> Evaluation:
-    """Evaluates one model, or reads what was measured before: ``evaluation/<name>.json``."""
-    path = context.folder / "evaluation" / f"{name}.json"
-    if not path.is_file():
-        write_json(path, _to_dict(_measure(context, adapter_dir, cases)))
+def evaluation_path(workspace: Workspace, cycle: int, adapter_id: str | None) -> Path:
+    """Where the evaluation of an adapter (None: the base model) in one cycle lies."""
+    return workspace.cycle_dir(cycle) / "evaluation" / f"{adapter_id or BASE}.json"
+
+
+def evaluate(context: Context, adapter_id: str | None, cases: HeldOutCases) -> Evaluation:
+    """Evaluates one adapter (None: the base model), or reads what was measured on this very adapter
+    with these very cases and settings: ``evaluation/<adapter id>.json``.
+    """
+    path = evaluation_path(context.workspace, context.plan.cycle, adapter_id)
+    identity = fingerprint(_made_of(context, adapter_id, cases))
+    if not path.is_file() or read_json(path).get("identity") != identity:
+        evaluation = _measure(context, context.adapter_dir(adapter_id), cases)
+        write_json(path, {"identity": identity} | _to_dict(evaluation))
     return read_evaluation(path)
+
+
+def _made_of(context: Context, adapter_id: str | None, cases: HeldOutCases) -> dict[str, Any]:
+    """Everything that decides what is measured. Adapters are immutable, so their ids will do."""
+    recipe, plan = context.recipe, context.plan
+    return {
+        "adapter": adapter_id,
+        "parent": plan.parent,
+        "base_digest": plan.base_digest,
+        "cases": asdict(cases),
+        "model": recipe.model.model_dump(mode="json"),
+        "evaluation": recipe.evaluation.model_dump(mode="json"),
+        "readers": [recipe.feedback.source, recipe.cases.source],
+        "scorer": RulesJudge().version,
+        "seed": plan.seed,
+    }
 
 
 def _to_dict(evaluation: Evaluation) -> dict[str, Any]:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from sqlalchemy import Engine
 
 from negalign_train.errors import CycleError, RecipeError
-from negalign_train.evaluation.gate import criteria_digest
 from negalign_train.feedback.store import FeedbackStore
 from negalign_train.fingerprint import base_digest, file_sha256, fingerprint
-from negalign_train.recipe import CycleRecipe, ModelSettings, SeveritySettings
+from negalign_train.recipe import CycleRecipe, ModelSettings
 from negalign_train.registry.adapters import Registry
 from negalign_train.registry.manifest import AdapterRecord
 from negalign_train.resources import data_path
@@ -22,34 +23,77 @@ from negalign_train.workspace import Workspace, read_json, write_json
 EMBEDDED = "embedded"
 SUMMARY = "cycle.json"
 PLAN = "plan.json"
-_FROZEN = {
-    "recipe_fingerprint": "recipe",
-    "seed": "seed",
-    "base_digest": "base model",
-    "cases_sha256": "case file",
-}
+SNAPSHOT = "snapshot.parquet"
 
 
 @dataclass(frozen=True)
 class Plan:
     """The fixed facts of one cycle, ``plan.json``.
 
+    ``recipe`` is what was declared, defaults filled in, and what the cycle goes by to its end:
+    a release with another default changes nothing in a cycle that was begun. ``recipe_keys`` are
+    the dotted keys that the file itself gave. Both leave the candidates out: one that cannot be
+    trained may be taken out of an unfinished cycle, and each has an identity of its own.
+
     ``parent`` and ``approved`` are adapter ids (None: the base model). Events with an ingest
-    sequence above ``after_sequence`` are this cycle's. ``recipe_fingerprint`` leaves the candidates
-    out: one that cannot be trained may be taken out of an unfinished cycle.
+    sequence above ``after_sequence`` are this cycle's.
     """
 
     cycle: int
     seed: int
     created_at: str
-    recipe_fingerprint: str
-    criteria_digest: str
+    recipe: Mapping[str, Any]
+    recipe_keys: tuple[str, ...]
     parent: str | None
     approved: str | None
     after_sequence: int
     base_name: str
     base_digest: str
     cases_sha256: str | None
+
+    @property
+    def recipe_fingerprint(self) -> str:
+        return fingerprint(self.recipe)
+
+    @property
+    def criteria_digest(self) -> str:
+        """Of the gate's criteria as they were declared, before anything was trained."""
+        return fingerprint(self.recipe["gate"])
+
+    def changed_keys(self, recipe: CycleRecipe) -> list[str]:
+        """The keys whose value in ``recipe`` is not the declared one; a key that neither file
+        gives keeps the value it had.
+        """
+        then, now = _flat(self.recipe), _flat(declared(recipe))
+        absent = object()
+        return sorted(
+            key
+            for key in {*self.recipe_keys, *recipe_keys(recipe)}
+            if then.get(key, absent) != now.get(key, absent)
+        )
+
+
+def declared(recipe: CycleRecipe) -> dict[str, Any]:
+    """Everything but the candidates, defaults filled in, as JSON."""
+    value: dict[str, Any] = recipe.model_dump(mode="json", by_alias=True, exclude={"candidates"})
+    return value
+
+
+def recipe_keys(recipe: CycleRecipe) -> tuple[str, ...]:
+    """The dotted keys that the recipe's file gives, less the candidates."""
+    dump = recipe.model_dump(mode="json", by_alias=True, exclude={"candidates"}, exclude_unset=True)
+    return tuple(sorted(_flat(dump)))
+
+
+def _flat(value: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """Nested keys as dotted ones; an empty section is a value."""
+    flat: dict[str, Any] = {}
+    for key, item in value.items():
+        if isinstance(item, Mapping) and item:
+            flat |= _flat(item, f"{above}{key}.")
+        else:
+            flat[f"{above}{key}"] = item
+    return flat
 
 
 @dataclass(frozen=True)
@@ -135,15 +179,6 @@ def resolve_model(settings: ModelSettings) -> tuple[Path, str]:
     return Path(folder), name
 
 
-def recipe_fingerprint(recipe: CycleRecipe) -> str:
-    """Of everything but the candidates, which training checks against its own results."""
-    dump = recipe.model_dump(mode="json", by_alias=True, exclude={"candidates"})
-    if recipe.severity == SeveritySettings():
-        # Added after the first release, whose cycles go on.
-        del dump["severity"]
-    return fingerprint(dump)
-
-
 def completed_cycles(workspace: Workspace) -> list[int]:
     """Numbers of the cycles whose summary is written."""
     folders = sorted((workspace.root / "cycles").glob("c[0-9][0-9][0-9][0-9]"))
@@ -182,8 +217,8 @@ def open_cycle(
         cycle=cycle,
         seed=seed,
         created_at=now,
-        recipe_fingerprint=recipe_fingerprint(recipe),
-        criteria_digest=criteria_digest(recipe.gate),
+        recipe=declared(recipe),
+        recipe_keys=recipe_keys(recipe),
         parent=None if champion is None else champion.adapter_id,
         approved=None if champion is None else registry.lineage(champion.adapter_id)[-1].adapter_id,
         after_sequence=_last_sequence(workspace, cycle),
@@ -192,12 +227,13 @@ def open_cycle(
         cases_sha256=None if recipe.cases.path is None else file_sha256(recipe.cases.path),
     )
     # Before the first drafts or events are frozen nothing depends on the plan yet.
-    begun = any((folder / name).is_file() for name in ("drafts.parquet", "snapshot.parquet"))
+    begun = any((folder / name).is_file() for name in ("drafts.parquet", SNAPSHOT))
     if begun:
-        plan = Plan(**read_json(folder / PLAN))
-        check_same(plan, new, folder)
+        plan = read_plan(workspace, cycle)
+        check_same(plan, recipe, seed, folder)
+        _check_files(plan, new, folder)
         _check_champion(plan, champion)
-        return Context(plan, located, workspace, engine, model_dir)
+        return Context(plan, _as_declared(plan, located), workspace, engine, model_dir)
     if champion is not None and champion.base_digest != new.base_digest:
         raise CycleError(
             f"champion {champion.adapter_id} sits on another base model than "
@@ -213,17 +249,55 @@ def open_cycle(
 
 
 def read_plan(workspace: Workspace, cycle: int) -> Plan:
-    return Plan(**read_json(workspace.cycle_dir(cycle) / PLAN))
+    """The plan of a cycle that was begun.
+
+    Raises:
+        CycleError: another release wrote it.
+    """
+    path = workspace.cycle_dir(cycle) / PLAN
+    value = read_json(path)
+    try:
+        return Plan(**value | {"recipe_keys": tuple(value["recipe_keys"])})
+    except (KeyError, TypeError) as error:
+        raise CycleError(
+            f"{path} was written by another release of negalign-train; finish the workspace with "
+            "that release, or start a new one and import the feedback log there"
+        ) from error
 
 
-def check_same(plan: Plan, given: Plan, folder: Path) -> None:
+def check_same(plan: Plan, recipe: CycleRecipe, seed: int, folder: Path) -> None:
     """Refuses to go on with, or to report, a cycle under another recipe than it was made with."""
-    for name, what in _FROZEN.items():
-        if getattr(plan, name) != getattr(given, name):
-            raise CycleError(
-                f"{folder} was started with another {what}; use the one it was started with, or "
-                "a new workspace"
-            )
+    if keys := plan.changed_keys(recipe):
+        raise _another("recipe", folder, f" ({', '.join(keys)})")
+    if plan.seed != seed:
+        raise _another("seed", folder)
+
+
+def _check_files(plan: Plan, now: Plan, folder: Path) -> None:
+    if plan.base_digest != now.base_digest:
+        raise _another("base model", folder)
+    if plan.cases_sha256 != now.cases_sha256:
+        raise _another("case file", folder)
+
+
+def _another(what: str, folder: Path, detail: str = "") -> CycleError:
+    return CycleError(
+        f"{folder} was started with another {what}{detail}; use the one it was started with, or a "
+        "new workspace"
+    )
+
+
+def _as_declared(plan: Plan, located: LocatedRecipe) -> LocatedRecipe:
+    """The recipe with the plan's values for what it does not give itself."""
+    candidates = located.recipe.model_dump(mode="json", by_alias=True, include={"candidates"})
+    try:
+        recipe = CycleRecipe.model_validate(dict(plan.recipe) | candidates)
+    except ValueError as error:
+        raise CycleError(
+            f"the plan of cycle {plan.cycle} no longer reads as a recipe; finish the cycle with "
+            "the release that began it, or delete its folder to start it anew"
+        ) from error
+    return replace(located, recipe=recipe)
 
 
 def _check_champion(plan: Plan, champion: AdapterRecord | None) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import Engine
 
+from negalign_train.cycle.calibration_step import calibrate
 from negalign_train.cycle.feedback_step import take_snapshot
 from negalign_train.cycle.gate_step import (
     judge_candidates,
@@ -18,14 +19,7 @@ from negalign_train.cycle.gate_step import (
     sealed_records,
     settle_registry,
 )
-from negalign_train.cycle.judge_step import (
-    ORIGIN,
-    PARENT,
-    Evaluation,
-    HeldOutCases,
-    evaluate,
-    held_out,
-)
+from negalign_train.cycle.judge_step import Evaluations, HeldOutCases, evaluate, held_out
 from negalign_train.cycle.page import write_page
 from negalign_train.cycle.plan import (
     SUMMARY,
@@ -36,15 +30,15 @@ from negalign_train.cycle.plan import (
     next_cycle,
     open_cycle,
     read_plan,
-    recipe_fingerprint,
 )
 from negalign_train.cycle.preferences_step import build
 from negalign_train.cycle.split import SPLIT
 from negalign_train.cycle.summary import summarise_cycle
-from negalign_train.cycle.train_step import check_candidates, train
+from negalign_train.cycle.train_step import TrainedCandidate, check_candidates, train
 from negalign_train.errors import CycleError
 from negalign_train.preferences.replay import COUNTS_FILE
 from negalign_train.registry.lock import cycle_lock
+from negalign_train.severity.calibration import Calibration
 from negalign_train.workspace import Workspace, read_json, write_json
 
 Progress = Callable[[str], None]
@@ -66,38 +60,39 @@ class _Clock:
         self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - start
 
 
-def _train_all(context: Context, clock: _Clock) -> dict[str, dict[str, object]]:
-    metrics = {}
+def _train_all(
+    context: Context, calibration: Calibration, clock: _Clock
+) -> dict[str, TrainedCandidate]:
+    trained = {}
     for candidate in context.recipe.candidates:
         with clock.step(f"train {candidate.name}", f"training candidate {candidate.name}"):
-            metrics[candidate.name] = train(context, candidate)
-    return metrics
+            trained[candidate.name] = train(context, candidate, calibration)
+    return trained
 
 
-def _evaluate_ancestors(
-    context: Context, cases: HeldOutCases, clock: _Clock
-) -> dict[str, Evaluation]:
+def _evaluate_ancestors(context: Context, cases: HeldOutCases, clock: _Clock) -> Evaluations:
     """Before any training: held-out cases that cannot be judged are told now, not hours later."""
     parent_id, origin_id = context.plan.parent, read_plan(context.workspace, 1).parent
     with clock.step("evaluate", f"evaluating the parent on {len(cases.gate)} held-out cases"):
-        parent = evaluate(context, PARENT, context.adapter_dir(parent_id), cases)
+        parent = evaluate(context, parent_id, cases)
     if origin_id == parent_id:
-        return {PARENT: parent, ORIGIN: parent}
+        return Evaluations(parent, parent, {})
     with clock.step("evaluate", "evaluating the model of the first cycle"):
-        gate_only = replace(cases, retention={})
-        origin = evaluate(context, ORIGIN, context.adapter_dir(origin_id), gate_only)
-    return {PARENT: parent, ORIGIN: origin}
+        return Evaluations(parent, evaluate(context, origin_id, replace(cases, retention={})), {})
 
 
 def _evaluate_candidates(
-    context: Context, adapter_ids: Mapping[str, str], cases: HeldOutCases, clock: _Clock
-) -> dict[str, Evaluation]:
+    context: Context,
+    adapter_ids: Mapping[str, str],
+    ancestors: Evaluations,
+    cases: HeldOutCases,
+    clock: _Clock,
+) -> Evaluations:
     evaluations = {}
     for name, adapter_id in adapter_ids.items():
         with clock.step("evaluate", f"evaluating candidate {name}"):
-            folder = context.adapter_dir(adapter_id)
-            evaluations[name] = evaluate(context, f"candidate-{name}", folder, cases)
-    return evaluations
+            evaluations[name] = evaluate(context, adapter_id, cases)
+    return replace(ancestors, candidates=evaluations)
 
 
 def _prepare(context: Context) -> tuple[dict[str, object], HeldOutCases]:
@@ -117,15 +112,16 @@ def run_cycle(context: Context, progress: Progress) -> dict[str, Any]:
     """All steps of the open cycle, those already done taken from disk; returns its summary."""
     clock = _Clock(progress)
     check_candidates(context)
+    calibration = calibrate(context)
     with clock.step("feedback", f"cycle {context.plan.cycle}: gathering graded feedback"):
-        snapshot = take_snapshot(context)
+        snapshot = take_snapshot(context, calibration)
     with clock.step("preferences", f"building preferences from {len(snapshot)} events"):
         counts, cases = _prepare(context)
-    evaluations = _evaluate_ancestors(context, cases, clock)
-    training = _train_all(context, clock)
+    ancestors = _evaluate_ancestors(context, cases, clock)
+    trained = _train_all(context, calibration, clock)
     with clock.step("publish", "publishing the candidates"):
-        adapter_ids = publish_candidates(context)
-    evaluations |= _evaluate_candidates(context, adapter_ids, cases, clock)
+        adapter_ids = publish_candidates(context, trained)
+    evaluations = _evaluate_candidates(context, adapter_ids, ancestors, cases, clock)
     with clock.step("gate", "deciding"):
         records = judge_candidates(context, adapter_ids, evaluations, cases)
         settle_registry(context, records)
@@ -133,8 +129,8 @@ def run_cycle(context: Context, progress: Progress) -> dict[str, Any]:
         "held_out_not_judged": cases.not_judged,
         "last_sequence": max(sequence for sequence, _ in snapshot),
     }
-    summary = summarise_cycle(context, records, evaluations, data, clock.seconds)
-    summary["training"] = training
+    summary = summarise_cycle(context, records, evaluations, calibration, data, clock.seconds)
+    summary["training"] = {name: dict(each.metrics) for name, each in trained.items()}
     write_page(context, summary, sealed_records(context))
     # Last: the cycle is complete when its summary is there.
     write_json(context.folder / SUMMARY, summary)
@@ -173,5 +169,4 @@ def run_cycles(
 def _check_finished(workspace: Workspace, cycle: int, located: LocatedRecipe, seed: int) -> None:
     """A finished cycle is reported only under the recipe and seed it was made with."""
     plan = read_plan(workspace, cycle)
-    given = replace(plan, recipe_fingerprint=recipe_fingerprint(located.recipe), seed=seed)
-    check_same(plan, given, workspace.cycle_dir(cycle))
+    check_same(plan, located.recipe, seed, workspace.cycle_dir(cycle))

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from negalign_train.cycle.calibration_step import calibrate, scorer_record
+from negalign_train.cycle.calibration_step import scorer_record
 from negalign_train.cycle.gate_step import bootstrap_settings
-from negalign_train.cycle.judge_step import PARENT, Evaluation
+from negalign_train.cycle.judge_step import Evaluation, Evaluations
 from negalign_train.cycle.plan import Context
 from negalign_train.evaluation.bootstrap import Interval, paired_bootstrap
 from negalign_train.evaluation.gate import GateRecord
@@ -71,13 +71,12 @@ def _overall(record: GateRecord) -> dict[str, float] | None:
 
 
 def _calibrated_check(
-    context: Context, parent: Evaluation, candidate: Evaluation
+    context: Context, calibration: Calibration, parent: Evaluation, candidate: Evaluation
 ) -> dict[str, float] | None:
     """Mean S at the readers' scale, with its interval; None where no category is re-scaled.
 
     The gate itself decides on the scorer's own scale, which no cycle moves.
     """
-    calibration = calibrate(context)
     if not calibration.adopted:
         return None
     before = [_at_scale(report, calibration) for report in parent.reports]
@@ -135,7 +134,8 @@ def _candidate(record: GateRecord) -> dict[str, Any]:
 def summarise_cycle(
     context: Context,
     records: Sequence[GateRecord],
-    evaluations: Mapping[str, Evaluation],
+    evaluations: Evaluations,
+    calibration: Calibration,
     data: Mapping[str, Any],
     seconds: Mapping[str, float],
 ) -> dict[str, Any]:
@@ -149,6 +149,7 @@ def summarise_cycle(
     champion = after if promoted else before
     interval = _interval(best)
     name = best.evidence.candidate
+    own = evaluations.candidates[name]
     return {
         "schema": "negalign.summary/1",
         "cycle": context.plan.cycle,
@@ -177,9 +178,9 @@ def summarise_cycle(
         "template_share": champion.template_share,
         "num_cases": after.num_cases,
         "since_first_cycle": _overall(best),
-        "readers_check": _reader_check(context, evaluations[PARENT], evaluations[name]),
-        "scorer": scorer_record(context),
-        "calibrated_check": _calibrated_check(context, evaluations[PARENT], evaluations[name]),
+        "readers_check": _reader_check(context, evaluations.parent, own),
+        "scorer": scorer_record(calibration),
+        "calibrated_check": _calibrated_check(context, calibration, evaluations.parent, own),
         "candidates": [_candidate(record) for record in records],
         "data": dict(data),
         "seconds": round(sum(seconds.values()), 1),

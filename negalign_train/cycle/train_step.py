@@ -6,27 +6,50 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from negalign_train.cycle.calibration_step import CALIBRATION, calibrate
+from negalign_train.cycle.calibration_step import CALIBRATION
 from negalign_train.cycle.plan import Context
 from negalign_train.errors import CycleError
+from negalign_train.fingerprint import fingerprint
 from negalign_train.launch import read_launch_file
 from negalign_train.preferences.replay import PAIRS_FILE, PROMPTS_FILE, UNPAIRED_FILE
 from negalign_train.recipe_candidate import CandidateRun, CandidateSettings
+from negalign_train.severity.calibration import Calibration
 from negalign_train.training.arguments import trainer_config
 from negalign_train.training.combinations import refuse_clashes, setup_of
-from negalign_train.workspace import read_json, replacing
+from negalign_train.training.outputs import ADAPTER_DIR, METRICS, is_finished, run_facts
+from negalign_train.workspace import read_json, replacing, write_json
 
+IDENTITY = "identity.json"
 _TAIL_LINES = 15
 
 
-def _run_of(context: Context, candidate: CandidateSettings) -> CandidateRun:
+@dataclass(frozen=True)
+class TrainedCandidate:
+    """A finished training: ``made_of`` is all that decided it, ``identity`` its fingerprint, both
+    as the run itself left them.
+    """
+
+    candidate: CandidateSettings
+    identity: str
+    made_of: Mapping[str, Any]
+    adapter_dir: Path
+    metrics: Mapping[str, Any]
+
+
+def _run_of(
+    context: Context, candidate: CandidateSettings, calibration: Calibration | None
+) -> CandidateRun:
     """All that the launched process is told."""
     plan, folder = context.plan, context.folder
     earlier = candidate.continues
+    earlier_dir = None if earlier is None else context.candidate_dir(earlier) / ADAPTER_DIR
     if candidate.reference == "approved" and plan.approved is None:
         # Until an adapter is approved, what is approved is the base model.
         candidate = candidate.model_copy(update={"reference": "base"})
@@ -39,10 +62,10 @@ def _run_of(context: Context, candidate: CandidateSettings) -> CandidateRun:
         quantisation=context.recipe.model.quantisation,
         max_new_tokens=context.recipe.model.max_new_tokens,
         parent_adapter_dir=context.adapter_dir(plan.parent),
-        earlier_adapter_dir=None if earlier is None else context.candidate_dir(earlier) / "adapter",
+        earlier_adapter_dir=earlier_dir,
         approved_adapter_dir=context.adapter_dir(plan.approved),
         reference_cache_dir=folder / "reference_logps",
-        calibration_path=_reward_calibration(context, candidate),
+        calibration_path=_reward_calibration(context, candidate, calibration),
         pairs_path=folder / PAIRS_FILE,
         unpaired_path=folder / UNPAIRED_FILE,
         prompts_path=folder / PROMPTS_FILE,
@@ -51,9 +74,11 @@ def _run_of(context: Context, candidate: CandidateSettings) -> CandidateRun:
     )
 
 
-def _reward_calibration(context: Context, candidate: CandidateSettings) -> Path | None:
+def _reward_calibration(
+    context: Context, candidate: CandidateSettings, calibration: Calibration | None
+) -> Path | None:
     """The calibration file for GRPO, where it changes anything."""
-    if candidate.method != "grpo" or not calibrate(context).adopted:
+    if candidate.method != "grpo" or calibration is None or not calibration.adopted:
         return None
     return context.folder / CALIBRATION
 
@@ -67,14 +92,13 @@ def check_candidates(context: Context) -> None:
     """
     launch = read_launch_file(context.located.accelerate_config())
     for candidate in context.recipe.candidates:
-        run = _run_of(context, candidate)
+        run = _run_of(context, candidate, calibration=None)
         setup = setup_of(run, trainer_config(run), launch.zero_stage)
         refuse_clashes(candidate.name, setup)
 
 
-def _write_run(context: Context, candidate: CandidateSettings) -> Path:
+def _write_run(run: CandidateRun) -> Path:
     """``candidate.yaml``, what the launched process reads."""
-    run = _run_of(context, candidate)
     path = run.output_dir / "candidate.yaml"
     with replacing(path) as temporary:
         text = yaml.safe_dump(run.model_dump(mode="json", by_alias=True), sort_keys=False)
@@ -103,24 +127,55 @@ def _launch(accelerate_config: Path, config: Path, log: Path) -> int:
             raise
 
 
-def train(context: Context, candidate: CandidateSettings) -> dict[str, object]:
-    """Trains one candidate (or finds it trained) and returns its ``metrics.json``.
+def train(
+    context: Context, candidate: CandidateSettings, calibration: Calibration
+) -> TrainedCandidate:
+    """Trains one candidate, or finds this very training done.
 
     Raises:
         CycleError: the launched process failed; the message ends with its last lines.
     """
-    output_dir = context.candidate_dir(candidate.name)
-    done = output_dir / "COMPLETE.json"
-    if not done.is_file():
-        config = _write_run(context, candidate)
+    run = _run_of(context, candidate, calibration)
+    output_dir, made_of = run.output_dir, run_facts(run)
+    identity = fingerprint(made_of)
+    make_room(output_dir, identity, made_of)
+    if not is_finished(output_dir, identity):
+        config = _write_run(run)
         log = output_dir / "train.log"
         code = _launch(context.located.accelerate_config(), config, log)
-        if code != 0 or not done.is_file():
+        if code != 0 or not is_finished(output_dir, identity):
             tail = "\n".join(log.read_text(errors="replace").splitlines()[-_TAIL_LINES:])
             raise CycleError(
                 f"training of candidate {candidate.name} ended with exit code {code}; the whole "
                 f"output is in {log}; mend what it says, or take the candidate out of the recipe, "
                 f"and run the same command again. Its end is:\n{tail}"
             )
-    metrics: dict[str, object] = read_json(output_dir / "metrics.json")
-    return metrics
+    return TrainedCandidate(
+        candidate, identity, made_of, output_dir / ADAPTER_DIR, read_json(output_dir / METRICS)
+    )
+
+
+def make_room(folder: Path, identity: str, made_of: Mapping[str, Any]) -> None:
+    """Leaves in ``folder`` what belongs to the training of this identity, or nothing.
+
+    What another training left there is moved to ``<name>.<its identity>``, out of the way of
+    publication, and comes back if the recipe does.
+    """
+    stored = _stored_identity(folder)
+    if stored == identity:
+        return
+    if folder.exists():
+        folder.rename(_aside(folder, stored or "unknown"))
+    if (before := _aside(folder, identity)).exists():
+        before.rename(folder)
+    write_json(folder / IDENTITY, {"identity": identity, "made_of": made_of})
+
+
+def _stored_identity(folder: Path) -> str | None:
+    path = folder / IDENTITY
+    return str(read_json(path)["identity"]) if path.is_file() else None
+
+
+def _aside(folder: Path, identity: str) -> Path:
+    # No candidate's name holds a dot.
+    return folder.with_name(f"{folder.name}.{identity[:12]}")

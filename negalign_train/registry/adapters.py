@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 
 from negalign_train.database import reading, writing
 from negalign_train.errors import RegistryError
-from negalign_train.fingerprint import file_sha256
+from negalign_train.fingerprint import file_sha256, fingerprint
 from negalign_train.registry import rows
 from negalign_train.registry.manifest import AdapterRecord, check_files, read_manifest
 from negalign_train.registry.publish import check_published, write_folder
@@ -26,15 +26,19 @@ from negalign_train.registry.rules import (
 from negalign_train.registry.weights import WEIGHTS_NAME, check_adapter
 from negalign_train.workspace import MANIFEST, Workspace
 
+RESERVED_IDS = (CHAMPION, "approved", "base")
 _ID = re.compile(r"[a-z0-9][a-z0-9_+-]{0,63}")
 
 
-def new_adapter_id(cycle: int, candidate: str, candidate_dir: Path) -> str:
-    """``c0003-dpo-1f9a02bc``: cycle, candidate, first digits of the weights' SHA-256.
+def new_adapter_id(cycle: int, candidate: str, run_identity: str, candidate_dir: Path) -> str:
+    """``c0003-dpo-1f9a02bc``: cycle, candidate, and eight digits of what trained it and what came
+    out.
 
-    The same training gives the same id, so a cycle that is run again finds its own adapter.
+    The same training gives the same id, so a cycle that is run again finds its own adapter; a
+    training under other settings gives another, even where the weights are equal.
     """
-    return f"c{cycle:04d}-{candidate}-{file_sha256(candidate_dir / WEIGHTS_NAME)[:8]}"
+    digest = fingerprint([run_identity, file_sha256(candidate_dir / WEIGHTS_NAME)])
+    return f"c{cycle:04d}-{candidate}-{digest[:8]}"
 
 
 class Registry:
@@ -66,9 +70,10 @@ class Registry:
             RegistryError: the adapter is not publishable, its parent is unknown or sits on another
                 base, or the id is taken by other content.
         """
-        if not _ID.fullmatch(record.adapter_id) or record.adapter_id == CHAMPION:
+        if not _ID.fullmatch(record.adapter_id) or record.adapter_id in RESERVED_IDS:
             raise RegistryError(
-                f"adapter id {record.adapter_id!r} must match {_ID.pattern} and not be {CHAMPION}"
+                f"adapter id {record.adapter_id!r} must match {_ID.pattern} and not be "
+                f"{', '.join(RESERVED_IDS)}"
             )
         shape = check_adapter(candidate_dir, record.base_name)
         with reading(self._engine) as connection:

@@ -20,8 +20,10 @@ class AdapterRecord:
     """One adapter of the registry.
 
     ``base_name`` is what the adapter's config names as its base, ``base_digest`` what that base
-    really is (``fingerprint.base_digest``). ``details`` are further rows of the model card, such
-    as the number of pairs. ``state`` lives in the database, everything else in the manifest too.
+    really is (``fingerprint.base_digest``). ``recipe_fingerprint`` is of the recipe that really
+    trained it, ``data_fingerprint`` of the file of examples it trained on, ``run_identity`` of all
+    that made it (``training.outputs.run_facts``). ``details`` are further rows of the model card.
+    ``state`` lives in the database, everything else in the manifest too.
     """
 
     adapter_id: str
@@ -32,7 +34,8 @@ class AdapterRecord:
     base_name: str
     base_digest: str
     recipe_fingerprint: str
-    pairs_fingerprint: str
+    data_fingerprint: str
+    run_identity: str
     created_at: str
     versions: Mapping[str, str]
     git_commit: str | None = None

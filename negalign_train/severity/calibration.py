@@ -55,7 +55,8 @@ class Calibration:
     """Nine re-scalings of one judge's severities.
 
     ``reason`` says in words why nothing or something changed. ``data_digest`` is of the events
-    that were used; None without any. ``cycles`` are those whose readers taught it.
+    that were used; None without any. ``cycles`` are those whose readers taught it. ``made_of`` is
+    the fingerprint of all that decides the result; None where it was not made by a cycle.
     """
 
     judge: str
@@ -68,6 +69,7 @@ class Calibration:
     confidence: float | None = None
     cycles: tuple[int, ...] = ()
     versions: Mapping[str, str] | None = None
+    made_of: str | None = None
 
     @property
     def adopted(self) -> tuple[str, ...]:

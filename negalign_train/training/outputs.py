@@ -16,6 +16,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from negalign_train.errors import TrainingError
 from negalign_train.fingerprint import file_sha256, fingerprint
 from negalign_train.recipe_candidate import CandidateRun
+from negalign_train.severity.judges.rules import rules_version
 from negalign_train.training.checkpoints import MARKER, is_complete, mark_complete
 from negalign_train.training.policy import POLICY_ADAPTER, check_adapter_dir
 from negalign_train.training.reference import reference_dir
@@ -25,6 +26,7 @@ from negalign_train.workspace import read_json, replacing, write_json
 ADAPTER_DIR = "adapter"
 LOG = "log.jsonl"
 METRICS = "metrics.json"
+CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 
 
@@ -35,9 +37,9 @@ def data_path(run: CandidateRun) -> Path:
     return run.prompts_path if run.candidate.method == "grpo" else run.pairs_path
 
 
-def run_identity(run: CandidateRun) -> str:
-    """Fingerprint of what decides a run's result: settings, seed, base, data and adapters, each by
-    content and none by path, so that a workspace may move.
+def run_facts(run: CandidateRun) -> dict[str, Any]:
+    """Everything that decides a run's result: settings, seed, base, data, adapters and, for GRPO,
+    the reward. Each by content and none by path, so that a workspace may move.
 
     Raises:
         TrainingError: data or an adapter is missing.
@@ -47,21 +49,44 @@ def run_identity(run: CandidateRun) -> str:
         check_adapter_dir(adapter_dir)
     if not data_path(run).is_file():
         raise TrainingError(f"{data_path(run)} is missing; build the preferences first")
-    return fingerprint(
-        {
-            "candidate": run.candidate.model_dump(mode="json"),
-            "base_digest": run.base_digest,
-            "base_name": run.base_name,
-            "dtype": run.dtype,
-            "quantisation": run.quantisation,
-            "max_new_tokens": run.max_new_tokens,
-            "seed": run.seed,
-            "data": file_sha256(data_path(run)),
-            "parent": parent and file_sha256(parent / WEIGHTS),
-            "reference": reference and file_sha256(reference / WEIGHTS),
-            **({} if earlier is None else {"earlier": file_sha256(earlier / WEIGHTS)}),
-        }
-    )
+    return {
+        "candidate": run.candidate.model_dump(mode="json"),
+        "base_digest": run.base_digest,
+        "base_name": run.base_name,
+        "dtype": run.dtype,
+        "quantisation": run.quantisation,
+        "max_new_tokens": run.max_new_tokens,
+        "seed": run.seed,
+        "data": file_sha256(data_path(run)),
+        "parent": parent and _adapter_digests(parent),
+        "reference": reference and _adapter_digests(reference),
+        "earlier": earlier and _adapter_digests(earlier),
+        "reward": _reward_facts(run),
+    }
+
+
+def run_identity(run: CandidateRun) -> str:
+    """Fingerprint of ``run_facts``: a run whose identity differs is another run.
+
+    Raises:
+        TrainingError: data or an adapter is missing.
+    """
+    return fingerprint(run_facts(run))
+
+
+def _adapter_digests(folder: Path) -> list[str]:
+    return [file_sha256(folder / name) for name in (CONFIG, WEIGHTS)]
+
+
+def _reward_facts(run: CandidateRun) -> dict[str, str | None] | None:
+    """What the severities of GRPO's reward come from; None where a run has no reward."""
+    if run.candidate.method != "grpo":
+        return None
+    calibration = run.calibration_path
+    return {
+        "scorer": rules_version(),
+        "calibration": None if calibration is None else file_sha256(calibration),
+    }
 
 
 def is_finished(output_dir: Path, identity: str) -> bool:
@@ -103,7 +128,7 @@ def save_adapter(policy: PeftModel, folder: Path, base_name: str) -> None:
     config["base_model_name_or_path"] = base_name
     config["inference_mode"] = True
     config["target_modules"] = sorted(config["target_modules"])
-    write_json(folder / "adapter_config.json", _plain(config))
+    write_json(folder / CONFIG, _plain(config))
     tensors = get_peft_model_state_dict(
         policy, dict(weights), adapter_name=POLICY_ADAPTER, save_embedding_layers=False
     )
@@ -124,7 +149,7 @@ def write_results(output_dir: Path, metrics: Mapping[str, Any], identity: str) -
     """Writes ``metrics.json``, then the marker that makes the result exist."""
     write_json(output_dir / METRICS, dict(metrics))
     files = [
-        output_dir / ADAPTER_DIR / "adapter_config.json",
+        output_dir / ADAPTER_DIR / CONFIG,
         output_dir / ADAPTER_DIR / WEIGHTS,
         output_dir / METRICS,
         output_dir / LOG,
