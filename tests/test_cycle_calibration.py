@@ -137,3 +137,17 @@ def test_severities_are_filled_at_the_readers_scale_with_their_source(after_one_
     assert filled.total_severity == pytest.approx(0.2, abs=0.02)
     digest = calibrate(context).digest[:12]
     assert filled.severity_judge == f"rules {rules_version()} calibrated {digest}"
+
+
+def test_an_edit_box_that_came_back_unchanged_is_no_reference(after_one_cycle, make_event):
+    root, _ = after_one_cycle
+    context = context_of(root, 2)
+    text = "Findings: Left pneumothorax."
+    events = [
+        make_event(event_id=grade, case_id=grade, errors=(), grade=grade, completion=text,
+                   edited=f"{text} \n")
+        for grade in ("partial", "reject")
+    ]  # fmt: skip
+    FeedbackStore(context.engine).append(events, source="test")
+    snapshot = [event for _, event in take_snapshot(context, calibrate(context))]
+    assert [event.severities for event in snapshot] == [None, None]

@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from negalign_train.preferences.align import align, words
+from negalign_train.approval import words
+from negalign_train.preferences.align import align
 
 reports = st.lists(
     st.sampled_from(["no", "small", "large", "effusion", ".", ",", "The", "heart"]), max_size=12

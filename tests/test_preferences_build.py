@@ -114,9 +114,36 @@ def test_thread_gives_every_ordered_pair_whose_severity_falls():
 
 
 def test_thread_that_gets_worse_gives_no_pair_of_that_order():
-    result = build(thread(("Mass.", 0.4), ("Mass, nodule.", 0.9)))
+    result = build(thread(("Mass.", 0.2), ("Mass, nodule.", 0.45)))
     assert result.pairs == ()
     assert result.refusals.counts["margin_too_small"] == 1
+
+
+def test_rejected_turn_is_never_chosen_however_low_its_severity():
+    first, second = thread(("Mass, nodule.", 0.5), ("Mass.", 0.25))
+    second = Event(**(vars(second) | {"grade": "reject"}))
+    result = build([first, second])
+    assert result.pairs == ()
+    assert result.refusals.counts["rejected_turn"] == 1
+
+
+def test_rejected_report_that_the_scorer_found_nothing_in_is_no_better_than_a_partial_one():
+    first, second = thread(("Mass, nodule.", 0.5), ("Mass.", 0.25))
+    unmarked = {"grade": "reject", "errors": (), "edited": "Mass.", "severity_source": "scorer"}
+    nothing = {"severities": cap_severities({})}
+    result = build([first, Event(**(vars(second) | unmarked | nothing))])
+    assert result.pairs == ()
+    assert labels_of(result) == {("Mass, nodule.", False)}
+    assert result.refusals.counts["no_severity"] == 1
+    assert result.refusals.counts["unchanged_edit"] == 1
+
+
+def test_text_that_another_reader_rejected_is_not_chosen_in_a_thread():
+    turns = thread(("Mass, nodule.", 0.9), ("Mass.", 0.4))
+    other = make_event("z", "Mass.", 1.0, case_id="case", prompt="Cough")
+    result = build([*turns, other])
+    assert result.pairs == ()
+    assert result.refusals.counts["contradictory"] == 1
 
 
 def test_later_turns_prompt_is_the_first_turns():
@@ -280,6 +307,39 @@ def logs(draw):
             )
         )
     return events
+
+
+SEVERITIES = [None, *(cap_severities({"false_positive": s}) for s in (0.0, 0.25, 1.0))]
+
+
+@st.composite
+def careless_logs(draw):
+    """Grades, edits and severities that know nothing of each other, as in a careless export."""
+    events = []
+    for event in draw(logs()):
+        changes = {
+            "prompt": f"p-{event.case_id}",
+            "grade": draw(st.sampled_from(["accept", "partial", "reject"])),
+            "severities": draw(st.sampled_from(SEVERITIES)),
+            "severity_source": draw(st.sampled_from(["reader", "scorer"])),
+        }
+        if draw(st.booleans()):
+            changes["edited"] = event.completion
+        events.append(Event(**(vars(event) | changes)))
+    return events
+
+
+@given(careless_logs())
+def test_nothing_that_a_reader_did_not_approve_of_is_held_up_as_good(events):
+    result = build(events)
+    rejected = {(e.case_id, e.completion) for e in events if e.grade == "reject"}
+    refused = {(e.case_id, e.completion) for e in events if e.grade != "accept"}
+    for pair in result.pairs:
+        assert (pair.case_id, pair.chosen) not in rejected
+    for example in result.unpaired:
+        assert not (example.label and (example.case_id, example.completion) in refused)
+    for prompt in result.prompts:
+        assert (prompt.case_id, prompt.reference) not in refused
 
 
 @given(logs(), st.sampled_from(["uniform", "margin", "sqrt"]), st.randoms(use_true_random=False))

@@ -74,6 +74,19 @@ def test_missing_severities_are_filled_from_the_readers_edit(
     assert refusals.counts == {"no_statement_in_reference": 1, "no_reference": 1}
 
 
+def test_a_scorer_that_finds_nothing_in_a_rejected_report_knows_nothing(
+    make_event: Callable[..., Event],
+) -> None:
+    reject = make_event(
+        event_id="a", grade="reject", errors=(),
+        completion="Findings: Small left pleural effusion.",
+        edited="Findings: A small pleural effusion on the left.",
+    )  # fmt: skip
+    filled, refusals = fill_severities([reject], {"a": str(reject.edited)})
+    assert filled == [reject]
+    assert refusals.counts == {"scorer_found_nothing": 1}
+
+
 def test_a_thousand_pairs_take_less_than_two_seconds() -> None:
     """The target is 2,000 pairs a second on an idle core; this asserts a quarter of it."""
     findings = ["effusion", "nodule", "opacity", "atelectasis", "edema", "pneumothorax"]

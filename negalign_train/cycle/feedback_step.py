@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 import pyarrow as pa
 
+from negalign_train.approval import own_edits
 from negalign_train.cases.source import feedback_cases
 from negalign_train.cycle.plan import Context
 from negalign_train.errors import CycleError
@@ -77,10 +78,8 @@ def _read_by_panel(context: Context) -> None:
 
 def _filled(events: list[tuple[int, Event]], calibration: Calibration) -> list[tuple[int, Event]]:
     """Events with the severities their readers left out, scored against the readers' own edits."""
-    references = {event.event_id: event.edited for _, event in events if event.edited}
-    filled, _ = fill_severities(
-        [event for _, event in events], references, calibration.label(), calibration.apply
-    )
+    graded = [event for _, event in events]
+    filled, _ = fill_severities(graded, own_edits(graded), calibration.label(), calibration.apply)
     return [(sequence, event) for (sequence, _), event in zip(events, filled, strict=True)]
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
+from negalign_train.approval import approved_text
 from negalign_train.cases.source import evaluation_cases, feedback_cases
 from negalign_train.cycle.plan import Context
 from negalign_train.feedback.snapshot import read_snapshot
-from negalign_train.preferences.edges import prompt_key, root_prompts, text_key
+from negalign_train.preferences.edges import prompt_key, root_prompts
 from negalign_train.preferences.splits import case_groups, held_out_groups
 from negalign_train.records import Case, Event
 from negalign_train.severity.score import explain_unscorable
@@ -87,16 +88,6 @@ def _frozen_groups(
     )
 
 
-def _approved_text(event: Event) -> str | None:
-    """What the reader approved of: an accepted completion, or an edit that changed something."""
-    if event.grade == "accept":
-        return event.completion
-    edit = event.edited
-    if edit is None or not edit.strip() or text_key(edit) == text_key(event.completion):
-        return None
-    return edit
-
-
 @dataclass(frozen=True)
 class HeldOutOfLog:
     """Held-out cases of the log by cycle; ``not_judged`` counts those without a usable text."""
@@ -125,7 +116,7 @@ def held_out_of_log(context: Context) -> HeldOutOfLog:
             if split.groups[event.case_id] not in split.held_out:
                 continue
             seen.add(event.case_id)
-            text = _approved_text(event)
+            text = approved_text(event)
             if text is not None and explain_unscorable(text, text) is None:
                 group, prompt = split.groups[event.case_id], roots[event.event_id]
                 cases[event.case_id] = Case(event.case_id, group, prompt, text, source="log")

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
 
+from negalign_train.approval import usable_edit
 from negalign_train.records import CATEGORIES, Event, Grade
 
 GRADES: tuple[Grade, ...] = ("accept", "partial", "reject")
@@ -43,7 +44,9 @@ class CategoryStats:
 
 @dataclass(frozen=True)
 class LogStats:
-    """The whole log. ``unscored`` events carry no severities yet."""
+    """The whole log. ``edited`` events carry an edit that changes something, ``unscored`` ones no
+    severities yet.
+    """
 
     events: int
     cases: int
@@ -66,7 +69,7 @@ def log_stats(events: Sequence[Event]) -> LogStats:
         events=len(events),
         cases=len({event.case_id for event in events}),
         threads=len({event.thread_id for event in events if event.thread_id is not None}),
-        edited=sum(event.edited is not None for event in events),
+        edited=sum(usable_edit(event) is not None for event in events),
         unscored=sum(event.severities is None for event in events),
         grades=_grades(events),
         mean_severity=_mean_severity(events),

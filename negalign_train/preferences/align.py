@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
+from negalign_train.approval import WORD
+
 Span = tuple[int, int]
-_WORD = re.compile(r"\w+|[^\w\s]")
 
 
 @dataclass(frozen=True)
@@ -33,19 +33,14 @@ class Alignment:
     kept: tuple[Span, ...]
 
 
-def words(text: str) -> list[str]:
-    """Words and single punctuation marks; texts with equal words differ in white space only."""
-    return _WORD.findall(text)
-
-
 def align(chosen: str, rejected: str) -> Alignment:
     """Aligns two texts by their words (``difflib``, autojunk off; letter case counts).
 
     White space between two changed words belongs to the change; white space at its edges to
     neither side, so that a token which starts with a space counts with its word.
     """
-    spans_c = [match.span() for match in _WORD.finditer(chosen)]
-    spans_r = [match.span() for match in _WORD.finditer(rejected)]
+    spans_c = [match.span() for match in WORD.finditer(chosen)]
+    spans_r = [match.span() for match in WORD.finditer(rejected)]
     words_c = [chosen[start:end] for start, end in spans_c]
     words_r = [rejected[start:end] for start, end in spans_r]
     changes: list[Change] = []

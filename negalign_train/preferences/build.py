@@ -2,13 +2,14 @@
 
 Refusals by reason. Of events: ``empty_edit``, ``unchanged_edit``, ``edit_on_accept``,
 ``no_severity``, ``no_accepted_completion`` (no edit, and nobody accepted a report for the prompt).
-Of pairs: ``margin_too_small``, ``contradictory``, ``duplicate``, ``cap_chosen``. Of unpaired
-labels: ``contradictory_label``, ``margin_too_small_label``, ``duplicate_label``. Of prompts:
-``no_reference``. One event may be counted under several.
+Of pairs: ``margin_too_small``, ``rejected_turn`` (a thread's later turn was rejected),
+``contradictory``, ``duplicate``, ``cap_chosen``. Of unpaired labels: ``contradictory_label``,
+``margin_too_small_label``, ``duplicate_label``. Of prompts: ``no_reference``. One event may be
+counted under several.
 
 Readers who contradict each other (one approves of a text, another disapproves of it, for one
 prompt; or two pairs of opposite order) are not resolved by date: both sides are refused, since the
-later reader is not the better one.
+later reader is not the better one. A text that any reader rejected is never chosen.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from negalign_train.approval import text_key
 from negalign_train.errors import PreferenceError
 from negalign_train.preferences.align import align
 from negalign_train.preferences.edges import (
@@ -25,12 +27,12 @@ from negalign_train.preferences.edges import (
     newest_events,
     prompt_key,
     root_prompts,
-    text_key,
 )
 from negalign_train.preferences.labels import (
     Verdict,
     approvals,
     contradicted,
+    rejected,
     unpaired_examples,
     usable_labels,
 )
@@ -92,7 +94,7 @@ def build_preferences(
     roots = root_prompts(newest)
     bad = contradicted(newest, roots)
     edges = build_edges(newest, settings.reader_trust, refused)
-    edges = _usable_edges(edges, bad, settings, refused)
+    edges = _usable_edges(edges, bad, bad | rejected(newest, roots), settings, refused)
     labels = usable_labels(newest, roots, settings.min_margin, refused)
     return PreferenceSet(
         pairs=_pairs(edges, groups, settings, cycle),
@@ -105,6 +107,7 @@ def build_preferences(
 def _usable_edges(
     edges: Sequence[Edge],
     bad: frozenset[Verdict],
+    never_chosen: frozenset[Verdict],
     settings: PreferenceSettings,
     refused: Counter[str],
 ) -> list[Edge]:
@@ -118,8 +121,9 @@ def _usable_edges(
     order = {_order(edge) for edge in falling}
     used: dict[str, Edge] = {}
     for edge in falling:
-        key, chosen, rejected = _order(edge)
-        if (key, rejected, chosen) in order or (key, chosen) in bad or (key, rejected) in bad:
+        key, better, worse = _order(edge)
+        opposed = (key, worse, better) in order
+        if opposed or (key, better) in never_chosen or (key, worse) in bad:
             refused["contradictory"] += 1
         elif edge.identity in used:
             refused["duplicate"] += 1

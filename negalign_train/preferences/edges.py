@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+from negalign_train.approval import edit_refusal, known_severity, text_key
 from negalign_train.errors import PreferenceError
 from negalign_train.fingerprint import fingerprint
-from negalign_train.preferences.align import words
 from negalign_train.records import ErrorMark, Event, Prompt
 
 
@@ -35,11 +35,6 @@ class Edge:
         return fingerprint([self.case_id, self.prompt, self.chosen, self.rejected])
 
 
-def text_key(text: str) -> tuple[str, ...]:
-    """Equal for texts that differ in white space only."""
-    return tuple(words(text))
-
-
 def prompt_key(prompt: Prompt) -> str:
     """Fingerprint of a prompt, white space and letter case aside: what "the same prompt" means."""
     messages = [{"content": prompt}] if isinstance(prompt, str) else list(prompt)
@@ -63,31 +58,6 @@ def newest_events(events: Iterable[Event]) -> list[Event]:
         if other is None or event.revision > other.revision:
             newest[event.event_id] = event
     return sorted(newest.values(), key=lambda event: event.event_id)
-
-
-def severity_of(event: Event) -> float | None:
-    """S of the completion; an accepted report without marks has S = 0, any other is unknown."""
-    if event.severities is None and event.grade == "accept":
-        return 0.0
-    return event.total_severity
-
-
-def edit_refusal(event: Event) -> str | None:
-    """Why the event's edit cannot be used, as a reason code; None where it can or there is none."""
-    if event.edited is None:
-        return None
-    if event.grade == "accept":
-        return "edit_on_accept"
-    if not words(event.edited):
-        return "empty_edit"
-    if text_key(event.edited) == text_key(event.completion):
-        return "unchanged_edit"
-    return None
-
-
-def usable_edit(event: Event) -> str | None:
-    """The edited text, where it can be used."""
-    return event.edited if edit_refusal(event) is None else None
 
 
 def root_prompts(events: Sequence[Event]) -> dict[str, Prompt]:
@@ -119,7 +89,7 @@ def build_edges(
             refused[reason] += 1
         if event.grade == "accept":
             continue
-        if severity_of(event) is None:
+        if known_severity(event) is None:
             refused["no_severity"] += 1
         elif event.edited is None:
             better = _accepted_for(event, accepted[prompt_key(prompt)])
@@ -130,7 +100,7 @@ def build_edges(
         elif reason is None:
             edges.append(_edit_edge(event, event.edited, prompt, trust))
     for turns in _threads(events):
-        edges += _thread_edges(turns, trust)
+        edges += _thread_edges(turns, trust, refused)
     return edges
 
 
@@ -145,14 +115,24 @@ def _threads(events: Sequence[Event]) -> list[list[Event]]:
     ]
 
 
-def _thread_edges(turns: Sequence[Event], trust: Mapping[str, float]) -> list[Edge]:
-    """Later turn over earlier turn, for every two turns of known S; all under the first prompt."""
-    known = [event for event in turns if severity_of(event) is not None]
-    return [
-        _edge(later, earlier, turns[0].prompt, trust)
-        for earlier, later in combinations(known, 2)
-        if earlier.turn < later.turn and text_key(earlier.completion) != text_key(later.completion)
-    ]
+def _thread_edges(
+    turns: Sequence[Event], trust: Mapping[str, float], refused: Counter[str]
+) -> list[Edge]:
+    """Later turn over earlier turn, for every two turns of known S; all under the first prompt.
+
+    A rejected turn is never chosen, even where its S is the lower one.
+    """
+    known = [event for event in turns if known_severity(event) is not None]
+    edges = []
+    for earlier, later in combinations(known, 2):
+        same_text = text_key(earlier.completion) == text_key(later.completion)
+        if earlier.turn == later.turn or same_text:
+            continue
+        if later.grade == "reject":
+            refused["rejected_turn"] += 1
+        else:
+            edges.append(_edge(later, earlier, turns[0].prompt, trust))
+    return edges
 
 
 def _accepted_for(event: Event, accepted: Sequence[Event]) -> Event | None:
@@ -167,7 +147,7 @@ def _edit_edge(event: Event, edited: str, prompt: Prompt, trust: Mapping[str, fl
         prompt=prompt,
         chosen=edited,
         rejected=event.completion,
-        margin=severity_of(event) or 0.0,  # the reader's own text has S = 0
+        margin=known_severity(event) or 0.0,  # the reader's own text has S = 0
         trust=trust.get(event.reader.id, 1.0),
         errors=event.errors,
     )
@@ -179,7 +159,7 @@ def _edge(better: Event, worse: Event, prompt: Prompt, trust: Mapping[str, float
         prompt=prompt,
         chosen=better.completion,
         rejected=worse.completion,
-        margin=(severity_of(worse) or 0.0) - (severity_of(better) or 0.0),
+        margin=(known_severity(worse) or 0.0) - (known_severity(better) or 0.0),
         trust=min(trust.get(event.reader.id, 1.0) for event in (better, worse)),
         errors=worse.errors,
     )

@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from negalign_train.approval import approved_text, known_severity, text_key, usable_edit
 from negalign_train.fingerprint import fingerprint
 from negalign_train.preferences.align import align
-from negalign_train.preferences.edges import prompt_key, severity_of, text_key, usable_edit
+from negalign_train.preferences.edges import prompt_key
 from negalign_train.preferences.weights import label_weights, spans_of_dataset
 from negalign_train.recipe import PreferenceSettings
 from negalign_train.records import Event, Prompt, UnpairedExample, WeightedSpan
@@ -43,11 +44,10 @@ def approvals(events: Sequence[Event], roots: Mapping[str, Prompt]) -> list[Labe
     """Accepted completions and usable edits: the desirable texts."""
     found: list[Label] = []
     for event in events:
-        edited = usable_edit(event)
-        if event.grade == "accept":
-            found.append(Label(event, roots[event.event_id], event.completion, None, None))
-        elif edited is not None:
-            found.append(Label(event, roots[event.event_id], edited, None, event.event_id))
+        text = approved_text(event)
+        if text is not None:
+            edit_of = None if event.grade == "accept" else event.event_id
+            found.append(Label(event, roots[event.event_id], text, None, edit_of))
     return found
 
 
@@ -55,7 +55,7 @@ def disapprovals(events: Sequence[Event], roots: Mapping[str, Prompt]) -> list[L
     """Completions graded partial or reject whose severity is known: the undesirable texts."""
     found: list[Label] = []
     for event in events:
-        severity = severity_of(event)
+        severity = known_severity(event)
         if event.grade != "accept" and severity is not None:
             edit_of = None if usable_edit(event) is None else event.event_id
             prompt = roots[event.event_id]
@@ -75,6 +75,15 @@ def contradicted(events: Sequence[Event], roots: Mapping[str, Prompt]) -> frozen
         if event.grade != "accept"
     }
     return frozenset(approved & disapproved)
+
+
+def rejected(events: Sequence[Event], roots: Mapping[str, Prompt]) -> frozenset[Verdict]:
+    """Texts that a reader rejected: none of them is ever chosen."""
+    return frozenset(
+        (prompt_key(roots[event.event_id]), text_key(event.completion))
+        for event in events
+        if event.grade == "reject"
+    )
 
 
 def usable_labels(

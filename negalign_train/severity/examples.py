@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from negalign_train.approval import approved_text, text_key, usable_edit
 from negalign_train.records import CATEGORIES, Event, Refusals
 
 
@@ -31,23 +32,12 @@ class JudgedExample:
         return tuple(self.severities[name] for name in CATEGORIES)
 
 
-def _same(left: str, right: str) -> bool:
-    return left.split() == right.split()
-
-
-def _own_edit(event: Event) -> str | None:
-    edit = event.edited
-    if edit is None or not edit.strip() or _same(edit, event.completion):
-        return None
-    return edit
-
-
 def _approved(events: Iterable[Event]) -> dict[str, list[str]]:
     """Case id to the texts that readers approved of, last turns first."""
     found: dict[str, list[str]] = defaultdict(list)
     ordered = sorted(events, key=lambda e: (e.turn, e.created_at, e.event_id), reverse=True)
     for event in ordered:
-        text = event.completion if event.grade == "accept" else _own_edit(event)
+        text = approved_text(event)
         if text is not None:
             found[event.case_id].append(text)
     return found
@@ -79,8 +69,8 @@ def judged_examples(
             refused["no_reader_severities"] += 1
             continue
         others = [] if own_edit_only else approved[event.case_id]
-        reference = _own_edit(event) or next(
-            (text for text in others if not _same(text, event.completion)), None
+        reference = usable_edit(event) or next(
+            (text for text in others if text_key(text) != text_key(event.completion)), None
         )
         if reference is None:
             refused["no_reference"] += 1

@@ -91,7 +91,8 @@ def fill_severities(
 
     The reference of an event is what its reader made of the report: the reader's own edit. Events
     that have severities come back as they are, in their order. The refusals count those left
-    without: ``no_reference``, or a reason code of ``explain_unscorable``.
+    without: ``no_reference``, a reason code of ``explain_unscorable``, or ``scorer_found_nothing``:
+    the reader did not accept the report, so S = 0 would say what the scorer cannot know.
     """
     filled: list[Event] = []
     counts: dict[str, int] = {}
@@ -109,6 +110,10 @@ def fill_severities(
             filled.append(event)
             continue
         score = adjust(compare(extract_facts(reference), extract_facts(event.completion)))
+        if not score.total > 0 and event.grade != "accept":
+            counts["scorer_found_nothing"] = counts.get("scorer_found_nothing", 0) + 1
+            filled.append(event)
+            continue
         filled.append(
             replace(
                 event,
