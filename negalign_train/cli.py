@@ -22,6 +22,7 @@ from negalign_train.offline import go_offline
 # asked for is imported, so that it starts at once.
 _PANELS = {
     "1. Prepare": {
+        "init": "init",
         "recipe": "recipe",
         "estimate": "estimate",
         "feedback": "feedback",

@@ -23,7 +23,6 @@ from typing import Any
 
 import yaml
 
-from negalign_train.cycle.judge_step import evaluation_path, read_evaluation
 from negalign_train.evaluation.bootstrap import BootstrapSettings, Comparison, paired_bootstrap
 from negalign_train.records import ScoredReport
 from negalign_train.workspace import Workspace
@@ -90,6 +89,8 @@ def adapter_of(summary: dict[str, Any]) -> str:
 
 def total_change(workspace: Path, summaries: list[dict[str, Any]]) -> Comparison | None:
     """The last champion against the model before the first cycle, on the same held-out cases."""
+    from negalign_train.cycle.judge_step import evaluation_path, read_evaluation
+
     promoted = [summary for summary in summaries if summary["decision"] == "promoted"]
     if not promoted:
         return None
@@ -120,6 +121,8 @@ def change_line(name: str, seed: int, summaries: list[dict[str, Any]], out: Path
 
 def pooled_reports(out: Path, name: str, runs: dict[int, list[Any]]) -> list[ScoredReport]:
     """The last candidate's held-out reports of all seeds; a seed's cases are its own."""
+    from negalign_train.cycle.judge_step import evaluation_path, read_evaluation
+
     reports = []
     for seed, summaries in runs.items():
         last = summaries[-1]

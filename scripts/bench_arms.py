@@ -15,10 +15,10 @@ from unittest.mock import patch
 
 import torch
 import trl.trainer.utils
+from bench_shapes import Workload
 from bench_workloads import (
     EOS,
     PAD,
-    Workload,
     lora_config,
     make_model,
     make_tokenizer,
@@ -39,7 +39,6 @@ from negalign_train.training.reference import score_pairs, score_unpaired
 from negalign_train.training.sharing import Sharing, plain
 from negalign_train.training.whole_step import WholeStepTrainer, drop_reference_adapter
 
-ARMS = ("trl_default", "trl_best", "trl_patched", "plain", "ours")
 _SHARING = {"plain": plain("the benchmark's arm"), "ours": Sharing()}
 
 
@@ -286,7 +285,7 @@ def gradient_error(workload: Workload) -> float:
     """
     small = replace(workload, dtype="float64", vocabulary=max(200, workload.shape.vocabulary // 10))
     with (
-        patch.dict("bench_workloads.SHAPES", {small.model: replace(small.shape, layers=2)}),
+        patch.dict("bench_shapes.SHAPES", {small.model: replace(small.shape, layers=2)}),
         patch.object(trl.trainer.utils, "_ChunkedLogProbFunction", _ExactLogProbs),
     ):
         expected_loss, expected = build_arm(small, "trl_best", 1).loss_and_gradients()
@@ -300,4 +299,4 @@ def gradient_error(workload: Workload) -> float:
     return worst
 
 
-__all__ = ["ARMS", "EOS", "Arm", "build_arm", "gradient_error"]
+__all__ = ["EOS", "Arm", "build_arm", "gradient_error"]

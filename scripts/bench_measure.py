@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 from bench_arms import Arm
-from bench_workloads import LORA_RANK, Workload
+from bench_shapes import Workload
+from bench_workloads import LORA_RANK
 from torch.profiler import ProfilerActivity, profile
 
 from negalign_train.training.tree import tree_size

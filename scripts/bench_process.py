@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from bench_arms import Arm, build_arm
 from bench_measure import unique_tokens
-from bench_workloads import Workload
+from bench_shapes import Workload
 
 
 @dataclass(frozen=True)

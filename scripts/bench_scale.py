@@ -36,8 +36,6 @@ from negalign_train.recipe import CycleRecipe, load_yaml
 from negalign_train.recipe_candidate import CandidateRun
 from negalign_train.records import Event, PreferencePair
 from negalign_train.resources import data_path
-from negalign_train.training.policy import load_tokenizer
-from negalign_train.training.tokenise import tokenise_pairs
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPE = ROOT / "recipes" / "embedded" / "cycle.yaml"
@@ -118,6 +116,9 @@ def train(run: CandidateRun, folder: Path) -> dict[str, Any]:
 
 def build(recipe: CycleRecipe, events: Sequence[Event], size: int, folder: Path) -> dict[str, Any]:
     """Builds preferences until there are ``size`` pairs, writes and tokenises them, timed."""
+    from negalign_train.training.policy import load_tokenizer
+    from negalign_train.training.tokenise import tokenise_pairs
+
     groups = {event.case_id: event.case_id for event in events}
     start = time.perf_counter()
     made = build_preferences(events, recipe.preferences, 1, groups)

@@ -22,11 +22,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
-from bench_arms import ARMS, build_arm, gradient_error
-from bench_measure import executed_flops, median_of, step_shares
-from bench_process import alone, interleaved, start
-from bench_workloads import Workload
+from bench_shapes import ARMS, Workload
 
 LARGEST_ERROR = 1e-5
 """Relative, of a float64 model; TRL keeps its reference columns and Llama its norms in float32."""
@@ -112,6 +108,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _workloads(options: argparse.Namespace) -> list[Workload]:
     """Those of the preset that are asked for and can run here."""
+    import torch
+
     chosen = list(PRESETS[options.preset])
     if options.preset == "gpu" and not torch.cuda.is_available():
         raise SystemExit("--preset gpu needs a CUDA device; use --preset cpu")
@@ -143,6 +141,10 @@ def measure(
     Raises:
         SystemExit: our gradients are not TRL's.
     """
+    from bench_arms import build_arm, gradient_error
+    from bench_measure import step_shares
+    from bench_process import interleaved, start
+
     error = gradient_error(workload)
     if error > LARGEST_ERROR:
         raise SystemExit(
@@ -170,6 +172,9 @@ def measure(
 
 def _one_by_one(workload: Workload, options: argparse.Namespace) -> dict[str, Any]:
     """On a GPU each arm has the device to itself; rounds of processes stand in for turns."""
+    from bench_measure import executed_flops, median_of
+    from bench_process import alone
+
     found = {
         name: median_of(
             lambda name=name: alone(workload, name, NUM_BATCHES, options.repeats),  # type: ignore[misc]
@@ -222,6 +227,8 @@ def _ratios(row: dict[str, Any], workload: Workload) -> dict[str, Any]:
 
 def environment() -> dict[str, Any]:
     """What the figures were measured on."""
+    import torch
+
     commit = subprocess.run(
         ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False,
         cwd=Path(__file__).parent,

@@ -17,9 +17,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-from small_generator import Schedule, build_model, build_tokenizer, encode, train_model
-
 from negalign_train.cases.synthetic import synthetic_cases
 from negalign_train.fingerprint import base_digest
 from negalign_train.simulate.habits import Habits, careless_report
@@ -58,6 +55,10 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=3e-3)
     parser.add_argument("--bf16", action=argparse.BooleanOptionalAction, default=True)
     args = parser.parse_args()
+    # Heavy: only for one who trains.
+    import torch
+    from small_generator import Schedule, build_model, build_tokenizer, encode, train_model
+
     torch.manual_seed(args.seed)
     started = time.monotonic()
     texts = training_texts(args.reports, args.seed, args.habit_scale)

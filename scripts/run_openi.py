@@ -13,20 +13,15 @@ import argparse
 import json
 import time
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
-import torch
 import yaml
 from openi_generator import composed_cases
-from small_generator import Schedule, build_model, build_tokenizer, encode, train_model
 
 from negalign_train.cases.openi import load_openi
 from negalign_train.cases.source import evaluation_cases, split_of, without_evaluation
-from negalign_train.cycle.plan import LocatedRecipe
-from negalign_train.cycle.run import run_cycles
 from negalign_train.database import open_database
 from negalign_train.offline import go_offline
 from negalign_train.recipe import CycleRecipe
@@ -48,22 +43,26 @@ def generator_cases(csv: Path, recipe: CycleRecipe, seed: int) -> list[Case]:
 
 
 def train_generator(
-    cases: list[Case], folder: Path, schedule: Schedule, num_composed: int
+    cases: list[Case], folder: Path, seed: int, epochs: int, num_composed: int
 ) -> float:
     """Trains the generator into ``folder`` if it is not there; returns the seconds it took.
 
-    It sees every report ``schedule.epochs`` times, and each composed one once.
+    It sees every report ``epochs`` times, and each composed one once.
     """
     if folder.exists():
         return 0.0
+    import torch
+    from small_generator import Schedule, build_model, build_tokenizer, encode, train_model
+
     started = time.monotonic()
-    torch.manual_seed(schedule.seed)
-    composed = composed_cases(cases, num_composed, schedule.seed)
-    shown = [*cases * schedule.epochs, *composed]
+    torch.manual_seed(seed)
+    composed = composed_cases(cases, num_composed, seed)
+    shown = [*cases * epochs, *composed]
     prompts, reports = [str(case.prompt) for case in shown], [case.reference for case in shown]
     tokenizer = build_tokenizer([*prompts, *reports], vocab_size=2048)
     model = build_model(2048, hidden=192, layers=4)
-    train_model(model, encode(tokenizer, prompts, reports), replace(schedule, epochs=1))
+    schedule = Schedule(1, 64, 3e-3, 0.05, seed, bf16=True)
+    train_model(model, encode(tokenizer, prompts, reports), schedule)
     with publishing(folder) as staging:
         model.save_pretrained(staging)
         tokenizer.save_pretrained(staging)
@@ -150,10 +149,12 @@ def main() -> None:
     parser.add_argument("--composed", type=int, default=45_000, help="composed reports")
     args = parser.parse_args()
     go_offline()
+    from negalign_train.cycle.plan import LocatedRecipe
+    from negalign_train.cycle.run import run_cycles
+
     model_dir = args.workspace / f"generator-seed{args.seed}-{args.epochs}-{args.composed}"
-    schedule = Schedule(args.epochs, 64, 3e-3, 0.05, args.seed, bf16=True)
     cases = generator_cases(args.csv, recipe_for(args.csv, model_dir, None), args.seed)
-    seconds = train_generator(cases, model_dir, schedule, args.composed)
+    seconds = train_generator(cases, model_dir, args.seed, args.epochs, args.composed)
     sft = yaml.safe_load(ARMS.read_text(encoding="utf-8"))["sft"]["candidates"]
     arms = {
         "recipe": recipe_for(args.csv, model_dir, None),

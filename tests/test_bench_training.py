@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 import torch
-from bench_arms import ARMS, build_arm, gradient_error
+from bench_arms import build_arm, gradient_error
 from bench_measure import executed_flops, unique_tokens
 from bench_process import alone
+from bench_shapes import ARMS, SHAPES, Workload
 from bench_training import CPU_WORKLOADS, GPU_WORKLOADS, QUICK_WORKLOADS, SWEEPS, main
-from bench_workloads import FIRST_WORD, SHAPES, Workload, make_model, pair_rows, unpaired_rows
+from bench_workloads import FIRST_WORD, make_model, pair_rows, unpaired_rows
 
 ROOT = Path(__file__).resolve().parent.parent
 MIDDLE, KTO, GRPO = QUICK_WORKLOADS

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
-import subprocess
 from importlib.metadata import version
 
 from rich.table import Table
 
 from negalign_train.commands.common import JsonOption, print_json, print_table
+from negalign_train.machine import nvidia_smi
 from negalign_train.offline import OFFLINE_DEFAULTS
 from negalign_train.registry.provenance import TRAINING_LIBRARIES, library_versions
 
@@ -22,12 +21,13 @@ def env(as_json: JsonOption = False) -> None:
 
     Example: `negalign env --json`.
     """
+    gpus = nvidia_smi("name,memory.total,driver_version")
     values = {
         "negalign-train": version("negalign-train"),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu cores": str(os.cpu_count()),
-        "gpus": "; ".join(_gpus()) or "none found by nvidia-smi",
+        "gpus": "; ".join(gpus) or "none found by nvidia-smi",
         **library_versions(_LIBRARIES),
         **{name: os.environ.get(name, "not set") for name in OFFLINE_DEFAULTS},
     }
@@ -38,15 +38,3 @@ def env(as_json: JsonOption = False) -> None:
     for name, value in values.items():
         table.add_row(name, value)
     print_table(table)
-
-
-def _gpus() -> list[str]:
-    """Names, memory and drivers as nvidia-smi prints them; empty without it or without a GPU."""
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return []
-    query = "--query-gpu=name,memory.total,driver_version"
-    done = subprocess.run(
-        [program, query, "--format=csv,noheader"], capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip().splitlines() if done.returncode == 0 else []
