@@ -130,6 +130,9 @@ def budget_gb(machine: Machine) -> float:
 def _fitting(
     model: BaseModel, machine: Machine, dtype: str, max_length: int
 ) -> tuple[Quantisation, bool, int]:
+    whole = BYTES[dtype] * model.architecture.parameters / _GB
+    if whole > budget_gb(machine):
+        raise _too_large(model, machine, f"{whole:.1f} GB in {dtype}, as the gate reads it")
     needed = 0.0
     lora = LoraSettings(target_modules=model.linear_maps)
     for quantisation, checkpointing, examples in _options(machine):
@@ -139,10 +142,14 @@ def _fitting(
         needed = memory(model.architecture, training).total / _GB
         if needed <= budget_gb(machine):
             return quantisation, checkpointing, examples
+    raise _too_large(model, machine, f"at least {needed:.1f} GB to train")
+
+
+def _too_large(model: BaseModel, machine: Machine, need: str) -> RecipeError:
     where = "GPU" if machine.num_gpus else "CPU"
-    raise RecipeError(
-        f"{model.name} ({model.architecture.parameters / 1e9:.3g} B parameters) needs at least "
-        f"{needed:.1f} GB to train on a {where}, of which this one gives {budget_gb(machine):.1f}: "
+    return RecipeError(
+        f"{model.name} ({model.architecture.parameters / 1e9:.3g} B parameters) needs {need}; of "
+        f"this {where}'s {machine.memory_gb:.0f} GB a recipe may use {budget_gb(machine):.1f}: "
         "name a larger GPU with --gpu-memory, or share the base over several "
         "(recipes/70b-zero3/cycle.yaml)"
     )
