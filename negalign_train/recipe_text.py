@@ -143,9 +143,9 @@ def _header(plan: RecipePlan, recipe_name: str) -> str:
 
 def _held_out_comment(plan: RecipePlan) -> str:
     if plan.log is None:
-        return f"   # the gate needs min_cases of these: a log of {plan.min_cases * 5} cases"
-    held = int(plan.held_out_fraction * plan.log.cases)
-    return f"   # about {held} of the log's {plan.log.cases} cases"
+        return f"   # the gate needs min_cases of these: a log of about {plan.min_cases * 5} cases"
+    held = int(plan.held_out_fraction * plan.log.judged_cases)
+    return f"   # about {held} of {plan.log.judged_cases} cases with an approved text"
 
 
 def _candidate(plan: RecipePlan, method: Method) -> str:

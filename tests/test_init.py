@@ -126,15 +126,15 @@ def test_lengths_and_held_out_cases_follow_the_log() -> None:
     def planned(**facts: int) -> RecipePlan:
         return plan_recipe(model(QWEN), MACHINES["24 GB"], ("dpo",), LogFacts(**facts))
 
-    plan = planned(events=900, cases=600, prompt=300, completion=200)
+    plan = planned(events=900, judged_cases=600, prompt=300, completion=200)
     assert (plan.max_length, plan.max_new_tokens) == (640, 256)
-    assert (plan.held_out_fraction, plan.min_cases) == (0.2, 96)
-    few = planned(events=40, cases=40, prompt=10, completion=10)
+    assert (plan.held_out_fraction, plan.min_cases) == (0.2, 98)
+    few = planned(events=40, judged_cases=40, prompt=10, completion=10)
     assert (few.held_out_fraction, few.min_cases) == (0.3, 20)
-    many = planned(events=9000, cases=6000, prompt=10, completion=10)
+    many = planned(events=9000, judged_cases=6000, prompt=10, completion=10)
     assert (many.held_out_fraction, many.min_cases) == (0.1, 100)
     with pytest.raises(RecipeError, match="have 8200 tokens together, the context of"):
-        planned(events=1, cases=1, prompt=8000, completion=200)
+        planned(events=1, judged_cases=1, prompt=8000, completion=200)
 
 
 @pytest.mark.parametrize(
@@ -249,9 +249,12 @@ def test_the_command_measures_the_log_in_the_model_s_tokens(
         monkeypatch, capsys, "--model", "embedded", "--out", out, "--workspace", place.root
     )
     assert code == 0
-    assert "The log has 244 events on 200 cases; about 60 cases are held out" in shown
+    assert (
+        "The log has 244 events, and 148 cases with a text that a reader approved of; about"
+        in shown
+    )
     recipe = load_yaml(out, CycleRecipe)
-    assert (recipe.preferences.held_out_fraction, recipe.gate.min_cases) == (0.3, 48)
+    assert (recipe.preferences.held_out_fraction, recipe.gate.min_cases) == (0.3, 31)
     assert 128 < recipe.candidates[0].trainer["max_length"] < 512
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, cast, get_args
 import typer
 from rich.console import Console
 
+from negalign_train.approval import approved_text
 from negalign_train.base_model import read_base_model
 from negalign_train.commands.common import DatabaseUrlOption, open_engine
 from negalign_train.commands.estimate import estimate
@@ -132,7 +133,7 @@ def _log_facts(workspace: Path, database_url: str | None, model_dir: Path) -> Lo
     reports = [text for event in events for text in (event.completion, event.edited) if text]
     return LogFacts(
         events=len(events),
-        cases=len({event.case_id for event in events}),
+        judged_cases=len({event.case_id for event in events if approved_text(event)}),
         prompt=longest(prompts),
         completion=longest(reports),
     )
@@ -156,10 +157,11 @@ def _report(plan: RecipePlan, out: Path, launch: Path, workspace: Path | None) -
     typer.echo(f"{out} and {launch} written; `negalign cycle` takes them.")
     log = plan.log
     if log is not None:
-        held = int(plan.held_out_fraction * log.cases)
+        held = int(plan.held_out_fraction * log.judged_cases)
         typer.echo(
-            f"The log has {log.events} events on {log.cases} cases; about {held} cases are held "
-            f"out, and the gate needs {plan.min_cases} of them."
+            f"The log has {log.events} events, and {log.judged_cases} cases with a text that a "
+            f"reader approved of; about {held} of these are held out, and the gate needs "
+            f"{plan.min_cases}."
         )
         if held < plan.min_cases:
             typer.echo(

@@ -177,7 +177,8 @@ GRADE_RULES = (
     "its edit, and the record says so (`severity_source: scorer`). Errors that are all of severity "
     "0 contradict the grade.",
     "A span lies inside the completion.",
-    "An edit makes the event a preference: the edit is chosen, the completion rejected.",
+    "An edit that changes the completion makes the event a preference: the edit is chosen, the "
+    "completion rejected. An edit box that came back unchanged says nothing.",
     "Events of one `thread_id` are turns of one negotiation on one case, numbered by `turn`.",
 )
 
