@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from negalign_train.errors import RecipeError
+from negalign_train.strict import load_once
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ def read_launch_file(path: Path) -> LaunchFile:
     Raises:
         RecipeError: one of them is missing, or is not what it should be.
     """
-    written = _mapping(path, yaml.safe_load)
+    written = _mapping(path, load_once)
     processes = written.get("num_processes", 1)
     section = written.get("deepspeed_config") or {}
     if "deepspeed_config_file" not in section:

@@ -5,89 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from negalign_train.errors import RecipeError
-from negalign_train.recipe_candidate import CandidateSettings, Quantisation
+from negalign_train.recipe_candidate import CandidateSettings
 from negalign_train.recipe_keys import suggestion
-from negalign_train.strict import Strict
+from negalign_train.recipe_sources import CasesSettings as CasesSettings
+from negalign_train.recipe_sources import FeedbackSettings as FeedbackSettings
+from negalign_train.recipe_sources import Fraction
+from negalign_train.recipe_sources import ModelSettings as ModelSettings
+from negalign_train.recipe_sources import ReaderPanel as ReaderPanel
+from negalign_train.records import CATEGORIES
+from negalign_train.strict import Strict, changed_fields, problems, read_yaml
 
 Section = TypeVar("Section", bound=BaseModel)
-Fraction = Annotated[float, Field(ge=0, le=1)]
-
-
-class ModelSettings(Strict):
-    """The base model every adapter of the workspace sits on."""
-
-    model_name_or_path: str
-    """A folder written by ``save_pretrained`` or a hub id. ``embedded`` is the one we ship."""
-    revision: str | None = None
-    """Branch, tag or commit of a hub id; null takes the one that is in the local cache."""
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Of the base's weights; bfloat16 on a GPU, float32 on a CPU. The adapter trains in float32."""
-    quantisation: Quantisation = "none"
-    """``nf4`` trains on a 4-bit base (QLoRA); drafts and the gate read the whole base."""
-    max_new_tokens: int = Field(ge=1)
-    """Tokens of a report at most; a report that reaches it counts as truncated."""
-    temperature: float = Field(ge=0)
-    """How the generator decodes where it is deployed, and so how it is judged; 0 is greedy."""
-
-
-class CasesSettings(Strict):
-    """Where cases come from. ``path`` is needed by openi (CSV) and jsonl; ``log`` has none of its
-    own, the feedback log is all there is.
-    """
-
-    source: Literal["synthetic", "openi", "jsonl", "log"]
-    """``synthetic``: drawn from ``data/grammar.yaml``. ``openi``: the CSV of OpenI's reports.
-    ``jsonl``: a file of cases of your own (docs/cases.md). ``log``: the feedback log alone."""
-    path: Path | None = None
-    """File of the cases, from the working directory; for ``openi`` and ``jsonl``, only there."""
-    num_feedback_cases: int = Field(ge=0)
-    """Cases drafted and read in each cycle (``feedback.source: simulated`` only)."""
-    num_evaluation_cases: int = Field(ge=0)
-    """Frozen evaluation cases, the same in every cycle; 0 takes the log's held-out groups."""
-
-    @model_validator(mode="after")
-    def _path_is_given(self) -> CasesSettings:
-        if self.source in ("openi", "jsonl") and self.path is None:
-            raise ValueError(f"cases.source {self.source} needs cases.path")
-        if self.source == "log" and (self.num_feedback_cases or self.num_evaluation_cases):
-            raise ValueError("cases.source log has no cases of its own; set both numbers to 0")
-        return self
-
-
-class ReaderPanel(Strict):
-    """Simulated readers. All rates are probabilities in [0, 1]."""
-
-    num_readers: int = Field(default=3, ge=1)
-    """Readers of the panel; each draft is read by one."""
-    miss_rate: Fraction = 0.0
-    """An error of severity 0.25 is overlooked with this probability; a worse one in proportion
-    less, a severity of 1 never."""
-    severity_noise: float = Field(default=0.0, ge=0)
-    """Standard deviation added to each severity before clipping to [0, 1]."""
-    severity_bias: float = 0.0
-    """Added to each severity before clipping; a strict reader has a positive bias."""
-    reject_edits: Fraction = 0.5
-    """Share of rejected reports that come back with an edit."""
-    max_turns: int = Field(default=3, ge=1, le=3)
-    """Turns of a negotiated thread at most."""
-    thread_rate: Fraction = 0.2
-    """Share of imperfect reports negotiated over several turns."""
-
-
-class FeedbackSettings(Strict):
-    """``log``: what was imported. ``simulated``: drafts of the champion, read by a panel."""
-
-    source: Literal["log", "simulated"]
-    """Where grades come from; ``simulated`` needs cases with ground truth, synthetic or openi."""
-    readers: ReaderPanel = ReaderPanel()
-    draft_temperature: float = Field(default=1.0, ge=0)
-    """Decoding of simulated drafts."""
-    min_events: int = Field(default=1, ge=1)
-    """A cycle with fewer new events than this refuses to start."""
+MAX_SEVERITY = len(CATEGORIES)
+"""The worst S."""
+MIN_GROUPS = 20
+"""Under about this many independent groups a percentile bootstrap is too narrow to trust."""
 
 
 class PreferenceSettings(Strict):
@@ -95,24 +30,26 @@ class PreferenceSettings(Strict):
 
     pair_weight: Literal["uniform", "margin", "sqrt"]
     """Weight of a pair from its margin dS; scaled to mean 1 over the dataset."""
-    pair_weight_cap: float = Field(default=3.0, gt=0)
-    """Largest weight relative to the mean before the final scaling."""
+    pair_weight_cap: float = Field(default=3.0, ge=1)
+    """Largest weight relative to the mean, which is 1, before the final scaling."""
     changed_word_weight: float = Field(ge=1)
     """Weight of the tokens of changed words on both sides; 1 switches it off."""
     span_severity: bool
     """Each changed span is further scaled by its own error's severity (mean 1 over all spans)."""
     struck_only: bool
     """Words the reader left standing after the first change weigh 0 on the rejected side."""
-    min_margin: float = Field(default=0.0, ge=0)
+    min_margin: float = Field(default=0.0, ge=0, lt=MAX_SEVERITY)
     """Pairs with dS not above this are refused; 0 still refuses dS <= 0."""
     max_pairs_per_chosen: int = Field(default=20, ge=1)
     """Cap on pairs that share one chosen text."""
-    reader_trust: dict[str, float] = Field(default_factory=dict)
-    """Reader id to a factor in (0, 1]; readers not named have 1."""
-    held_out_fraction: Fraction = 0.1
+    reader_trust: dict[str, Annotated[float, Field(gt=0, le=1)]] = Field(default_factory=dict)
+    """Reader id to a factor in (0, 1]; readers not named have 1. To leave a reader out, leave the
+    reader's events out."""
+    held_out_fraction: float = Field(default=0.1, ge=0, lt=1)
     """Share of case groups of the log kept from training, for retention and (log only) the gate."""
-    replay_fraction: float = Field(default=0.25, ge=0)
-    """Replayed examples of earlier cycles, at most this share of the fresh ones."""
+    replay_fraction: float = Field(default=0.25, ge=0, le=10)
+    """Replayed examples of earlier cycles, at most this share of the fresh ones: 0.25 is one in
+    four, 1 as many again."""
 
 
 class RolloutSettings(Strict):
@@ -123,7 +60,7 @@ class RolloutSettings(Strict):
     ``--enable-lora`` and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True."""
     server_url: str | None = Field(default=None, pattern=r"^https?://[^/]+$")
     """Scheme, host and port, as http://localhost:8000."""
-    timeout_seconds: float = Field(default=600.0, gt=0)
+    timeout_seconds: float = Field(default=600.0, gt=0, le=86400)
     """For one report."""
     concurrency: int = Field(default=64, ge=1)
     """Requests under way at once; the server batches them."""
@@ -132,6 +69,9 @@ class RolloutSettings(Strict):
     def _a_server_has_an_address(self) -> RolloutSettings:
         if (self.backend == "vllm_server") != (self.server_url is not None):
             raise ValueError("rollouts.server_url goes with backend vllm_server, only there")
+        unread = changed_fields(self, "timeout_seconds", "concurrency")
+        if self.backend == "generate" and unread:
+            raise ValueError(f"backend generate reads no {' and no '.join(unread)}; remove it")
         return self
 
 
@@ -150,6 +90,15 @@ class SeveritySettings(Strict):
     confidence: float = Field(default=0.99, gt=0.5, lt=1)
     """Of the interval that must show a smaller error; nine categories are tried in every cycle."""
 
+    @model_validator(mode="after")
+    def _groups_hold_events(self) -> SeveritySettings:
+        if self.min_groups > self.min_events:
+            raise ValueError(
+                f"min_groups {self.min_groups} is above min_events {self.min_events}, and every "
+                "group holds an event: min_events would decide nothing; change one of them"
+            )
+        return self
+
 
 class EvaluationSettings(Strict):
     """How held-out cases are generated and compared."""
@@ -160,9 +109,18 @@ class EvaluationSettings(Strict):
     num_kl_cases: int = Field(ge=1)
     """Cases on which KL to parent and base is computed."""
     max_retention_cases: int = Field(ge=0)
-    """Held-out log cases of each earlier cycle that are generated again."""
-    num_bootstrap: int = Field(default=4000, ge=100)
+    """Held-out log cases of each earlier cycle that are generated again; 0 tests no retention."""
+    num_bootstrap: int = Field(default=4000, ge=100, le=1_000_000)
     """Resamples of case groups behind every interval."""
+
+    @model_validator(mode="after")
+    def _retention_can_be_shown(self) -> EvaluationSettings:
+        if 0 < self.max_retention_cases < MIN_GROUPS:
+            raise ValueError(
+                f"max_retention_cases {self.max_retention_cases} is too few to show anything; give "
+                f"{MIN_GROUPS} or more, or 0 to test no retention"
+            )
+        return self
 
 
 class GateSettings(Strict):
@@ -174,23 +132,23 @@ class GateSettings(Strict):
     """Fewer scored cases than this is inconclusive."""
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     """Of the intervals that superiority and the guardrails are read from."""
-    max_category_increase: float = Field(ge=0)
+    max_category_increase: Fraction
     """Non-inferiority margin: no category's mean may be shown to rise by more than this."""
-    max_category_increase_overall: float = Field(default=0.01, ge=0)
+    max_category_increase_overall: Fraction = 0.01
     """The same against the model the first cycle started from: many small rises add up."""
     severe_threshold: float = Field(default=0.8, gt=0, le=1)
     """A report is severe when one of its nine severities reaches this."""
-    max_severe_rate_increase: float = Field(ge=0)
+    max_severe_rate_increase: Fraction
     """Rise of the share of severe reports that is allowed."""
     length_ratio: tuple[float, float]
     """Allowed mean words of the candidate over mean words of the references."""
-    max_template_share_increase: float = Field(ge=0)
+    max_template_share_increase: Fraction
     """Share of reports equal to the most frequent one."""
-    min_distinct_ratio: float = Field(gt=0)
+    min_distinct_ratio: float = Field(gt=0, le=1)
     """Distinct reports of the candidate over those of the references."""
-    max_placeholder_rate: float = Field(ge=0)
+    max_placeholder_rate: Fraction
     """Share of reports that are empty, truncated or hold a placeholder such as XXXX."""
-    max_unscored_rate: float = Field(ge=0)
+    max_unscored_rate: Fraction
     """Share of reports that the scorer could not score."""
     max_kl_to_parent: float = Field(gt=0)
     """Nats per token."""
@@ -198,8 +156,19 @@ class GateSettings(Strict):
     """Nats per token."""
     max_reference_logps_drop: float = Field(gt=0)
     """Nats per token by which the log-probability of the held-out references may fall."""
-    max_retention_increase: float = Field(ge=0)
+    max_retention_increase: float = Field(ge=0, le=MAX_SEVERITY)
     """Rise of mean S on any earlier cycle's held-out cases that may not be shown."""
+
+    @field_validator("length_ratio")
+    @classmethod
+    def _bounds_hold_the_references(cls, bounds: tuple[float, float]) -> tuple[float, float]:
+        low, high = bounds
+        if not 0 < low <= 1 <= high:
+            raise ValueError(
+                f"[{low}, {high}] must be [low, high] with 0 < low <= 1 <= high: a report as long "
+                "as its reference has 1"
+            )
+        return bounds
 
 
 class CycleRecipe(Strict):
@@ -224,6 +193,23 @@ class CycleRecipe(Strict):
                 "feedback.source simulated needs cases with ground truth, synthetic or openi; "
                 "use feedback.source log"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _cases_are_enough(self) -> CycleRecipe:
+        refuse_too_few_cases(self)
+        return self
+
+    @model_validator(mode="after")
+    def _reports_fit(self) -> CycleRecipe:
+        for candidate in self.candidates:
+            longest = candidate.trainer.get("max_length")
+            if longest is not None and longest <= self.model.max_new_tokens:
+                raise ValueError(
+                    f"candidate {candidate.name}: trainer.max_length {longest} is for prompt and "
+                    f"report, and model.max_new_tokens {self.model.max_new_tokens} lets the report "
+                    "alone be as long; raise the one or lower the other"
+                )
         return self
 
     @model_validator(mode="after")
@@ -259,12 +245,50 @@ class CycleRecipe(Strict):
         return candidate.start == "parent"
 
 
+def refuse_too_few_cases(recipe: CycleRecipe) -> None:
+    """Raises ValueError where the numbers of a recipe contradict each other: more is asked of the
+    cases than there are.
+    """
+    cases, feedback, evaluation = recipe.cases, recipe.feedback, recipe.evaluation
+    frozen = cases.num_evaluation_cases
+    if frozen and recipe.gate.min_cases > frozen:
+        raise ValueError(
+            f"gate.min_cases {recipe.gate.min_cases} is above cases.num_evaluation_cases {frozen}: "
+            "every decision would be inconclusive"
+        )
+    if frozen and evaluation.num_kl_cases > frozen:
+        raise ValueError(
+            f"evaluation.num_kl_cases {evaluation.num_kl_cases} is above "
+            f"cases.num_evaluation_cases {frozen}"
+        )
+    if not frozen and not recipe.preferences.held_out_fraction:
+        raise ValueError(
+            "the gate has nothing to judge on: set cases.num_evaluation_cases, or "
+            "preferences.held_out_fraction above 0"
+        )
+    if feedback.source == "log" and cases.num_feedback_cases:
+        raise ValueError("feedback.source log drafts nothing; set cases.num_feedback_cases: 0")
+    most = cases.num_feedback_cases * feedback.readers.max_turns
+    if feedback.source == "simulated" and most < feedback.min_events:
+        raise ValueError(
+            f"feedback.min_events {feedback.min_events} cannot be reached: "
+            f"cases.num_feedback_cases {cases.num_feedback_cases} give at most {most} events"
+        )
+    tail = (1 - recipe.gate.confidence) / 2 * evaluation.num_bootstrap
+    if tail < 1:
+        raise ValueError(
+            f"gate.confidence {recipe.gate.confidence} leaves less than one of "
+            f"{evaluation.num_bootstrap} draws (evaluation.num_bootstrap) outside on either side; "
+            "raise num_bootstrap"
+        )
+
+
 def _explain(error: ValidationError, section: type[BaseModel]) -> str:
     lines = []
-    for item in error.errors(include_input=False, include_url=False):
-        place = ".".join(str(part) for part in item["loc"]) or "recipe"
-        unknown = item["type"] == "extra_forbidden"
-        lines.append(f"{place}: {suggestion(section, item['loc']) if unknown else item['msg']}")
+    for location, kind, message in problems(error):
+        place = ".".join(map(str, location)) or "recipe"
+        unknown = kind == "extra_forbidden"
+        lines.append(f"{place}: {suggestion(section, location) if unknown else message}")
     return "; ".join(lines)
 
 
@@ -272,15 +296,10 @@ def load_yaml(path: Path, section: type[Section]) -> Section:
     """Reads a YAML file into ``section``.
 
     Raises:
-        RecipeError: the file is missing, is no YAML mapping, holds an unknown key or a bad value;
-            the message names every key at fault.
+        RecipeError: the file is missing, is no YAML mapping, holds an unknown key, one key twice or
+            a bad value; the message names every key at fault.
     """
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RecipeError(f"{path}: cannot be read ({error.strerror}); check the path") from error
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{path}: not YAML ({error}); fix the file") from error
+    data = read_yaml(path)
     try:
         return section.model_validate(data)
     except ValidationError as error:

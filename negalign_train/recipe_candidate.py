@@ -9,16 +9,28 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from negalign_train.recipe_trainer import Method as Method
+from negalign_train.recipe_trainer import check_trainer
 from negalign_train.records import CATEGORIES
 from negalign_train.strict import Strict
 
-Method = Literal["dpo", "kto", "grpo", "sft"]
+DType = Literal["float32", "bfloat16", "float16"]
 Quantisation = Literal["none", "nf4"]
 ReferencePolicy = Literal["previous", "approved", "base"]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0)]
+
+MAX_SEED = 4_000_000
+"""Largest ``--seed``. Training takes ``seed * 1000 + cycle`` plus the process's rank, and NumPy
+takes no seed above 2**32 - 1."""
 
 OffsetOf = Literal["margin", "sqrt", "log1p"]
 """What of a pair's dS the offset is proportional to: dS, its square root, or log(1 + dS)."""
+
+
+def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"{', '.join(twice)} stands there twice; name each once")
+    return names
 
 
 class OffsetSettings(Strict):
@@ -80,10 +92,16 @@ class LoraSettings(Strict):
     """Rank; vLLM loads up to 16 without a flag."""
     lora_alpha: int = Field(default=32, ge=1)
     """The update is scaled by ``lora_alpha / r``."""
-    target_modules: tuple[str, ...] = (
-        "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj",
-    )  # fmt: skip
+    target_modules: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        default=("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
+        min_length=1,
+    )
     """Linear maps of every layer that get an update; names as in the base model."""
+
+    @field_validator("target_modules")
+    @classmethod
+    def _each_once(cls, modules: tuple[str, ...]) -> tuple[str, ...]:
+        return _distinct(modules)
 
 
 class BatchingSettings(Strict):
@@ -121,7 +139,16 @@ class RewardSettings(Strict):
     def _only_known_categories(cls, weights: dict[str, float]) -> dict[str, float]:
         if unknown := sorted(weights.keys() - set(CATEGORIES)):
             raise ValueError(f"unknown categories {unknown}; known are {', '.join(CATEGORIES)}")
+        if not any(weights.get(name, 1.0) for name in CATEGORIES):
+            raise ValueError("every category weighs 0, and no error would cost anything")
         return weights
+
+    @model_validator(mode="after")
+    def _the_format_is_felt(self) -> RewardSettings:
+        _distinct(self.required_sections)
+        if self.format_weight > 0 and not self.required_sections:
+            raise ValueError("format_weight goes with required_sections, which are none")
+        return self
 
 
 RESERVED_NAMES = (
@@ -170,6 +197,23 @@ class CandidateSettings(Strict):
             raise ValueError(f"candidate {self.name}: a reward section goes with grpo, only there")
         return self
 
+    @model_validator(mode="after")
+    def _settings_are_felt(self) -> CandidateSettings:
+        try:
+            check_trainer(self.method, self.trainer)
+        except ValueError as error:
+            raise ValueError(f"candidate {self.name}: {error}") from None
+        if self.method == "grpo" and self.batching.max_tokens is not None:
+            raise ValueError(
+                f"candidate {self.name}: batching.max_tokens goes with dpo, sft and kto, not with "
+                "grpo; remove it"
+            )
+        if self.method == "sft" and self.reference != "previous":
+            raise ValueError(
+                f"candidate {self.name}: sft has no reference; remove reference: {self.reference}"
+            )
+        return self
+
 
 class CandidateRun(Strict):
     """One launch of ``negalign_train.training.run``: written by the cycle, read by the run."""
@@ -183,7 +227,7 @@ class CandidateRun(Strict):
     unless the user gave one."""
     dtype: str
     quantisation: Quantisation = "none"
-    max_new_tokens: int
+    max_new_tokens: int = Field(ge=1)
     parent_adapter_dir: Path | None
     earlier_adapter_dir: Path | None = None
     """The adapter of the candidate that ``start`` names; None where it names none."""
@@ -198,7 +242,7 @@ class CandidateRun(Strict):
     unpaired_path: Path
     prompts_path: Path
     output_dir: Path
-    seed: int
+    seed: int = Field(ge=0, lt=2**32)
 
     @model_validator(mode="after")
     def _start_is_there(self) -> CandidateRun:

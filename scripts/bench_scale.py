@@ -189,6 +189,7 @@ def repeat(preset: Preset, folder: Path) -> list[dict[str, Any]]:
     recipe["feedback"]["min_events"] = 1
     recipe["candidates"][0]["trainer"]["num_train_epochs"] = 1
     recipe["gate"]["min_cases"] = 2
+    recipe["evaluation"]["num_kl_cases"] = min(64, preset.cases)
     path = folder / "cycle.yaml"
     path.write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
     command = [

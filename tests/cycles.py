@@ -23,12 +23,16 @@ def small_recipe(**changes) -> CycleRecipe:
     data = yaml.safe_load(RECIPE.read_text(encoding="utf-8"))
     data["cases"] |= {"num_feedback_cases": 160, "num_evaluation_cases": 100}
     data["feedback"]["min_events"] = 20
-    data["evaluation"] |= {"num_kl_cases": 16, "max_retention_cases": 10}
+    data["evaluation"] |= {"num_kl_cases": 16, "max_retention_cases": 20}
     # On 100 cases one severe error more or less is chance.
     data["gate"] |= {"min_cases": 50, "max_severe_rate_increase": 0.05}
     data["candidates"] = data["candidates"][:1]
     for section, values in changes.items():
         data[section] = data[section] | values if isinstance(values, dict) else values
+    if data["feedback"]["source"] == "log":
+        for unread in ("readers", "draft_temperature"):
+            data["feedback"].pop(unread, None)
+        data["cases"]["num_feedback_cases"] = 0
     return CycleRecipe.model_validate(data)
 
 

@@ -238,11 +238,6 @@ def test_one_revision_with_two_contents_is_an_error():
         build_preferences(events, settings(), 1, {"case-a": "g"})
 
 
-def test_trust_outside_its_range_is_an_error():
-    with pytest.raises(PreferenceError, match="leave their events out"):
-        build([make_event("a", "Clear.")], reader_trust={"r-1": 0.0})
-
-
 def test_case_without_group_is_an_error():
     with pytest.raises(PreferenceError, match="case_groups"):
         build_preferences([make_event("a", "Clear.")], settings(), 1, {})

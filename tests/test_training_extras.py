@@ -65,7 +65,6 @@ REFUSED: list[tuple[dict[str, Any], dict[str, Any], str]] = [
         {"method": "grpo", "displacement": {"window": 5}},
         "dpo and kto, not g",
     ),
-    ({"betta": 0.1}, {}, "no key of DPOConfig; dpo takes adam_beta1, .*warmup_steps, weight_decay"),
 ]
 
 

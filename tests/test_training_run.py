@@ -242,9 +242,10 @@ def test_an_empty_set_of_examples_is_refused(base, tmp_path, capsys):
 
 
 def test_an_unknown_trainer_key_is_refused_before_anything_is_loaded(base, tmp_path, capsys):
-    run = write_run(tmp_path, base, trainer={"betta": 0.1})
+    run = write_run(tmp_path, base)
+    run.candidate.trainer["betta"] = 0.1
     assert launch(run) == 1
-    assert "betta is no key of DPOConfig" in capsys.readouterr().err
+    assert "trainer.betta is no key that dpo takes" in capsys.readouterr().err
     assert not run.output_dir.exists()
 
 

@@ -21,6 +21,7 @@ from negalign_train.commands.common import (
 )
 from negalign_train.quiet import quieten
 from negalign_train.recipe import CycleRecipe, load_yaml
+from negalign_train.recipe_candidate import MAX_SEED
 from negalign_train.severity.taxonomy import taxonomy
 from negalign_train.workspace import Workspace
 
@@ -30,7 +31,10 @@ _COLOURS = {"promoted": "green", "rejected": "red", "inconclusive": "yellow"}
 def cycle(
     config: Annotated[Path, typer.Option("--config", "-c", help="Recipe of the cycle (YAML).")],
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
-    seed: Annotated[int, typer.Option(help="Seed of cases, readers, training and bootstrap.")] = 1,
+    seed: Annotated[
+        int,
+        typer.Option(min=0, max=MAX_SEED, help="Seed of cases, readers, training and bootstrap."),
+    ] = 1,
     cycles: Annotated[
         int | None,
         typer.Option(

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Engine
 
 from negalign_train.cycle.calibration_step import calibrate
+from negalign_train.cycle.checks import check_readers, check_recipe
 from negalign_train.cycle.feedback_step import take_snapshot
 from negalign_train.cycle.gate_step import (
     judge_candidates,
@@ -34,7 +35,7 @@ from negalign_train.cycle.plan import (
 from negalign_train.cycle.preferences_step import build
 from negalign_train.cycle.split import SPLIT
 from negalign_train.cycle.summary import summarise_cycle
-from negalign_train.cycle.train_step import TrainedCandidate, check_candidates, train
+from negalign_train.cycle.train_step import TrainedCandidate, train
 from negalign_train.errors import CycleError
 from negalign_train.preferences.replay import COUNTS_FILE
 from negalign_train.registry.lock import cycle_lock
@@ -111,7 +112,7 @@ def _prepare(context: Context) -> tuple[dict[str, object], HeldOutCases]:
 def run_cycle(context: Context, progress: Progress) -> dict[str, Any]:
     """All steps of the open cycle, those already done taken from disk; returns its summary."""
     clock = _Clock(progress)
-    check_candidates(context)
+    check_readers(context.recipe, context.store.reader_ids())
     calibration = calibrate(context)
     with clock.step("feedback", f"cycle {context.plan.cycle}: gathering graded feedback"):
         snapshot = take_snapshot(context, calibration)
@@ -152,6 +153,7 @@ def run_cycles(
         up_to: bring the workspace to this many cycles, giving the finished ones' summaries too;
             None finishes the unfinished cycle, or runs one new one.
     """
+    check_recipe(recipe, seed)
     finished = completed_cycles(workspace)
     if up_to is not None:
         for cycle in finished[:up_to]:

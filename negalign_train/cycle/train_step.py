@@ -21,8 +21,6 @@ from negalign_train.launch import read_launch_file
 from negalign_train.preferences.replay import PAIRS_FILE, PROMPTS_FILE, UNPAIRED_FILE
 from negalign_train.recipe_candidate import CandidateRun, CandidateSettings
 from negalign_train.severity.calibration import Calibration
-from negalign_train.training.arguments import trainer_config
-from negalign_train.training.combinations import refuse_clashes, setup_of
 from negalign_train.training.outputs import ADAPTER_DIR, METRICS, is_finished, run_facts
 from negalign_train.workspace import read_json, replacing, write_json
 
@@ -81,20 +79,6 @@ def _reward_calibration(
     if candidate.method != "grpo" or calibration is None or not calibration.adopted:
         return None
     return context.folder / CALIBRATION
-
-
-def check_candidates(context: Context) -> None:
-    """Refuses a wrong ``trainer`` section, and settings that do not go together, before readers'
-    work or training time is spent on them.
-
-    Raises:
-        RecipeError: naming the candidate and the key.
-    """
-    launch = read_launch_file(context.located.accelerate_config())
-    for candidate in context.recipe.candidates:
-        run = _run_of(context, candidate, calibration=None)
-        setup = setup_of(run, trainer_config(run), launch.zero_stage)
-        refuse_clashes(candidate.name, setup)
 
 
 def _write_run(run: CandidateRun) -> Path:

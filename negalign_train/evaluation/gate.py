@@ -17,14 +17,12 @@ from negalign_train.errors import GateError
 from negalign_train.evaluation.bootstrap import Comparison, Interval
 from negalign_train.evaluation.metrics import Divergence, ReportMetrics
 from negalign_train.fingerprint import fingerprint
+from negalign_train.recipe import MIN_GROUPS as MIN_GROUPS
 from negalign_train.recipe import GateSettings
 from negalign_train.records import CATEGORIES
 
 Outcome = Literal["promoted", "rejected", "inconclusive"]
 Kind = Literal["evidence", "superiority", "guardrail"]
-
-MIN_GROUPS = 20
-"""Under about this many independent groups a percentile bootstrap is too narrow to trust."""
 
 
 @dataclass(frozen=True)

@@ -111,6 +111,11 @@ class FeedbackStore:
         with self._reading() as connection:
             return int(connection.execute(select(func.max(EVENTS.c.sequence))).scalar() or 0)
 
+    def reader_ids(self) -> frozenset[str]:
+        """Everyone who graded something, in whichever revision."""
+        with self._reading() as connection:
+            return frozenset(connection.execute(select(EVENTS.c.reader_id).distinct()).scalars())
+
     def quarantine(self) -> list[QuarantinedLine]:
         """Every quarantined line, in the order of arrival."""
         query = select(*(QUARANTINE.c[name] for name in _QUARANTINE_COLUMNS))

@@ -74,15 +74,8 @@ def build_preferences(
         groups: case id to split group, for every case of ``events`` (``splits.case_groups``).
 
     Raises:
-        PreferenceError: a case has no group, a reader's trust is not in (0, 1], or one revision
-            stands for two events.
+        PreferenceError: a case has no group, or one revision stands for two events.
     """
-    for reader, trust in settings.reader_trust.items():
-        if not 0 < trust <= 1:
-            raise PreferenceError(
-                f"preferences.reader_trust: {reader} has {trust!r}, which is not in (0, 1]; "
-                "to leave a reader out, leave their events out"
-            )
     newest = newest_events(events)
     for event in newest:
         if event.case_id not in groups:

@@ -1,14 +1,12 @@
 """A candidate's ``trainer`` section to TRL's own config object, with what must hold made explicit.
 
-Keys are TRL's, unchanged, and each is one that our trainers feel: a key that TRL knows but that
-would do nothing here, or that this package sets itself, is refused like an unknown one.
+Its keys and their bounds were checked when the recipe was read (``recipe_trainer``).
 """
 
 from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -19,40 +17,7 @@ from trl import DPOConfig, GRPOConfig, KTOConfig
 from negalign_train.errors import RecipeError
 from negalign_train.recipe_candidate import PLAIN_OBJECTIVE, CandidateRun, Method, ObjectiveSettings
 from negalign_train.training.extras import check_extras
-from negalign_train.training.losses import DPO_LOSS_TYPES, KTO_LOSS_TYPES, DPOObjective
-
-_COMMON = frozenset(
-    {
-        "adam_beta1", "adam_beta2", "adam_epsilon", "dataloader_num_workers",
-        "dataloader_prefetch_factor", "ddp_timeout", "full_determinism",
-        "gradient_accumulation_steps", "gradient_checkpointing", "gradient_checkpointing_kwargs",
-        "learning_rate", "logging_steps", "lr_scheduler_kwargs",
-        "lr_scheduler_type", "max_grad_norm", "max_steps", "num_train_epochs", "optim",
-        "optim_args", "per_device_train_batch_size", "router_aux_loss_coef", "save_steps", "tf32",
-        "warmup_steps", "weight_decay",
-    }
-)  # fmt: skip
-_OFFLINE = _COMMON | {"max_length", "precompute_ref_batch_size"}
-_ALLOWED: Mapping[Method, frozenset[str]] = {
-    "dpo": _OFFLINE
-    | {"beta", "label_smoothing", "loss_type", "loss_weights", "train_sampling_strategy"},
-    "sft": _OFFLINE | {"train_sampling_strategy"},
-    "kto": _OFFLINE | {"beta", "desirable_weight", "loss_type", "undesirable_weight"},
-    "grpo": _COMMON
-    | {
-        "beta", "cache_implementation", "delta", "entropy_coef", "epsilon", "epsilon_high",
-        "generation_batch_size", "generation_kwargs", "importance_sampling_level", "loss_type",
-        "mask_truncated_completions", "min_p", "num_generations", "num_iterations",
-        "repetition_penalty", "scale_rewards", "shuffle_dataset", "steps_per_generation",
-        "temperature", "top_entropy_quantile", "top_k", "top_p",
-        "use_vllm", "vllm_enable_sleep_mode", "vllm_gpu_memory_utilization", "vllm_group_port",
-        "vllm_importance_sampling_clip_max", "vllm_importance_sampling_correction",
-        "vllm_importance_sampling_mode", "vllm_max_model_length", "vllm_mode",
-        "vllm_server_base_url", "vllm_server_timeout", "vllm_tensor_parallel_size",
-    },
-}  # fmt: skip
-_ORDERS = ("group_by_length", "random")
-_REQUIRED = ("learning_rate", "per_device_train_batch_size")
+from negalign_train.training.losses import DPOObjective
 
 
 @dataclasses.dataclass
@@ -77,13 +42,11 @@ def trainer_config(run: CandidateRun) -> TrainingArguments:
     """TRL's config for a run.
 
     Raises:
-        RecipeError: a key is unknown, not ours to pass, missing or of the wrong type; or TRL
-            refuses a value.
+        RecipeError: TRL refuses a value, or a section beside ``trainer`` does not go with it.
     """
     method = run.candidate.method
     keys = run.candidate.trainer
     where = f"candidate {run.candidate.name}: trainer"
-    _check_keys(keys, method, where)
     options = _fixed(run) | _defaults(method) | dict(keys)
     _rename_checkpointing(options, config_class(method))
     options["save_strategy"] = "steps" if "save_steps" in keys else "no"
@@ -99,7 +62,6 @@ def trainer_config(run: CandidateRun) -> TrainingArguments:
         raise RecipeError(
             f"{where}: {config_class(method).__name__} refuses it: {error}"
         ) from error
-    _check_loss_types(config, method, where)
     check_extras(run.candidate, getattr(config, "loss_type", ()))
     return config
 
@@ -111,55 +73,6 @@ def dpo_objective(config: DPOConfig) -> DPOObjective:
     return DPOObjective(
         config.beta, tuple(config.loss_type), tuple(weights), config.label_smoothing, settings
     )
-
-
-def _check_keys(keys: Mapping[str, Any], method: Method, where: str) -> None:
-    config = config_class(method)
-    fields = {field.name: field for field in dataclasses.fields(config)}
-    for key, value in keys.items():
-        if key not in fields:
-            raise RecipeError(
-                f"{where}.{key} is no key of {config.__name__}; {method} takes "
-                f"{', '.join(sorted(_ALLOWED[method]))}"
-            )
-        if key not in _ALLOWED[method]:
-            raise RecipeError(
-                f"{where}.{key} is set by negalign_train or has no effect on {method}; remove it"
-            )
-        default = fields[key].default
-        if isinstance(value, str) and isinstance(default, (int, float)):
-            raise RecipeError(
-                f"{where}.{key} is the text {value!r}, expected a number; YAML reads 5e-7 as text, "
-                "write 5.0e-7"
-            )
-    required = _REQUIRED if method == "sft" else (*_REQUIRED, "beta")
-    if missing := [key for key in required if key not in keys]:
-        raise RecipeError(f"{where} lacks {', '.join(missing)}; it changes the result, state it")
-    if ("num_train_epochs" in keys) == ("max_steps" in keys):
-        raise RecipeError(f"{where} needs one of num_train_epochs and max_steps; state exactly one")
-
-
-def _check_loss_types(config: TrainingArguments, method: Method, where: str) -> None:
-    if isinstance(config, DPOConfig):
-        known: tuple[str, ...] = DPO_LOSS_TYPES
-        named = config.loss_type
-        if len(config.loss_weights or named) != len(named):
-            raise RecipeError(f"{where}.loss_weights needs one weight per loss_type")
-        if config.train_sampling_strategy not in _ORDERS:
-            raise RecipeError(f"{where}.train_sampling_strategy must be one of {_ORDERS}")
-        if not 0 <= config.label_smoothing < 0.5:
-            raise RecipeError(f"{where}.label_smoothing must lie in [0, 0.5)")
-    elif isinstance(config, KTOConfig):
-        known, named = KTO_LOSS_TYPES, [config.loss_type]
-        if config.per_device_train_batch_size < 2:
-            raise RecipeError(
-                f"{where}.per_device_train_batch_size must be at least 2 for kto: its KL term "
-                "pairs each prompt with another row's completion"
-            )
-    else:
-        return
-    if unknown := sorted(set(named) - set(known)):
-        raise RecipeError(f"{where}.loss_type {unknown} has no weighted {method} loss; use {known}")
 
 
 def _rename_checkpointing(options: dict[str, Any], config: type[TrainingArguments]) -> None:

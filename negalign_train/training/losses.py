@@ -11,20 +11,22 @@ trainer/kto_trainer.py:1447-1482), which the golden tests hold them to.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from negalign_train.recipe_candidate import PLAIN_OBJECTIVE, ObjectiveSettings
+from negalign_train.recipe_trainer import DPOLoss, KTOLoss
 from negalign_train.training.margins import given, shaped_margin, target_margin
 
-DPO_LOSS_TYPES = ("sigmoid", "hinge", "ipo", "robust", "sigmoid_norm", "sft", "bfpo")
+DPO_LOSS_TYPES = get_args(DPOLoss)
 OFFSET_LOSS_TYPES = ("sigmoid", "hinge", "robust")
 """Losses of beta times a summed margin: an offset in rewards has a meaning in these."""
 PENALISED_LOSS_TYPES = (*OFFSET_LOSS_TYPES, "bfpo")
 """Losses of a summed margin, which DPOP's penalty can be taken off."""
-KTO_LOSS_TYPES = ("kto", "apo_zero_unpaired")
+KTO_LOSS_TYPES = get_args(KTOLoss)
 
 
 @dataclass(frozen=True)

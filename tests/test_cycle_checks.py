@@ -1,0 +1,73 @@
+"""What a cycle refuses before it fetches a model or reads a report."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import yaml
+
+from negalign_train.cycle import run as cycle_run
+from negalign_train.cycle.checks import check_readers, check_recipe
+from negalign_train.cycle.plan import LocatedRecipe
+from negalign_train.database import open_database
+from negalign_train.errors import CycleError, RecipeError
+from negalign_train.recipe import CycleRecipe
+from negalign_train.recipe_candidate import MAX_SEED
+from negalign_train.workspace import Workspace
+from tests.cycles import RECIPE, small_recipe
+
+
+def trusting(**trust: float) -> CycleRecipe:
+    names = {name.replace("_", "-"): value for name, value in trust.items()}
+    return small_recipe(
+        feedback={"source": "log"}, preferences={"reader_trust": names}
+    )  # fmt: skip
+
+
+def test_a_trust_for_nobody_names_the_nearest_reader_and_all_there_are():
+    with pytest.raises(CycleError) as error:
+        check_readers(trusting(r_O3=0.5, r_07=0.5), ["r-03", "r-07", "dr-lee"])
+    assert str(error.value) == (
+        "preferences.reader_trust names r-O3 (did you mean r-03?), who graded nothing in the log; "
+        "its readers are dr-lee, r-03, r-07. Correct the id, or take it out"
+    )
+
+
+def test_an_empty_log_has_no_reader_to_trust():
+    with pytest.raises(CycleError, match="its readers are nobody"):
+        check_readers(trusting(r_1=0.5), [])
+
+
+def test_readers_of_the_log_and_of_the_panel_may_be_trusted():
+    check_readers(trusting(r_1=0.5), ["r-1"])
+    panel = small_recipe(preferences={"reader_trust": {"sim-reader-3": 0.5}})
+    check_readers(panel, [])
+    with pytest.raises(CycleError, match=r"sim-reader-4 \(did you mean sim-reader-"):
+        check_readers(small_recipe(preferences={"reader_trust": {"sim-reader-4": 0.5}}), [])
+
+
+def wrong_scheduler() -> CycleRecipe:
+    candidates = copy.deepcopy(yaml.safe_load(RECIPE.read_text())["candidates"][:1])
+    candidates[0]["trainer"]["lr_scheduler_type"] = "no-such"
+    return small_recipe(candidates=candidates)
+
+
+def test_what_trl_refuses_is_told_before_the_base_model_is_looked_for(tmp_path, monkeypatch):
+    def never(*_):
+        raise AssertionError("the cycle was opened")
+
+    monkeypatch.setattr(cycle_run, "open_cycle", never)
+    located = LocatedRecipe(wrong_scheduler(), RECIPE)
+    place = Workspace(tmp_path / "w")
+    engine = open_database(f"sqlite:///{tmp_path / 'n.db'}")
+    with pytest.raises(RecipeError, match="candidate dpo: trainer: DPOConfig refuses it"):
+        list(cycle_run.run_cycles(place, engine, located, 3, print, 1))
+    assert not place.root.exists()
+
+
+def test_a_seed_above_the_bound_is_refused():
+    located = LocatedRecipe(small_recipe(), RECIPE)
+    check_recipe(located, MAX_SEED)
+    with pytest.raises(RecipeError, match=rf"seed 20261125 is not in \[0, {MAX_SEED}\]"):
+        check_recipe(located, 20261125)
