@@ -8,8 +8,11 @@ from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic_core import ErrorDetails
 
 from negalign_train.errors import RecipeError
+
+_SHORT = 80
 
 
 class Strict(BaseModel):
@@ -54,11 +57,14 @@ def _holds_boolean(value: Any) -> bool:
 
 
 def problems(error: ValidationError) -> list[tuple[tuple[str | int, ...], str, str]]:
-    """Each fault's place, kind and message, without the value."""
-    return [
-        (item["loc"], item["type"], item["msg"].removeprefix("Value error, "))
-        for item in error.errors(include_input=False, include_url=False)
-    ]
+    """Each fault's place, kind and message, with the value where it is a number or short text."""
+    return [(item["loc"], item["type"], _message(item)) for item in error.errors(include_url=False)]
+
+
+def _message(item: ErrorDetails) -> str:
+    value, message = item["input"], item["msg"].removeprefix("Value error, ")
+    short = isinstance(value, int | float) or (isinstance(value, str) and len(value) <= _SHORT)
+    return f"{message}, got {value!r}" if short and item["type"] != "value_error" else message
 
 
 class _OneKeyOnce(yaml.SafeLoader):
