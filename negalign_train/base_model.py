@@ -36,6 +36,11 @@ def read_base_model(name: str, folder: Path) -> BaseModel:
         RecipeError: one of them is missing, or the model is not of Llama's shape.
     """
     config = _read_config(folder)
+    if "quantization_config" in config:
+        raise RecipeError(
+            f"{folder} holds weights that are quantised already; give the whole model, "
+            "negalign trains on 4 bits by itself where it must (model.quantisation)"
+        )
     context = config.get("max_position_embeddings")
     if not isinstance(context, int):
         raise RecipeError(
@@ -64,7 +69,7 @@ def _linear_maps(folder: Path) -> tuple[str, ...]:
     names: set[str] = set()
     for path in sorted(folder.glob("*.safetensors")):
         for key, entry in _header(path).items():
-            matrix = key != "__metadata__" and len(entry["shape"]) == 2
+            matrix = key.endswith(".weight") and len(entry["shape"]) == 2
             if matrix and _LAYER.search(key) and not _NOT_ADAPTED.search(key):
                 names.add(key.removesuffix(".weight").rsplit(".", 1)[-1])
     if not names:

@@ -22,10 +22,10 @@ from negalign_train.offline import go_offline
 # asked for is imported, so that it starts at once.
 _PANELS = {
     "1. Prepare": {
+        "feedback": "feedback",
         "init": "init",
         "recipe": "recipe",
         "estimate": "estimate",
-        "feedback": "feedback",
     },
     "2. Run": {"cycle": "cycle", "pairs": "pairs"},
     "3. Use and check the result": {"adapters": "adapters", "audit": "audit"},
@@ -60,7 +60,7 @@ def negalign(
 ) -> None:
     """Graded reader feedback in, the next gated LoRA adapter out.
 
-    First steps: `negalign init --model M`, `negalign feedback import LOG.jsonl`,
+    First steps: `negalign feedback import LOG.jsonl`, `negalign init --model M`,
     `negalign cycle --config my-cycle.yaml`. Each command explains itself with **--help**.
     """
 

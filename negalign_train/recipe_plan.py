@@ -107,9 +107,9 @@ def _lengths(model: BaseModel, log: LogFacts | None, small: bool) -> tuple[int, 
             f"the log's longest prompt and report have {longest} tokens together, the context of "
             f"{model.name} is {model.context}; take a model with a longer one"
         )
-    # A tenth more than was seen, and the chat template's own tokens.
-    whole = min(model.context, _round_up(1.1 * longest + 32, 64))
-    return whole, min(model.context - log.prompt, _round_up(1.25 * log.completion, 32))
+    # More than was seen, and the chat template's own tokens.
+    new_tokens = min(model.context - log.prompt, _round_up(1.25 * log.completion, 32))
+    return min(model.context, _round_up(1.1 * log.prompt + new_tokens + 32, 64)), new_tokens
 
 
 def _round_up(value: float, to: int) -> int:

@@ -85,7 +85,8 @@ def test_help_groups_the_commands_in_the_order_of_their_use() -> None:
     places = [shown.index(heading) for heading in headings]
     assert places == sorted(places)
     order = [
-        shown.index(f"│ {name} ") for name in ("feedback", "cycle", "adapters", "score", "env")
+        shown.index(f"│ {name} ")
+        for name in ("feedback", "init", "cycle", "adapters", "score", "env")
     ]
     assert order == sorted(order)
 

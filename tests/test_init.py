@@ -129,6 +129,8 @@ def test_lengths_and_held_out_cases_follow_the_log() -> None:
     plan = planned(events=900, judged_cases=600, prompt=300, completion=200)
     assert (plan.max_length, plan.max_new_tokens) == (640, 256)
     assert (plan.held_out_fraction, plan.min_cases) == (0.2, 98)
+    short = planned(events=900, judged_cases=600, prompt=5, completion=300)
+    assert short.max_length > short.max_new_tokens == 384
     few = planned(events=40, judged_cases=40, prompt=10, completion=10)
     assert (few.held_out_fraction, few.min_cases) == (0.3, 20)
     many = planned(events=9000, judged_cases=6000, prompt=10, completion=10)
@@ -169,6 +171,10 @@ def test_target_modules_are_the_maps_that_the_weights_hold(tmp_path: Path) -> No
     [
         ({"config": {"d_model": 8, "max_position_embeddings": 64}}, "Llama's shape only"),
         ({"config": CONFIGS[LLAMA]}, "has no max_position_embeddings"),
+        (
+            {"config": CONFIGS[LLAMA] | {"quantization_config": {"quant_method": "awq"}}},
+            "quantised already; give the whole model",
+        ),
         ({"shapes": {"encoder.weight": [4, 4]}}, "no safetensors file with a model's layers"),
     ],
 )

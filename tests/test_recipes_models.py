@@ -75,9 +75,13 @@ def test_every_candidate_is_taken_by_trl_and_goes_with_its_launch_file(path, mon
     recipe = load_yaml(path, CycleRecipe)
     launch_file = read_launch_file(ROOT / recipe.accelerate_config)
     assert recipe.model.model_name_or_path in CONFIGS
+    assert recipe.model.dtype == "bfloat16"
     for index, candidate in enumerate(recipe.candidates):
         run = run_of(recipe, index)
         config = trainer_config(run)
+        # What a small model trained from scratch takes would ruin a pretrained one.
+        assert config.learning_rate <= 1e-4
+        assert candidate.trainer["save_steps"] <= 50
         refuse_clashes(candidate.name, setup_of(run, config, launch_file.zero_stage))
         if candidate.method == "grpo":
             assert (config.use_vllm, config.vllm_mode) == (True, "colocate")  # type: ignore[attr-defined]

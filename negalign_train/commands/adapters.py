@@ -38,7 +38,7 @@ def list_(
 ) -> None:
     """List every adapter with its state.
 
-    Example: `negalign adapters list --workspace my-workspace`.
+    Example: `negalign adapters list --workspace my-workspace`
     """
     registry = _registry(workspace, database_url)
     records = registry.list()
@@ -68,7 +68,7 @@ def show(
 ) -> None:
     """Show one adapter: provenance, lineage, and its turns as champion.
 
-    Example: `negalign adapters show champion --workspace my-workspace`.
+    Example: `negalign adapters show champion --workspace my-workspace`
     """
     registry = _registry(workspace, database_url)
     record = registry.get(registry.resolve(adapter))
@@ -108,7 +108,7 @@ def path(
 ) -> None:
     """Print the adapter's folder, for `PeftModel.from_pretrained`, after checking its hashes.
 
-    Example: `negalign adapters path champion --workspace my-workspace`.
+    Example: `negalign adapters path champion --workspace my-workspace`
     """
     registry = _registry(workspace, database_url)
     record = registry.verify(adapter)
@@ -130,7 +130,7 @@ def verify(
 ) -> None:
     """Hash every file of the adapters again; exit 1 if one is damaged.
 
-    Example: `negalign adapters verify --workspace my-workspace`.
+    Example: `negalign adapters verify --workspace my-workspace`
     """
     registry = _registry(workspace, database_url)
     problems: dict[str, str | None] = {}
@@ -160,7 +160,7 @@ def promote(
 ) -> None:
     """Make a candidate the champion and retire the one before.
 
-    Example: `negalign adapters promote c0002-kto-1f9a --reason "read by two of us"`.
+    Example: `negalign adapters promote c0002-kto-1f9a --reason "read by two of us"`
     """
     registry = _registry(workspace, database_url)
     record = registry.promote(adapter, by or _login_name(), reason, gate_record)
@@ -180,7 +180,7 @@ def rollback(
 ) -> None:
     """Give the champion's place back to an earlier adapter.
 
-    Example: `negalign adapters rollback --reason "missed a pneumothorax"`.
+    Example: `negalign adapters rollback --reason "missed a pneumothorax"`
     """
     registry = _registry(workspace, database_url)
     record = registry.rollback(to, by or _login_name(), reason)

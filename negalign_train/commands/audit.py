@@ -29,7 +29,8 @@ def audit(
     """Check gate records, adapters and promotions, and list every change of champion.
 
     Exit code 1 if anything was changed, is missing, or was promoted without a record.
-    Example: `negalign audit --workspace my-workspace`.
+
+    Example: `negalign audit --workspace my-workspace`
     """
     engine = open_engine(workspace, database_url)
     quieten()

@@ -50,7 +50,8 @@ def cycle(
 
     A cycle that was stopped goes on after its last whole step when the same command is run again.
     With **--json**, one JSON object per cycle goes to standard output, one per line.
-    Example: `negalign cycle --config my-cycle.yaml --workspace my-workspace`.
+
+    Example: `negalign cycle --config my-cycle.yaml --workspace my-workspace`
     """
     recipe = load_yaml(config, CycleRecipe)
     quieten()
@@ -61,7 +62,7 @@ def cycle(
     located = LocatedRecipe(recipe, config)
     # A cycle on a log needs what was imported: a mistyped folder is no new workspace.
     engine = open_engine(workspace, database_url, create=recipe.feedback.source != "log")
-    console = Console(stderr=True)
+    console = Console(stderr=True, soft_wrap=True)
     with console.status("starting") if console.is_terminal else _Quiet() as status:
 
         def progress(what: str) -> None:

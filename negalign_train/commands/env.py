@@ -19,7 +19,7 @@ _LIBRARIES = (*TRAINING_LIBRARIES, "datasets", "deepspeed", "bitsandbytes", "SQL
 def env(as_json: JsonOption = False) -> None:
     """Print versions, devices and offline settings, for a bug report.
 
-    Example: `negalign env --json`.
+    Example: `negalign env --json`
     """
     gpus = nvidia_smi("name,memory.total,driver_version")
     values = {

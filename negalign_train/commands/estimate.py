@@ -40,7 +40,8 @@ def estimate(
     """Estimate memory and training time of each candidate, before you rent a GPU.
 
     Arithmetic from the model's config.json; nothing is measured.
-    Example: `negalign estimate --config my-cycle.yaml --pairs 2000 --tflops 60`.
+
+    Example: `negalign estimate --config my-cycle.yaml --pairs 2000 --tflops 60`
     """
     from negalign_train.cycle.plan import resolve_model
 

@@ -45,7 +45,8 @@ def import_(
 
     Importing a file twice adds nothing. Lines that cannot enter the log are quarantined with their
     place and reason (`negalign feedback quarantine`) and do not fail the import.
-    Example: `negalign feedback import data/sample_feedback.jsonl --workspace my-workspace`.
+
+    Example: `negalign feedback import data/sample_feedback.jsonl --workspace my-workspace`
     """
     for file in files:
         if not file.is_file():
@@ -72,7 +73,7 @@ def stats(
 ) -> None:
     """Show who graded what: grades, severities and times, per reader and category.
 
-    Example: `negalign feedback stats --workspace my-workspace`.
+    Example: `negalign feedback stats --workspace my-workspace`
     """
     store = FeedbackStore(open_engine(workspace, database_url))
     found = log_stats([event for _, event in store.events()])
@@ -90,7 +91,7 @@ def quarantine(
 ) -> None:
     """List the lines that did not enter the log, each with its place and reason.
 
-    Example: `negalign feedback quarantine --workspace my-workspace`.
+    Example: `negalign feedback quarantine --workspace my-workspace`
     """
     lines = FeedbackStore(open_engine(workspace, database_url)).quarantine()
     if as_json:
@@ -120,7 +121,7 @@ def export(
 ) -> None:
     """Write the log as JSONL that `negalign feedback import` reads back.
 
-    Example: `negalign feedback export log.jsonl --newest --workspace my-workspace`.
+    Example: `negalign feedback export log.jsonl --newest --workspace my-workspace`
     """
     store = FeedbackStore(open_engine(workspace, database_url))
     count = store.export_jsonl(path, newest_only=newest)
@@ -135,7 +136,7 @@ def schema(
 ) -> None:
     """Print the JSON Schema of an event, to check an export before it is imported.
 
-    Example: `negalign feedback schema > event.schema.json`.
+    Example: `negalign feedback schema > event.schema.json`
     """
     if markdown:
         typer.echo(feedback_page(), nl=False)

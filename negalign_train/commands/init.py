@@ -55,7 +55,8 @@ def init(
 
     It sets dtype, batches, 4-bit weights where the base does not fit, learning rate, lengths and
     the gate's cases, and writes the launch file beside it.
-    Example: `negalign init --model Qwen/Qwen2.5-0.5B-Instruct --workspace my-workspace`.
+
+    Example: `negalign init --model Qwen/Qwen2.5-0.5B-Instruct --workspace my-workspace`
     """
     methods = _methods(method)
     launch = out.with_suffix(".accelerate.yaml")
@@ -141,16 +142,16 @@ def _log_facts(workspace: Path, database_url: str | None, model_dir: Path) -> Lo
 
 def _check(recipe: str, launch: str, launch_name: str) -> None:
     """Parses the recipe and checks it as `negalign cycle` does, before anything is written."""
-    from negalign_train.cycle.check import check_start
+    from negalign_train.cycle.checks import check_recipe
     from negalign_train.cycle.plan import LocatedRecipe
 
-    console = Console(stderr=True)
+    console = Console(stderr=True, soft_wrap=True)
     console.print("[dim]· checking the recipe as a cycle would[/dim]", highlight=False)
     with TemporaryDirectory(prefix="negalign-init-") as folder:
         path = Path(folder) / "cycle.yaml"
         path.write_text(recipe, encoding="utf-8")
         (Path(folder) / launch_name).write_text(launch, encoding="utf-8")
-        check_start(LocatedRecipe(load_yaml(path, CycleRecipe), path))
+        check_recipe(LocatedRecipe(load_yaml(path, CycleRecipe), path), seed=1)
 
 
 def _report(plan: RecipePlan, out: Path, launch: Path, workspace: Path | None) -> None:

@@ -68,7 +68,8 @@ def compare(
 
     Reports are judged against their reader's edit, or another approved text of the same case. Cases
     that a finetuned judge was trained on are left out for every judge.
-    Example: `negalign judge compare --workspace my-workspace --html trust.html`.
+
+    Example: `negalign judge compare --workspace my-workspace --html trust.html`
     """
     specs = parse_specs(judges)
     _check_ensemble(ensemble, save_ensemble, specs)
@@ -186,7 +187,8 @@ def train(
     """Train the finetuned judge: nine heads on an encoder, on the severities readers gave.
 
     Whole case groups are held out, and `negalign judge compare` judges on those only.
-    Example: `negalign judge train --encoder ENCODER_DIR --out judges/first --workspace W`.
+
+    Example: `negalign judge train --encoder ENCODER_DIR --out judges/first --workspace W`
     """
     from negalign_train.quiet import quieten
 
@@ -206,7 +208,7 @@ def train(
         "git_commit": git_commit(Path(__file__).parent),
         "refused": dict(refused.counts),
     }
-    console = Console(stderr=True)
+    console = Console(stderr=True, soft_wrap=True)
     found = train_judge(
         encoder, examples, out, settings, provenance,
         lambda line: console.print(line, highlight=False),

@@ -34,7 +34,8 @@ def pairs(
     """Show a cycle's pairs and labels: how many, their margins and weights, what was refused.
 
     No report text is printed; the pairs themselves are in the cycle's pairs.parquet.
-    Example: `negalign pairs --cycle 2 --workspace my-workspace`.
+
+    Example: `negalign pairs --cycle 2 --workspace my-workspace`
     """
     folder = existing_workspace(workspace).cycle_dir(cycle)
     if not (folder / COUNTS_FILE).is_file():

@@ -28,7 +28,9 @@ def keys(
 ) -> None:
     """List the keys of a recipe: what each takes, its default, and what it does.
 
-    Example: `negalign recipe keys gate`. With **--json**, the JSON Schema of a recipe.
+    With **--json**, the JSON Schema of a recipe.
+
+    Example: `negalign recipe keys gate`
     """
     if sum((section is not None, markdown, as_json)) > 1:
         raise UsageError("give one of a section, --markdown and --json")

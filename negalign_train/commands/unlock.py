@@ -19,7 +19,8 @@ def unlock(
     """Free the workspace of a cycle that died on a machine that is gone.
 
     A cycle that died on this machine needs no unlocking: the next one takes its place.
-    Example: `negalign unlock --workspace my-workspace`.
+
+    Example: `negalign unlock --workspace my-workspace`
     """
     owner = break_lock(open_engine(workspace, database_url))
     if owner is None:
