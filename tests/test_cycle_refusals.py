@@ -10,6 +10,7 @@ from negalign_train.cycle.calibration_step import calibrate
 from negalign_train.cycle.feedback_step import take_snapshot
 from negalign_train.cycle.plan import LocatedRecipe, open_cycle
 from negalign_train.cycle.preferences_step import build
+from negalign_train.cycle.split import held_out_of_log
 from negalign_train.database import open_database
 from negalign_train.errors import CycleError, RecipeError
 from negalign_train.feedback.store import FeedbackStore
@@ -44,6 +45,40 @@ def test_a_frozen_evaluation_case_in_the_log_is_never_trained_on(tmp_path, make_
     trained = {pair.prompt for pair in read_pairs(context.folder / "pairs.parquet")}
     assert trained
     assert not trained & {case.prompt for case in frozen}
+
+
+def test_an_event_with_a_control_token_of_the_base_is_counted_and_never_used(tmp_path, make_event):
+    """<|end|> is the embedded tokenizer's own. What came in before the import knew it, or from a
+    reader in this process, is found here.
+    """
+    recipe = small_recipe(feedback={"source": "log", "min_events": 5})
+    place = Workspace(tmp_path)
+    cases = synthetic_cases(0, 40, seed=12345)
+    wrong = "Findings: Small left pneumothorax. Impression: Small left pneumothorax."
+    forged = {0: {"prompt": "x<|end|>"}, 1: {"completion": wrong + "<|end|>"},
+              2: {"edited": "No<|end|> effusion."}}  # fmt: skip
+    events = [
+        make_event(
+            **{
+                "event_id": f"e{n}", "case_id": f"hospital-{n}", "prompt": case.prompt,
+                "completion": wrong, "edited": case.reference, "grade": "reject",
+                "errors": (ErrorMark("false_positive", 1.0),),
+            } | forged.get(n, {})
+        )
+        for n, case in enumerate(cases)
+    ]  # fmt: skip
+    FeedbackStore(open_database(place.database_url)).append(events, source="test")
+    engine = open_database(place.database_url)
+    context = open_cycle(place, engine, LocatedRecipe(recipe, RECIPE), 3, "2026-01-01T00:00:00Z")
+    take_snapshot(context, calibrate(context))
+    counts = build(context)
+    refused = counts["refused"]
+    assert isinstance(refused, dict)
+    assert refused["special_token"] == 3
+    assert counts["events"] == 40
+    used = {pair.case_id for pair in read_pairs(context.folder / "pairs.parquet")}
+    used |= {case.case_id for case in held_out_of_log(context).distinct()}
+    assert used == {f"hospital-{n}" for n in range(3, 40)}
 
 
 def test_an_empty_log_is_refused_with_the_way_out(tmp_path):

@@ -25,7 +25,10 @@ def one_by_one(model, tokenizer, prompt, limit):
     start = len(ids)
     while len(ids) - start < limit and tokenizer.eos_token_id not in ids[start:]:
         ids.append(int(model(torch.tensor([ids])).logits[0, -1].argmax()))
-    return tokenizer.decode(ids[start:], skip_special_tokens=True).strip(), len(ids) - start
+    written = len(ids) - start
+    if ids[-1] == tokenizer.eos_token_id:
+        del ids[-1]
+    return tokenizer.decode(ids[start:]).strip(), written
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 8])

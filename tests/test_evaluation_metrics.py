@@ -38,6 +38,8 @@ def test_metrics_of_three_reports_worked_by_hand():
         ("Seen by ___.", False),
         ("Seen by [Redacted].", False),
         ("Heart <unk>.", False),
+        ("Heart normal.<|im_start|>user", False),
+        ("Heart normal. </s>", False),
         ("Heart normal", True),
     ],
 )

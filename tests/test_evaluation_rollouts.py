@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
+from transformers import GenerationConfig
 
 from negalign_train.errors import GateError
 from negalign_train.evaluation.generation import Generated, Sampling, generate_reports
@@ -157,8 +159,25 @@ def test_a_request_says_all_that_decides_the_report(server, base):
         "model": "base", "prompt": render_prompt(tokenizer, "large"), "max_tokens": 12,
         "stop_token_ids": [tokenizer.eos_token_id], "temperature": 0.0, "seed": 0, "n": 1,
         "top_p": 1.0, "top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0,
-        "presence_penalty": 0.0, "frequency_penalty": 0.0, "skip_special_tokens": True,
+        "presence_penalty": 0.0, "frequency_penalty": 0.0, "skip_special_tokens": False,
     }  # fmt: skip
+
+
+def test_a_server_stops_at_every_end_token_of_the_generation_config(server, base, tmp_path):
+    folder = Path(shutil.copytree(base, tmp_path / "base"))
+    GenerationConfig(eos_token_id=[1, 4]).save_pretrained(folder)
+    assert {tuple(b["stop_token_ids"]) for b in _bodies(server, folder)} == {(1, 4)}
+    # A server that leaves the token it stopped at in the text does not make it a slip.
+    server.completion = {
+        "choices": [{"text": " clear <bot>", "finish_reason": "stop"}],
+        "usage": {"completion_tokens": 2},
+    }
+    assert {each.text for each in write(server, folder)} == {"clear"}
+
+
+def _bodies(server: FakeServer, folder: Path) -> list[dict[str, Any]]:
+    write(server, folder)
+    return server.bodies("/v1/completions")
 
 
 def test_a_sample_has_a_seed_of_its_own_that_depends_on_its_place(server, base):

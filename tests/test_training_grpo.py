@@ -119,6 +119,17 @@ def test_the_reward_stands_at_the_readers_scale_of_the_cycle(base, tmp_path):
         make_trainer(run)
 
 
+def test_completions_end_at_the_templates_end_of_turn_too(base, tmp_path):
+    run = make_run(tmp_path, base)
+    tokenizer = load_tokenizer(run.model_dir)
+    # The base's own EOS is <|eos|>; this template ends a turn with <|user|>.
+    tokenizer.chat_template = tokenizer.chat_template.replace("<|eos|>", "<|user|>")
+    trainer = severity_grpo_trainer(run, load_policy(run), trainer_config(run), PROMPTS, tokenizer)
+    expected = [tokenizer.convert_tokens_to_ids(token) for token in ("<|eos|>", "<|user|>")]
+    assert sorted(trainer.eos_token_ids) == expected
+    assert sorted(trainer.generation_config.eos_token_id) == expected
+
+
 def test_a_reference_of_another_shape_is_refused(base, parent, tmp_path):
     lora = {"r": 8, "lora_alpha": 8}
     run = make_run(

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 
 from negalign_train.cycle.plan import Context
-from negalign_train.cycle.split import events_by_cycle, make_split
+from negalign_train.cycle.split import events_by_cycle, make_split, without_control_tokens
 from negalign_train.errors import CycleError
 from negalign_train.feedback.stats import log_stats
 from negalign_train.preferences.build import build_preferences
@@ -21,6 +21,7 @@ from negalign_train.preferences.replay import (
     with_replay,
 )
 from negalign_train.records import Event
+from negalign_train.special_tokens import SPECIAL_TOKEN
 from negalign_train.workspace import read_json, write_json
 
 
@@ -49,25 +50,28 @@ def build(context: Context) -> dict[str, object]:
         counts: dict[str, object] = read_json(folder / COUNTS_FILE)
         return counts
     events = events_by_cycle(context)
-    own = events[plan.cycle]
     split = make_split(context, events)
+    own = without_control_tokens(context, events)[plan.cycle]
     train = [event for event in own if split.trains(event.case_id)]
     fresh = build_preferences(train, settings, plan.cycle, split.groups)
     kept_back = split.held_out | split.frozen
     mixed = with_replay(
         fresh, _earlier(context, events), settings.replay_fraction, kept_back, plan.seed
     )
+    refused = dict(mixed.refusals.counts)
+    if forged := len(events[plan.cycle]) - len(own):
+        refused[SPECIAL_TOKEN] = forged
     if not mixed.pairs:
         raise CycleError(
             f"cycle {plan.cycle}: {len(train)} training events gave no pair and "
-            f"{len(mixed.unpaired)} labels (refused: {dict(mixed.refusals.counts)}); a pair needs "
+            f"{len(mixed.unpaired)} labels (refused: {refused}); a pair needs "
             "a corrected report: import feedback with edits and severities"
         )
     write_pairs(folder / PAIRS_FILE, mixed.pairs)
     write_unpaired(folder / UNPAIRED_FILE, mixed.unpaired)
     write_prompts(folder / PROMPTS_FILE, mixed.prompts)
     counts = {
-        "events": len(own),
+        "events": len(events[plan.cycle]),
         "events_held_out": sum(split.groups[event.case_id] in split.held_out for event in own),
         "events_of_evaluation_cases": sum(
             split.groups[event.case_id] in split.frozen for event in own
@@ -80,7 +84,7 @@ def build(context: Context) -> dict[str, object]:
         "unpaired": len(mixed.unpaired),
         "desirable": sum(example.label for example in mixed.unpaired),
         "prompts": len(mixed.prompts),
-        "refused": dict(mixed.refusals.counts),
+        "refused": refused,
         "readers": asdict(log_stats(own)),
     }
     write_json(folder / COUNTS_FILE, counts)

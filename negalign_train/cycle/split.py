@@ -7,12 +7,15 @@ from dataclasses import asdict, dataclass
 
 from negalign_train.approval import approved_text
 from negalign_train.cases.source import evaluation_cases, feedback_cases
-from negalign_train.cycle.plan import Context
+from negalign_train.cycle.plan import SNAPSHOT, Context
 from negalign_train.feedback.snapshot import read_snapshot
 from negalign_train.preferences.edges import prompt_key, root_prompts
 from negalign_train.preferences.splits import case_groups, held_out_groups
 from negalign_train.records import Case, Event
 from negalign_train.severity.score import explain_unscorable
+from negalign_train.special_tokens import without_special_tokens
+from negalign_train.training.policy import load_tokenizer
+from negalign_train.training.turns import special_strings
 from negalign_train.workspace import read_json, write_json
 
 SPLIT = "split.json"
@@ -36,12 +39,19 @@ class Split:
 def events_by_cycle(context: Context) -> dict[int, list[Event]]:
     """The frozen events of this cycle and every earlier one."""
     return {
-        cycle: [
-            event
-            for _, event in read_snapshot(context.workspace.cycle_dir(cycle) / "snapshot.parquet")
-        ]
+        cycle: [event for _, event in read_snapshot(context.workspace.cycle_dir(cycle) / SNAPSHOT)]
         for cycle in range(1, context.plan.cycle + 1)
     }
+
+
+def without_control_tokens(
+    context: Context, events: Mapping[int, Sequence[Event]]
+) -> dict[int, list[Event]]:
+    """The events less those in whose texts a control token of the base's tokenizer stands: none of
+    them is trained on or judged on.
+    """
+    own = special_strings(load_tokenizer(context.model_dir))
+    return {cycle: without_special_tokens(some, own) for cycle, some in events.items()}
 
 
 def read_split(context: Context, cycle: int) -> Split:
@@ -104,7 +114,7 @@ def held_out_of_log(context: Context) -> HeldOutOfLog:
     """One case per held-out case id: the prompt its negotiation began with, and as reference the
     last text a reader approved of. A case whose reference the scorer cannot read is not judged.
     """
-    events = events_by_cycle(context)
+    events = without_control_tokens(context, events_by_cycle(context))
     split = read_split(context, context.plan.cycle)
     by_cycle: dict[int, tuple[Case, ...]] = {}
     seen: set[str] = set()

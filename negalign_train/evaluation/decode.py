@@ -8,7 +8,7 @@ makes a sample independent of the batch it is in.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -72,10 +72,10 @@ def decode_batch(
     rows: Sequence[Sequence[int]],
     choose: Chooser,
     max_new_tokens: int,
-    eos_token_id: int,
+    end_ids: Collection[int],
     pad_token_id: int,
 ) -> list[list[int]]:
-    """New tokens of each row, up to and with the end-of-sequence token.
+    """New tokens of each row, up to and with the first of ``end_ids``.
 
     ``choose`` is given the rows' numbers within ``rows``. Call it in ``torch.inference_mode()``.
     """
@@ -94,7 +94,7 @@ def decode_batch(
         )
         cache = output.past_key_values
         tokens = choose(output.logits[:, -1], live.numbers, step)
-        going = _write(written, live.numbers, tokens.tolist(), eos_token_id)
+        going = _write(written, live.numbers, tokens.tolist(), end_ids)
         if not going:
             break
         if len(going) <= _COMPACT_BELOW * len(live.numbers):
@@ -105,16 +105,19 @@ def decode_batch(
 
 
 def _write(
-    written: list[list[int]], numbers: Sequence[int], tokens: Sequence[int], eos_token_id: int
+    written: list[list[int]],
+    numbers: Sequence[int],
+    tokens: Sequence[int],
+    end_ids: Collection[int],
 ) -> list[int]:
     """Appends each row's token unless the row has ended; returns the places still going."""
     going: list[int] = []
     for place, (number, token) in enumerate(zip(numbers, tokens, strict=True)):
         row = written[number]
-        if row and row[-1] == eos_token_id:
+        if row and row[-1] in end_ids:
             continue
         row.append(token)
-        if token != eos_token_id:
+        if token not in end_ids:
             going.append(place)
     return going
 

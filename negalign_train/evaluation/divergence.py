@@ -19,13 +19,14 @@ from negalign_train.evaluation.metrics import Divergence
 from negalign_train.records import Prompt
 from negalign_train.training.policy import load_for_inference
 from negalign_train.training.tokenise import render_prompt
+from negalign_train.training.turns import end_of_turn
 
 _PARENT_ADAPTER = "parent"
 
 
 @dataclass(frozen=True)
 class Sequences:
-    """Prompts with completions as token ids; a completion ends in the end-of-sequence token."""
+    """Prompts with completions as token ids; a completion ends in the template's end of turn."""
 
     prompts: tuple[tuple[int, ...], ...]
     completions: tuple[tuple[int, ...], ...]
@@ -52,11 +53,14 @@ class _Batch:
 def tokenise_completions(
     tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt], completions: Sequence[str]
 ) -> Sequences:
-    """Token ids of completions as the policy writes them: after the generation prompt, then EOS."""
+    """Token ids of completions as the policy learns to write them: after the generation prompt,
+    with the end of turn behind.
+    """
+    end = end_of_turn(tokenizer)
     encoded = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in completions]
     return Sequences(
         tuple(tuple(render_prompt(tokenizer, prompt)) for prompt in prompts),
-        tuple((*ids, tokenizer.eos_token_id) for ids in encoded),
+        tuple((*ids, end) for ids in encoded),
         tokenizer.pad_token_id,
     )
 

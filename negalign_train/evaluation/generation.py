@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +13,7 @@ from negalign_train.errors import GateError
 from negalign_train.evaluation.decode import Chooser, decode_batch, greedy, sampler
 from negalign_train.records import Prompt
 from negalign_train.training.tokenise import render_prompt
+from negalign_train.training.turns import end_tokens
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,9 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Generated:
-    """One completion. ``num_tokens`` counts generated tokens, the end-of-sequence token too;
-    ``truncated`` where generation stopped at the limit without one.
+    """One completion. ``num_tokens`` counts generated tokens, the end token too; ``truncated``
+    where generation stopped at the limit without one. ``text`` shows control tokens that the model
+    wrote in the middle as they are: they are slips, which nobody would see were they left out.
     """
 
     text: str
@@ -48,13 +50,15 @@ def generate_reports(
 ) -> list[Generated]:
     """One completion per prompt, in the order of ``prompts``; greedy where ``sampling`` is None.
 
-    The model's own generation_config (Qwen's penalises repetition) is not used, so that every model
-    is decoded alike. Equal prompts of a greedy call are decoded once.
+    Of the model's own generation_config only the end tokens are used (Qwen's penalises repetition),
+    so that every model is decoded alike. Equal prompts of a greedy call are decoded once.
 
     Raises:
         GateError: the prompt and ``max_new_tokens`` do not fit the model's positions, or the
             temperature is not above 0.
+        TrainingError: the chat template does not end the assistant's turn.
     """
+    end_ids = end_tokens(tokenizer, model.generation_config)
     rows = [tuple(render_prompt(tokenizer, prompt)) for prompt in prompts]
     _check_positions(model, rows, max_new_tokens)
     # Numbers of the prompts that are decoded: all of them, or one of each where none is sampled.
@@ -71,10 +75,10 @@ def generate_reports(
                 [rows[number] for number in batch],
                 choosers(batch),
                 max_new_tokens,
-                tokenizer.eos_token_id,
+                end_ids,
                 tokenizer.pad_token_id,
             )
-        done = [_finished(tokenizer, tokens) for tokens in written]
+        done = [_finished(tokenizer, tokens, end_ids) for tokens in written]
         found.update(zip(batch, done, strict=True))
     return [
         found[number if sampling is not None else first_of[row]] for number, row in enumerate(rows)
@@ -110,7 +114,10 @@ def _check_positions(
         )
 
 
-def _finished(tokenizer: PreTrainedTokenizerBase, tokens: list[int]) -> Generated:
-    text = tokenizer.decode(tokens, skip_special_tokens=True)
+def _finished(
+    tokenizer: PreTrainedTokenizerBase, tokens: list[int], end_ids: Collection[int]
+) -> Generated:
+    ended = tokens[-1] in end_ids
+    text = tokenizer.decode(tokens[:-1] if ended else tokens, skip_special_tokens=False)
     assert isinstance(text, str)
-    return Generated(text.strip(), len(tokens), tokens[-1] != tokenizer.eos_token_id)
+    return Generated(text.strip(), len(tokens), not ended)

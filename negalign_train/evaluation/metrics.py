@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from negalign_train.errors import GateError
 from negalign_train.records import CATEGORIES, ScoredReport, SeverityScore
+from negalign_train.special_tokens import holds_special_token
 
 _PLACEHOLDER = re.compile(r"x{3,}|_{3,}|<unk>|\[(?:redacted|removed|deidentified)\]", re.IGNORECASE)
 """OpenI's XXXX, MIMIC's ___, and what tokenizers and de-identification tools leave behind."""
@@ -50,9 +51,11 @@ def is_severe(score: SeverityScore, threshold: float) -> bool:
 
 
 def is_placeholder(report: ScoredReport) -> bool:
-    """Whether the report is empty, was cut off, or holds a placeholder such as XXXX."""
+    """Whether the report is empty, was cut off, or holds a placeholder such as XXXX or
+    a control token such as <|im_start|>."""
     text = report.completion
-    return not text.strip() or report.truncated or _PLACEHOLDER.search(text) is not None
+    marked = _PLACEHOLDER.search(text) is not None or holds_special_token(text)
+    return not text.strip() or report.truncated or marked
 
 
 def summarise(

@@ -15,6 +15,7 @@ from negalign_train.evaluation.generation import Generated, Sampling, generate_r
 from negalign_train.evaluation.vllm_server import ServerWriter, serving
 from negalign_train.recipe import EvaluationSettings
 from negalign_train.records import Prompt
+from negalign_train.training.turns import end_tokens, read_generation_config
 
 
 class ReportWriter(Protocol):
@@ -53,6 +54,9 @@ def report_writer(
 ) -> Iterator[ReportWriter]:
     """The writer that a recipe asks for; ``load`` is called where the model is needed here.
 
+    ``tokenizer`` was loaded from the base model's folder, whose generation config says with it
+    where a report ends.
+
     Raises:
         GateError: the server does not answer, or serves another base than ``base_name``.
     """
@@ -60,4 +64,5 @@ def report_writer(
         yield LocalWriter(load(), tokenizer, settings.batch_size)
         return
     with serving(settings.rollouts, base_name, adapter_dir) as served:
-        yield ServerWriter(served, tokenizer)
+        generation_config = read_generation_config(Path(tokenizer.name_or_path))
+        yield ServerWriter(served, tokenizer, end_tokens(tokenizer, generation_config))

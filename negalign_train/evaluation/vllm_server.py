@@ -14,7 +14,7 @@ import http.client
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,10 +36,11 @@ LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 
 _PLAIN_SAMPLING = {
     "n": 1, "top_p": 1.0, "top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0,
-    "presence_penalty": 0.0, "frequency_penalty": 0.0, "skip_special_tokens": True,
+    "presence_penalty": 0.0, "frequency_penalty": 0.0, "skip_special_tokens": False,
 }  # fmt: skip
 """Said in every request: vLLM would take the model's own generation_config (Qwen's penalises
-repetition), and models would not be decoded alike.
+repetition), and models would not be decoded alike. Control tokens in the middle of a report stay
+visible: they are slips.
 """
 
 
@@ -194,6 +195,7 @@ class ServerWriter:
 
     served: ServedModel
     tokenizer: PreTrainedTokenizerBase
+    end_ids: Collection[int]
 
     def write(
         self, prompts: Sequence[Prompt], max_new_tokens: int, sampling: Sampling | None = None
@@ -230,19 +232,24 @@ class ServerWriter:
             "model": self.served.name,
             "prompt": list(row),
             "max_tokens": max_new_tokens,
-            "stop_token_ids": [self.tokenizer.eos_token_id],
+            "stop_token_ids": sorted(self.end_ids),
         }
         answer = self.served.server.ask("/v1/completions", body | _PLAIN_SAMPLING | dict(decoding))
         try:
             choice, tokens = answer["choices"][0], int(answer["usage"]["completion_tokens"])
-            return Generated(
-                str(choice["text"]).strip(), tokens, choice["finish_reason"] == "length"
-            )
+            text = self._without_end(str(choice["text"]))
+            return Generated(text.strip(), tokens, choice["finish_reason"] == "length")
         except (KeyError, IndexError, TypeError, ValueError) as error:
             raise GateError(
                 "the vLLM server's answer to /v1/completions lacks choices[0].text, finish_reason "
                 "or usage.completion_tokens; is it an OpenAI-compatible server?"
             ) from error
+
+    def _without_end(self, text: str) -> str:
+        """vLLM 0.33 leaves out the token it stopped at; one that does not is no model's slip."""
+        for token in self.tokenizer.convert_ids_to_tokens(sorted(self.end_ids)):
+            text = text.removesuffix(token)
+        return text
 
 
 def _decoding(sampling: Sampling | None, number: int) -> dict[str, Any]:

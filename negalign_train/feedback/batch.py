@@ -16,6 +16,7 @@ from negalign_train.feedback.lines import MAX_LINE_BYTES, RawLine, parse_line
 from negalign_train.feedback.schema import event_to_dict, parse_event
 from negalign_train.fingerprint import canonical_json
 from negalign_train.records import Event
+from negalign_train.special_tokens import SPECIAL_TOKEN, without_special_tokens
 
 EVENTS = table(
     "events",
@@ -110,10 +111,21 @@ def entry_of_line(line: RawLine) -> Entry:
         problem = QuarantineError("line_too_long", f"more than {MAX_LINE_BYTES} bytes")
         return Entry(problem=problem, line=line)
     try:
-        return Entry(event=parse_line(line.content), line=line)
+        event = parse_line(line.content)
+        _refuse_special_tokens(event)
+        return Entry(event=event, line=line)
     except QuarantineError as problem:
         torn = not line.ended and problem.code in ("not_utf8", "not_json")
         return Entry(problem=None if torn else problem, line=line)
+
+
+def _refuse_special_tokens(event: Event) -> None:
+    if not without_special_tokens([event]):
+        raise QuarantineError(
+            SPECIAL_TOKEN,
+            "prompt, completion or edited holds a control token of a language model (such as "
+            "<|eot_id|> or </s>), which would end or open a turn there; take it out of the export",
+        )
 
 
 def entry_of_event(event: Event) -> Entry:

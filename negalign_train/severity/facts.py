@@ -9,10 +9,13 @@ from functools import lru_cache
 
 from negalign_train.severity.statements import SentenceFacts, Statement, placed, read_sentence
 from negalign_train.severity.tokens import Section, SentenceAt, sections, sentences
+from negalign_train.special_tokens import WELL_KNOWN
 
 _CACHED_REPORTS = 1 << 11
 _LONGEST_CACHED = 4000
-_MARKUP = re.compile(r"<[a-z/!|][^<>\n]{0,80}>|_{3,}|\[[A-Z_ ]{3,40}\]|[\x00-\x08\x0e-\x1f�]")
+_MARKUP = re.compile(
+    r"<[a-z/!|][^<>\n]{0,80}>|_{3,}|\[[A-Z_ ]{3,40}\]|[\x00-\x08\x0e-\x1f�]|" + WELL_KNOWN.pattern
+)
 _MARKUP_STARTS = re.compile(r"[<_\[\x00-\x08\x0e-\x1f\ufffd]")
 # Words that no report ends with: after them something is missing.
 _NEVER_LAST = frozenset(

@@ -18,7 +18,7 @@ import yaml
 from negalign_train.fingerprint import fingerprint
 from negalign_train.resources import data_path
 
-_ROOMS = ("negalign_train.severity.",)
+_ROOMS = ("negalign_train.severity.", "negalign_train.special_tokens")
 """Code elsewhere (errors, records, paths) gives a score its form, not its value."""
 
 

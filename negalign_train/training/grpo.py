@@ -25,6 +25,7 @@ from negalign_train.training.policy import check_adapter, check_shape
 from negalign_train.training.reference import reference_dir
 from negalign_train.training.sharing import Sharing
 from negalign_train.training.tokenise import prompt_messages
+from negalign_train.training.turns import end_tokens
 from negalign_train.training.whole_step import drop_reference_adapter
 
 
@@ -127,6 +128,9 @@ def severity_grpo_trainer(
 ) -> TreeGRPOTrainer:
     """GRPO with our reward, and the run's reference in TRL's ``ref`` adapter.
 
+    TRL ends completions at the EOS tokens of the model's generation config and of the tokenizer
+    (trainer/grpo_trainer.py:409-416); the chat template's end of turn is put beside them.
+
     Completions are new in every step, so the reference cannot be scored beforehand: it stays as a
     frozen adapter on the one base model. TRL fills it from the policy's own start
     (trainer/grpo_trainer.py:478-505), which is right only for ``previous`` with ``start: parent``.
@@ -134,6 +138,8 @@ def severity_grpo_trainer(
     Raises:
         TrainingError: the reference adapter has another shape than the policy's.
     """
+    base = policy.get_base_model()
+    base.generation_config.eos_token_id = sorted(end_tokens(tokenizer, base.generation_config))
     trainer = TreeGRPOTrainer(
         model=policy,
         reward_funcs=_reward(run),

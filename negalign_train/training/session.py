@@ -16,6 +16,7 @@ from trl import DPOConfig, GRPOConfig, KTOConfig
 from negalign_train.errors import TrainingError
 from negalign_train.preferences.files import read_pairs, read_prompts, read_unpaired
 from negalign_train.recipe_candidate import CandidateRun
+from negalign_train.special_tokens import prompt_texts
 from negalign_train.training.averaging import DISCARDED
 from negalign_train.training.batches import (
     TokenSequence,
@@ -38,6 +39,7 @@ from negalign_train.training.reference import (
 from negalign_train.training.sharing import Sharing, find_sharing, plain
 from negalign_train.training.tokenise import (
     refuse_longer_than,
+    refuse_special_tokens,
     render_prompt,
     tokenise_pairs,
     tokenise_unpaired,
@@ -210,6 +212,8 @@ def _prompt_session(task: Task) -> Session:
     assert isinstance(task.config, GRPOConfig)
     prompts = read_prompts(task.run.prompts_path)
     _refuse_empty(task, prompts)
+    texts = [(each.case_id, text) for each in prompts for text in prompt_texts(each.prompt)]
+    refuse_special_tokens(task.tokenizer, texts)
     trainer = severity_grpo_trainer(
         task.run, task.policy, task.config, prompts, task.tokenizer, task.callbacks
     )

@@ -15,7 +15,9 @@ from transformers import PreTrainedTokenizerBase
 
 from negalign_train.errors import TrainingError
 from negalign_train.records import PreferencePair, Prompt, UnpairedExample, WeightedSpan
+from negalign_train.special_tokens import holds_special_token, prompt_texts
 from negalign_train.training.batches import PairRow, TokenSequence, UnpairedRow
+from negalign_train.training.turns import ALTERED, end_of_turn, rendered, special_strings
 
 _MAX_NAMED = 5
 """How many offending ids an error message names."""
@@ -47,11 +49,7 @@ def _render(
     messages = prompt_messages(prompt)
     if completion is not None:
         messages.append({"role": "assistant", "content": completion})
-    text = tokenizer.apply_chat_template(
-        messages, tokenize=False, add_generation_prompt=completion is None
-    )
-    assert isinstance(text, str)
-    return text
+    return rendered(tokenizer, messages, add_generation_prompt=completion is None)
 
 
 def render_prompt(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> list[int]:
@@ -74,10 +72,7 @@ def _locate(text: str, prompt_text: str, completion: str) -> int:
     prompt_end = _common_prefix_length(text, prompt_text)
     found = text.find(completion.strip(), prompt_end)
     if found < 0:
-        raise TrainingError(
-            "the chat template alters the text of a completion, so that span weights cannot be "
-            "placed; use a base whose template renders the assistant's content unchanged"
-        )
+        raise TrainingError(ALTERED)
     return found - (len(completion) - len(completion.lstrip()))
 
 
@@ -127,12 +122,25 @@ def _check_weights(example_id: str, weight: float, spans: Sequence[WeightedSpan]
             )
 
 
-def _check_eos(tokenizer: PreTrainedTokenizerBase, completion_ids: Sequence[int]) -> None:
-    if tokenizer.eos_token_id not in completion_ids:
+def refuse_special_tokens(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[tuple[str, str]]
+) -> None:
+    """Raises TrainingError where a text, given with its example's id, holds a control token.
+
+    It would end a completion in its middle, or open a turn that nobody took.
+    """
+    own = special_strings(tokenizer)
+    held = list(dict.fromkeys(name for name, text in texts if holds_special_token(text, own)))
+    if held:
         raise TrainingError(
-            f"the chat template does not end the assistant's turn with {tokenizer.eos_token!r}, so "
-            "the model would never learn to stop; fix chat_template.jinja or eos_token of the base"
+            f"the texts of {len(held)} examples hold control tokens of the base: {_named(held)}; "
+            "take them out of the log"
         )
+
+
+def _named(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
+    return ", ".join(names[:_MAX_NAMED]) + more
 
 
 def tokenise_pairs(
@@ -144,16 +152,24 @@ def tokenise_pairs(
     say, so that the prefix still cancels in the margin.
 
     Raises:
-        TrainingError: a weight is negative or not finite, or the chat template ends no turn.
+        TrainingError: a weight is negative or not finite, the chat template ends no turn, or a text
+            holds a control token.
     """
+    end_of_turn(tokenizer)
     for pair in pairs:
         _check_weights(pair.pair_id, pair.weight, (*pair.chosen_spans, *pair.rejected_spans))
+    refuse_special_tokens(
+        tokenizer,
+        [
+            (pair.pair_id, text)
+            for pair in pairs
+            for text in (*prompt_texts(pair.prompt), pair.chosen, pair.rejected)
+        ],
+    )
     prompts = [pair.prompt for pair in pairs]
     prompt_ids, chosen = _encode(tokenizer, prompts, [pair.chosen for pair in pairs])
     _, rejected = _encode(tokenizer, prompts, [pair.rejected for pair in pairs])
     rows = [_pair_row(*each) for each in zip(pairs, prompt_ids, chosen, rejected, strict=True)]
-    if rows:
-        _check_eos(tokenizer, rows[0]["chosen_ids"])
     return rows
 
 
@@ -188,6 +204,7 @@ def tokenise_unpaired(
         TrainingError: as :func:`tokenise_pairs`, or a label is not a boolean (TRL would take 0.5
             for True).
     """
+    end_of_turn(tokenizer)
     for example in examples:
         _check_weights(example.example_id, example.weight, example.spans)
         if not isinstance(example.label, bool):
@@ -195,12 +212,18 @@ def tokenise_unpaired(
                 f"example {example.example_id}: label {example.label!r} is not true or false; "
                 "build the unpaired examples again"
             )
+    refuse_special_tokens(
+        tokenizer,
+        [
+            (example.example_id, text)
+            for example in examples
+            for text in (*prompt_texts(example.prompt), example.completion)
+        ],
+    )
     prompts = [example.prompt for example in examples]
     completions = [example.completion for example in examples]
     prompt_ids, conversations = _encode(tokenizer, prompts, completions)
     rows = [_unpaired_row(*each) for each in zip(examples, prompt_ids, conversations, strict=True)]
-    if rows:
-        _check_eos(tokenizer, rows[0]["completion_ids"])
     return rows
 
 
@@ -224,9 +247,8 @@ def refuse_longer_than(limit: int, sequences: Sequence[tuple[str, TokenSequence]
     too_long = sorted({name for name, sequence in sequences if len(sequence) > limit})
     if too_long:
         longest = max(len(sequence) for _, sequence in sequences)
-        named = ", ".join(too_long[:_MAX_NAMED])
-        more = f" and {len(too_long) - _MAX_NAMED} more" if len(too_long) > _MAX_NAMED else ""
         raise TrainingError(
-            f"{len(too_long)} examples exceed {limit} tokens (longest {longest}): {named}{more}; "
-            "raise trainer.max_length, use a base with a longer context, or drop them from the log"
+            f"{len(too_long)} examples exceed {limit} tokens (longest {longest}): "
+            f"{_named(too_long)}; raise trainer.max_length, use a base with a longer context, or "
+            "drop them from the log"
         )
