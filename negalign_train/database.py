@@ -6,10 +6,12 @@ who has seen sequence number n never meets a smaller one later.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
@@ -62,6 +64,41 @@ def open_database(url: str) -> Engine:
         event.listen(engine, "connect", _configure_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
     _migrate(engine)
+    return engine
+
+
+def open_read_only(url: str) -> Engine:
+    """The database at ``url`` as it is: nothing is created, migrated or written, no file beside it
+    either.
+
+    Raises:
+        DatabaseError: a URL of another kind.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise DatabaseError("the database URL cannot be parsed") from error
+    if parsed.get_backend_name() == "postgresql":
+        return create_engine(
+            parsed,
+            hide_parameters=True,
+            poolclass=NullPool,
+            execution_options={"postgresql_readonly": True},
+        )
+    path = Path(str(parsed.database)).resolve()
+    log = path.with_name(f"{path.name}-wal")
+    # Without a write-ahead log the file is all there is; SQLite would else make one to read it.
+    alone = not log.is_file() or log.stat().st_size == 0
+    address = f"file:{quote(str(path))}?{'immutable=1' if alone else 'mode=ro'}"
+    engine = create_engine(
+        parsed,
+        hide_parameters=True,
+        poolclass=NullPool,
+        creator=lambda: sqlite3.connect(
+            address, uri=True, isolation_level=None, timeout=_BUSY_TIMEOUT_MS / 1000
+        ),
+    )
+    event.listen(engine, "begin", _begin_sqlite)
     return engine
 
 

@@ -6,6 +6,8 @@ _IDENTITY = {
     "sqlite": "INTEGER PRIMARY KEY AUTOINCREMENT",
     "postgresql": "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
 }
+# AUTOINCREMENT keeps the highest number ever given in sqlite_sequence, though writers give them.
+_KEY = {"sqlite": "INTEGER PRIMARY KEY AUTOINCREMENT", "postgresql": "BIGINT PRIMARY KEY"}
 DIALECTS = tuple(_IDENTITY)
 
 _V1 = (
@@ -83,10 +85,54 @@ _V1 = (
     """,
 )
 
-_MIGRATIONS = (_V1,)
+# Rows are chained (chain.py) and numbered by the writer. The adapters' whole history is one log:
+# a move of an alias may lead to the base model (no adapter id), and may be an override.
+_V2 = (
+    "ALTER TABLE events ADD COLUMN chain TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE quarantine ADD COLUMN chain TEXT NOT NULL DEFAULT ''",
+    ("postgresql", "ALTER TABLE events ALTER COLUMN sequence DROP IDENTITY"),
+    ("postgresql", "ALTER TABLE quarantine ALTER COLUMN sequence DROP IDENTITY"),
+    """
+    CREATE TABLE registry_log (
+        sequence {key},
+        action TEXT NOT NULL CHECK (
+            action IN ('publish', 'reject', 'promote', 'override', 'rollback', 'approve')
+        ),
+        alias TEXT,
+        adapter_id TEXT REFERENCES adapters (adapter_id),
+        previous_id TEXT REFERENCES adapters (adapter_id),
+        changed_by TEXT NOT NULL,
+        reason TEXT NOT NULL,
+        record TEXT,
+        record_sha256 TEXT,
+        changed_at TEXT NOT NULL,
+        chain TEXT NOT NULL
+    )
+    """,
+    """
+    INSERT INTO registry_log (
+        sequence, action, alias, adapter_id, previous_id, changed_by, reason, record,
+        record_sha256, changed_at, chain
+    )
+    SELECT sequence, action, alias, adapter_id, previous_id, changed_by, reason, gate_record,
+        gate_record_sha256, changed_at, ''
+    FROM alias_history
+    """,
+    "DROP TABLE alias_history",
+    "CREATE TABLE seals (cycle INTEGER PRIMARY KEY, sha256 TEXT NOT NULL)",
+)
+
+_MIGRATIONS: tuple[tuple[str | tuple[str, str], ...], ...] = (_V1, _V2)
 LATEST_VERSION = len(_MIGRATIONS)
 
 
 def statements(version: int, dialect: str) -> list[str]:
     """The SQL that leads from schema ``version - 1`` to ``version``."""
-    return [sql.replace("{identity}", _IDENTITY[dialect]) for sql in _MIGRATIONS[version - 1]]
+    found = []
+    for item in _MIGRATIONS[version - 1]:
+        only, sql = (dialect, item) if isinstance(item, str) else item
+        if only == dialect:
+            found.append(
+                sql.replace("{identity}", _IDENTITY[dialect]).replace("{key}", _KEY[dialect])
+            )
+    return found

@@ -227,6 +227,13 @@ def test_promote_and_rollback_move_the_champion(
         ("anna", "b"),
         ("anna", "a"),
     ]
+    assert negalign("adapters", "rollback", "--to", "base", *arguments)[1] == (
+        "champion: the base model\n"
+    )
+    assert negalign("adapters", "approve", "c", *arguments)[1] == "approved: c\n"
+    listed = json.loads(negalign("adapters", "list", "-w", workspace, "--json")[1])
+    assert [item["adapter_id"] for item in listed if item["aliases"] == ["approved"]] == ["c"]
+    assert negalign("adapters", "approve", "base", *arguments)[1] == "approved: the base model\n"
 
 
 def test_verify_names_the_damaged_file_and_goes_on(
@@ -265,7 +272,10 @@ def test_env_tells_versions_and_offline_settings(negalign: Negalign) -> None:
         ("feedback",),
         *(("feedback", name) for name in ("import", "stats", "quarantine", "export")),
         ("adapters",),
-        *(("adapters", name) for name in ("list", "show", "path", "verify", "promote", "rollback")),
+        *(
+            ("adapters", name)
+            for name in ("list", "show", "path", "verify", "promote", "approve", "rollback")
+        ),
         ("env",),
         ("unlock",),
     ],

@@ -123,3 +123,34 @@ def test_rollback_makes_the_older_adapter_the_parent_of_the_next_cycle(two_cycle
     located = LocatedRecipe(small_recipe(), RECIPE)
     context = open_cycle(place, engine, located, 3, "2026-01-01T00:00:00Z")
     assert context.plan.parent == champion.adapter_id
+
+
+def test_the_next_cycle_starts_from_the_base_once_the_champion_is_withdrawn(two_cycles, tmp_path):
+    folder = Path(shutil.copytree(two_cycles[0], tmp_path / "workspace"))
+    place = Workspace(folder)
+    engine = open_database(place.database_url)
+    registry = Registry(place, engine)
+    champion = registry.resolve("champion")
+    located = LocatedRecipe(small_recipe(), RECIPE)
+    before = open_cycle(place, engine, located, 3, "2026-01-01T00:00:00Z").plan
+    assert (before.parent, before.approved) == (champion, None)
+    registry.approve(champion, by="anna", reason="reader study")
+    registry.rollback("base", by="anna", reason="complaints")
+    after = open_cycle(place, engine, located, 3, "2026-01-01T00:00:00Z").plan
+    assert (after.parent, after.approved) == (None, champion)
+
+
+def test_a_withdrawn_champion_stops_the_cycle_that_began_from_it_with_the_way_back(
+    two_cycles, tmp_path
+):
+    folder = Path(shutil.copytree(two_cycles[0], tmp_path / "workspace"))
+    place = Workspace(folder)
+    engine = open_database(place.database_url)
+    registry = Registry(place, engine)
+    champion = registry.resolve("champion")
+    located = LocatedRecipe(small_recipe(), RECIPE)
+    context = open_cycle(place, engine, located, 3, "2026-01-01T00:00:00Z")
+    (context.folder / "snapshot.parquet").write_bytes(b"")
+    registry.rollback("base", by="anna", reason="complaints")
+    with pytest.raises(CycleError, match=f"negalign adapters promote {champion} --reason WHY"):
+        open_cycle(place, engine, located, 3, "2026-01-01T00:00:00Z")

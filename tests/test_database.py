@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import threading
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from sqlalchemy import inspect, text
 
-from negalign_train.database import DatabaseError, open_database, reading, writing
+from negalign_train.chain import broken_rows, newest
+from negalign_train.cycle.seal import SEALS
+from negalign_train.database import DatabaseError, open_database, open_read_only, reading, writing
 from negalign_train.feedback.batch import EVENTS, QUARANTINE
-from negalign_train.migrations import LATEST_VERSION
+from negalign_train.migrations import LATEST_VERSION, statements
 from negalign_train.registry.lock import LOCKS
-from negalign_train.registry.rows import ADAPTERS, ALIAS_HISTORY, ALIASES
+from negalign_train.registry.log import REGISTRY_LOG, Change, read_changes, write_change
+from negalign_train.registry.rows import ADAPTERS, ALIASES
 
 
 def test_sqlite_runs_in_wal_mode_fully_synchronous_with_foreign_keys(tmp_path: Path) -> None:
@@ -39,9 +45,54 @@ def test_opening_twice_migrates_once_and_records_the_version(database_url: str) 
     assert versions == list(range(1, LATEST_VERSION + 1))
 
 
+def test_a_workspace_of_the_first_schema_goes_on_and_its_rows_are_told_from_chained_ones(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "negalign.db"
+    with closing(sqlite3.connect(path)) as old:
+        old.execute("CREATE TABLE schema_version (version INTEGER PRIMARY KEY)")
+        for sql in statements(1, "sqlite"):
+            old.execute(sql)
+        old.execute("INSERT INTO schema_version VALUES (1)")
+        old.execute(
+            "INSERT INTO adapters VALUES ('a', NULL, 1, 'd', 'm', 'r', 'promoted', 'better')"
+        )
+        old.execute("INSERT INTO aliases VALUES ('champion', 'a')")
+        old.execute(
+            "INSERT INTO alias_history VALUES "
+            "(7, 'champion', 'promote', 'a', NULL, 'gate', 'better', 'g.json', 's', 'then')"
+        )
+        old.commit()
+    engine = open_database(f"sqlite:///{path}")
+    with writing(engine) as connection:
+        (change,) = read_changes(connection)
+        assert change == Change(
+            "promote", "champion", "a", None, "gate", "better", "then", "g.json", "s"
+        )
+        write_change(connection, replace(change, action="rollback", reason="worse"))
+        assert list(broken_rows(connection, REGISTRY_LOG)) == [
+            (7, "was written by a release that chained no rows")
+        ]
+        assert newest(connection, REGISTRY_LOG).sequence == 8
+
+
+def test_a_read_only_database_is_neither_written_nor_migrated(tmp_path: Path) -> None:
+    path = tmp_path / "negalign.db"
+    with closing(sqlite3.connect(path)) as old:
+        old.execute("CREATE TABLE locks (name TEXT)")
+    before = path.read_bytes()
+    engine = open_read_only(f"sqlite:///{path}")
+    with reading(engine) as connection:
+        assert connection.execute(text("SELECT count(*) FROM locks")).scalar_one() == 0
+    with pytest.raises(DatabaseError, match="readonly"), writing(engine) as connection:
+        connection.execute(text("INSERT INTO locks VALUES ('x')"))
+    assert path.read_bytes() == before
+    assert [each.name for each in tmp_path.iterdir()] == ["negalign.db"]
+
+
 def test_every_query_table_has_exactly_the_migrated_columns(database_url: str) -> None:
     inspector = inspect(open_database(database_url))
-    for table in (EVENTS, QUARANTINE, ADAPTERS, ALIASES, ALIAS_HISTORY, LOCKS):
+    for table in (EVENTS, QUARANTINE, ADAPTERS, ALIASES, REGISTRY_LOG, LOCKS, SEALS):
         migrated = [column["name"] for column in inspector.get_columns(table.name)]
         assert migrated == [column.name for column in table.columns]
 

@@ -13,6 +13,7 @@ from negalign_train.database import open_database
 from negalign_train.errors import RegistryError
 from negalign_train.fingerprint import file_sha256
 from negalign_train.registry.adapters import Registry
+from negalign_train.registry.log import replay
 from negalign_train.registry.manifest import AdapterRecord
 from negalign_train.workspace import Workspace
 from tests.registries import RECORD
@@ -39,7 +40,7 @@ def test_promotion_moves_the_alias_and_retires_the_champion_before(
     move = registry.history()[-1]
     assert (move.action, move.adapter_id, move.previous_id) == ("promote", "b", "a")
     assert (move.changed_by, move.reason) == ("gate", "S fell")
-    assert (move.gate_record, move.gate_record_sha256) == (
+    assert (move.record, move.record_sha256) == (
         "cycles/c0002/gate_record.json",
         file_sha256(gate),
     )
@@ -87,7 +88,7 @@ def test_a_rejected_adapter_stays_listed_and_is_never_promoted(
     assert registry.reject("a", reason="length guardrail").state == "rejected"
     assert registry.reject("a", reason="again").state == "rejected"
     assert registry.state_reason("a") == "length guardrail"
-    with pytest.raises(RegistryError, match="a is rejected, only a candidate can be promoted"):
+    with pytest.raises(RegistryError, match="a is rejected, only a candidate can be"):
         registry.promote("a", by="gate", reason="better")
 
 
@@ -104,19 +105,24 @@ def test_a_champion_cannot_be_rejected_and_a_retired_one_not_promoted(
         registry.promote("a", by="gate", reason="back")
 
 
+def rolled_back(registry: Registry, to: str | None, reason: str = "complaints") -> str:
+    record = registry.rollback(to, by="anna", reason=reason)
+    return "base" if record is None else record.adapter_id
+
+
 def test_rollbacks_in_a_row_go_back_step_by_step(
     registry: Registry, publish: Callable[..., AdapterRecord]
 ) -> None:
     for name, parent in (("a", None), ("b", "a"), ("c", "b")):
         publish(name, parent_id=parent)
         registry.promote(name, by="gate", reason="better")
-    assert registry.rollback(None, by="anna", reason="complaints").adapter_id == "b"
-    assert registry.rollback(None, by="anna", reason="more complaints").adapter_id == "a"
-    with pytest.raises(RegistryError, match="no earlier champion"):
+    assert rolled_back(registry, None) == "b"
+    assert rolled_back(registry, None) == "a"
+    with pytest.raises(RegistryError, match=r"no earlier champion.*rollback --to base"):
         registry.rollback(None, by="anna", reason="again")
     publish("d", parent_id="a")
     registry.promote("d", by="gate", reason="better")
-    assert registry.rollback(None, by="anna", reason="complaints").adapter_id == "a"
+    assert rolled_back(registry, None) == "a"
     assert {record.adapter_id: record.state for record in registry.list()} == {
         "a": "promoted",
         "b": "retired",
@@ -126,6 +132,71 @@ def test_rollbacks_in_a_row_go_back_step_by_step(
     assert [move.action for move in registry.history()].count("rollback") == 3
 
 
+def test_the_first_champion_can_be_withdrawn_and_come_back(
+    registry: Registry, publish: Callable[..., AdapterRecord], tmp_path: Path
+) -> None:
+    publish("a")
+    registry.promote("a", by="gate", reason="first")
+    assert rolled_back(registry, "base", "it invents tubes") == "base"
+    assert registry.champion() is None
+    assert registry.get("a").state == "retired"
+    assert registry.state_reason("a") == "rollback of base: it invents tubes"
+    move = registry.history()[-1]
+    assert (move.adapter_id, move.previous_id) == (None, "a")
+    for target in (None, "base", "a"):
+        with pytest.raises(RegistryError, match="the champion is the base model"):
+            registry.rollback(target, by="anna", reason="again")
+    with pytest.raises(RegistryError, match=r"no champion yet, or it was given back.*promote ID"):
+        registry.path("champion")
+    record = tmp_path / "override.json"
+    record.write_text("{}")
+    registry.override("a", by="anna", reason="it was the reader", record=record)
+    assert registry.resolve("champion") == "a"
+    # The base model lies below every adapter, so this is one step back.
+    assert rolled_back(registry, None) == "base"
+
+
+def test_approved_is_set_by_a_person_and_taken_back(
+    registry: Registry, publish: Callable[..., AdapterRecord]
+) -> None:
+    publish("a")
+    publish("b", parent_id="a")
+    registry.promote("a", by="gate", reason="first")
+    assert registry.approved() is None
+    registry.approve("champion", by="anna", reason="reader study")
+    registry.promote("b", by="gate", reason="better")
+    assert (registry.resolve("approved"), registry.resolve("champion")) == ("a", "b")
+    assert registry.get("a").state == "retired"
+    with pytest.raises(RegistryError, match="a is approved already"):
+        registry.approve("a", by="anna", reason="again")
+    assert registry.approve("base", by="anna", reason="recalled") is None
+    assert registry.approved() is None
+    assert registry.resolve("champion") == "b"
+    with pytest.raises(RegistryError, match="'nobody' is not in the registry"):
+        registry.approve("nobody", by="anna", reason="reader study")
+    assert [move.action for move in registry.history() if move.alias == "approved"] == [
+        "approve", "approve",
+    ]  # fmt: skip
+
+
+def test_states_and_aliases_follow_from_the_log(
+    registry: Registry, publish: Callable[..., AdapterRecord]
+) -> None:
+    for name, parent in (("a", None), ("b", "a"), ("c", "b"), ("d", None)):
+        publish(name, parent_id=parent)
+    registry.promote("a", by="gate", reason="first")
+    registry.promote("b", by="gate", reason="better")
+    registry.reject("c", reason="length")
+    registry.approve("b", by="anna", reason="study")
+    rolled_back(registry, None)
+    states, aliases = replay(registry.log())
+    assert {name: (found.state, found.reason) for name, found in states.items()} == {
+        record.adapter_id: (record.state, registry.state_reason(record.adapter_id))
+        for record in registry.list()
+    }
+    assert aliases == {"champion": "a", "approved": "b"}
+
+
 def test_a_rollback_may_name_a_former_champion_and_nothing_else(
     registry: Registry, publish: Callable[..., AdapterRecord]
 ) -> None:
@@ -133,11 +204,11 @@ def test_a_rollback_may_name_a_former_champion_and_nothing_else(
         publish(name, parent_id=parent)
         registry.promote(name, by="gate", reason="better")
     publish("bystander")
-    with pytest.raises(RegistryError, match="roll back to one of: a, b"):
+    with pytest.raises(RegistryError, match="roll back to one of: a, b, base; or"):
         registry.rollback("bystander", by="anna", reason="why not")
     with pytest.raises(RegistryError, match="champion already"):
         registry.rollback("c", by="anna", reason="why not")
-    assert registry.rollback("a", by="anna", reason="complaints").adapter_id == "a"
+    assert rolled_back(registry, "a") == "a"
 
 
 def test_a_rollback_to_damaged_files_keeps_the_champion(

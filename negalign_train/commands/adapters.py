@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -21,11 +22,15 @@ from negalign_train.commands.common import (
 )
 from negalign_train.errors import RegistryError
 from negalign_train.registry.adapters import Registry
+from negalign_train.registry.log import APPROVED, CHAMPION
+from negalign_train.registry.manifest import AdapterRecord
 from negalign_train.workspace import Workspace
 
-app = typer.Typer(help="The adapters: list, show, promote, roll back.", no_args_is_help=True)
+app = typer.Typer(
+    help="The adapters: list, show, promote, approve, roll back.", no_args_is_help=True
+)
 
-AdapterArgument = Annotated[str, typer.Argument(help="Adapter id, or champion.")]
+AdapterArgument = Annotated[str, typer.Argument(help="Adapter id, champion, or approved.")]
 ByOption = Annotated[str | None, typer.Option("--by", help="Who decides; default: the login name.")]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; the history keeps it.")]
 
@@ -42,14 +47,20 @@ def list_(
     """
     registry = _registry(workspace, database_url)
     records = registry.list()
+    aliases = {CHAMPION: registry.champion(), APPROVED: registry.approved()}
+    names = {
+        record.adapter_id: [alias for alias, held in aliases.items() if held == record]
+        for record in records
+    }
     if as_json:
-        print_json([asdict(record) for record in records])
+        print_json([asdict(each) | {"aliases": names[each.adapter_id]} for each in records])
         return
-    table = Table("Adapter", "State", "Cycle", "Method", "Parent", "Base", "Created")
+    table = Table("Adapter", "State", "Alias", "Cycle", "Method", "Parent", "Base", "Created")
     for record in records:
         table.add_row(
             record.adapter_id,
             record.state,
+            ", ".join(names[record.adapter_id]) or "–",
             str(record.cycle),
             record.method,
             record.parent_id or "–",
@@ -94,7 +105,9 @@ def show(
     table.add_row("lineage", " <- ".join(lineage))
     for move in moves:
         table.add_row(
-            move.changed_at, f"{move.action} {move.adapter_id} by {move.changed_by}: {move.reason}"
+            move.changed_at,
+            f"{move.alias}: {move.action} {move.adapter_id or 'base model'} by {move.changed_by}: "
+            f"{move.reason}",
         )
     print_table(table)
 
@@ -149,21 +162,27 @@ def verify(
 
 @app.command()
 def promote(
-    adapter: Annotated[str, typer.Argument(help="Id of a candidate.")],
+    adapter: Annotated[str, typer.Argument(help="Adapter id, whatever its gate decided.")],
     reason: ReasonOption,
     by: ByOption = None,
-    gate_record: Annotated[
-        Path | None, typer.Option("--gate-record", help="The gate record it passed.")
-    ] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     database_url: DatabaseUrlOption = None,
 ) -> None:
-    """Make a candidate the champion and retire the one before.
+    """Override the gate: make an adapter the champion, in your name.
 
-    Example: `negalign adapters promote c0002-kto-1f9a --reason "read by two of us"`
+    The one before is retired. Who, why and what the gate had decided stay in `overrides/` and in
+    the history.
+
+    Example: `negalign adapters promote c0002-dpo-1f9a02bc --reason "read 50 reports" --by anna`
     """
+    # Joins cycles and registry: not needed by the other commands here.
+    from negalign_train.cycle.override import override
+
+    place = Workspace(workspace)
     registry = _registry(workspace, database_url)
-    record = registry.promote(adapter, by or _login_name(), reason, gate_record)
+    record = override(
+        place, registry, registry.resolve(adapter), by or _login_name(), reason, datetime.now(UTC)
+    )
     typer.echo(f"champion: {record.adapter_id}")
 
 
@@ -172,19 +191,46 @@ def rollback(
     reason: ReasonOption,
     to: Annotated[
         str | None,
-        typer.Option("--to", help="A former champion or an ancestor; default: the one before."),
+        typer.Option(
+            "--to",
+            help="A former champion, an ancestor, or `base` for the bare base model; default: the "
+            "one before.",
+        ),
     ] = None,
     by: ByOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     database_url: DatabaseUrlOption = None,
 ) -> None:
-    """Give the champion's place back to an earlier adapter.
+    """Give the champion's place back to an earlier adapter, or to the base model.
 
-    Example: `negalign adapters rollback --reason "missed a pneumothorax"`
+    Example: `negalign adapters rollback --to base --reason "complaints from ward 3"`
     """
-    registry = _registry(workspace, database_url)
-    record = registry.rollback(to, by or _login_name(), reason)
-    typer.echo(f"champion: {record.adapter_id}")
+    record = _registry(workspace, database_url).rollback(to, by or _login_name(), reason)
+    typer.echo(f"champion: {_name(record)}")
+
+
+@app.command()
+def approve(
+    adapter: Annotated[
+        str, typer.Argument(help="Adapter id, champion, or `base` to withdraw the approval.")
+    ],
+    reason: ReasonOption,
+    by: ByOption = None,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    database_url: DatabaseUrlOption = None,
+) -> None:
+    """Set the adapter that a recipe's `reference: approved` holds training to.
+
+    It counts from the next cycle on. Until an adapter is approved, it is the base model.
+
+    Example: `negalign adapters approve champion --reason "passed the reader study"`
+    """
+    record = _registry(workspace, database_url).approve(adapter, by or _login_name(), reason)
+    typer.echo(f"approved: {_name(record)}")
+
+
+def _name(record: AdapterRecord | None) -> str:
+    return "the base model" if record is None else record.adapter_id
 
 
 def _registry(workspace: Path, database_url: str | None) -> Registry:

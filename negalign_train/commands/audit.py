@@ -16,8 +16,6 @@ from negalign_train.commands.common import (
     print_json,
     print_table,
 )
-from negalign_train.quiet import quieten
-from negalign_train.registry.adapters import Registry
 from negalign_train.workspace import Workspace
 
 
@@ -26,18 +24,19 @@ def audit(
     database_url: DatabaseUrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check gate records, adapters and promotions, and list every change of champion.
+    """Compare every file and row of a workspace with what was recorded of it.
 
-    Exit code 1 if anything was changed, is missing, or was promoted without a record.
+    Finished cycles against their seals, the log's rows against their chain, adapters against their
+    manifests, promotions against the records they rest on. Nothing is written. Exit code 1 if
+    anything was changed, added, taken out, or promoted without a record.
 
     Example: `negalign audit --workspace my-workspace`
     """
-    engine = open_engine(workspace, database_url)
-    quieten()
-    from negalign_train.cycle.audit import audit as audited  # heavy: it reaches torch
+    # Reads numpy and the hub client, which --help needs neither of.
+    from negalign_train.cycle.audit import audit as audited
 
     place = Workspace(workspace)
-    found = audited(place, Registry(place, engine))
+    found = audited(place, open_engine(workspace, database_url, read_only=True))
     if as_json:
         print_json(asdict(found) | {"problems": [asdict(check) for check in found.problems]})
     else:
@@ -45,11 +44,12 @@ def audit(
         for check in found.checks:
             table.add_row(check.what, check.problem or "holds")
         print_table(table)
-        moves = Table("When", "Champion", "Before", "By", "Reason")
+        moves = Table("When", "Alias", "Adapter", "Before", "By", "Reason")
         for change in found.history:
             moves.add_row(
                 change.changed_at,
-                change.adapter_id,
+                change.alias,
+                change.adapter_id or "base model",
                 change.previous_id or "base model",
                 f"{change.action} by {change.changed_by}",
                 change.reason,

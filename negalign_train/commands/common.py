@@ -14,7 +14,7 @@ from negalign_train.commands.output import JsonOption as JsonOption
 from negalign_train.commands.output import number as number
 from negalign_train.commands.output import print_json as print_json
 from negalign_train.commands.output import print_table as print_table
-from negalign_train.database import open_database
+from negalign_train.database import open_database, open_read_only
 from negalign_train.errors import NegalignError
 from negalign_train.workspace import Workspace
 
@@ -39,12 +39,15 @@ DatabaseUrlOption = Annotated[
 DEFAULT_WORKSPACE = Path("workspace")
 
 
-def open_engine(workspace: Path, database_url: str | None, *, create: bool = False) -> Engine:
+def open_engine(
+    workspace: Path, database_url: str | None, *, create: bool = False, read_only: bool = False
+) -> Engine:
     """The workspace's database.
 
     Args:
         create: False where a command only reads: a mistyped folder is then an error, not a new
             empty workspace.
+        read_only: True where a command must leave everything as it is, migrations too.
 
     Raises:
         NegalignError: no such workspace, or the database cannot be opened.
@@ -52,7 +55,7 @@ def open_engine(workspace: Path, database_url: str | None, *, create: bool = Fal
     url = database_url or Workspace(workspace).database_url
     if not create and (file := _sqlite_file(url)) is not None and not file.is_file():
         raise _no_workspace(workspace, file)
-    return open_database(url)
+    return open_read_only(url) if read_only else open_database(url)
 
 
 def existing_workspace(workspace: Path) -> Workspace:

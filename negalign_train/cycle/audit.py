@@ -1,19 +1,39 @@
-"""Whether a workspace's records still say what happened: chain, adapters, champion. Read-only."""
+"""Whether a workspace still says what happened: every file, row and fingerprint. Read-only.
+
+Finished cycles are compared with their seals, the database's rows with their chains, the adapters
+with their manifests, and the registry's states with its log. What is not finished yet is sealed by
+nothing, and said to be so.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from negalign_train.cycle.gate_step import GATE, GATE_FILE
-from negalign_train.cycle.plan import completed_cycles
-from negalign_train.errors import GateError, RegistryError
+from sqlalchemy import Connection, Engine, select, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from negalign_train.chain import SEQUENCE, broken_rows, newest
+from negalign_train.cycle.plan import GATE, GATE_FILE, completed_cycles
+from negalign_train.cycle.seal import CHAINED, seal_problems, stored_seals
+from negalign_train.database import reading
+from negalign_train.errors import NegalignError
 from negalign_train.evaluation.records import verify_chain
-from negalign_train.fingerprint import file_sha256
-from negalign_train.registry.adapters import Registry
-from negalign_train.registry.rows import AliasChange
-from negalign_train.workspace import Workspace, read_json
+from negalign_train.feedback.batch import EVENTS
+from negalign_train.fingerprint import file_sha256, fingerprint
+from negalign_train.migrations import LATEST_VERSION
+from negalign_train.registry import rows
+from negalign_train.registry.log import Change, State, read_changes, replay
+from negalign_train.registry.manifest import check_files, read_manifest, record_to_dict
+from negalign_train.workspace import MANIFEST, Workspace, read_json
+
+_UNREADABLE = (NegalignError, SQLAlchemyError, ValueError, KeyError, TypeError, OSError)
+"""What reading something damaged raises; anything else is our own fault."""
+_MAX_NAMED = 20
+"""Problems of one table that are named one by one."""
 
 
 @dataclass(frozen=True)
@@ -26,76 +46,217 @@ class Check:
 
 @dataclass(frozen=True)
 class Audit:
-    """All checks, and every move of the champion, oldest first."""
+    """All checks, and every move of an alias, oldest first."""
 
     checks: tuple[Check, ...]
-    history: tuple[AliasChange, ...]
+    history: tuple[Change, ...]
 
     @property
     def problems(self) -> tuple[Check, ...]:
         return tuple(check for check in self.checks if check.problem is not None)
 
 
-def audit(workspace: Workspace, registry: Registry) -> Audit:
-    """Verifies the gate records' chain, every adapter's files, and that each promotion by the gate
-    rests on a record that passed and has not changed since.
+def audit(workspace: Workspace, engine: Engine) -> Audit:
+    """Looks at everything; ``engine`` may be read-only (``database.open_read_only``).
+
+    Raises:
+        DatabaseError: the database cannot be read at all.
     """
+    with reading(engine) as connection:
+        checks = [
+            *_look("schema of the database", lambda: _schema(connection)),
+            *_look("pages of the database", lambda: _pages(connection)),
+            *(
+                check
+                for each in CHAINED
+                for check in _look(f"table {each.name}", partial(_rows, connection, each))
+            ),
+            *_look("fingerprints of events", lambda: _events(connection)),
+        ]
+        try:
+            changes = read_changes(connection)
+        except _UNREADABLE:
+            changes = []  # the table's own check has named it
+        checks += [
+            *_look("states and aliases", lambda: _states(connection, changes)),
+            *_adapters(workspace, connection),
+            *_cycles(workspace, connection),
+        ]
     records = _gate_records(workspace)
-    history = registry.history()
-    checks = [
-        _chain(records),
-        *_adapters(registry),
-        *(_promotion(workspace, change, records) for change in history),
+    checks += [
+        *_look(f"chain of {len(records)} gate records", lambda: verify_chain(records)),
+        *_look("records of overrides", lambda: _overrides(workspace, changes)),
+        *(check for change in changes for check in _move(workspace, change, records)),
     ]
-    return Audit(tuple(checks), history)
+    return Audit(tuple(checks), tuple(change for change in changes if change.alias is not None))
+
+
+def _look(what: str, find: Callable[[], Iterable[str] | None]) -> Iterator[Check]:
+    """One check per problem, or one that holds; something that cannot be read is a problem."""
+    problems: list[str] = []
+    try:
+        problems += find() or ()
+    except NegalignError as error:
+        problems.append(str(error))
+    except _UNREADABLE as error:
+        problems.append(f"cannot be read ({type(error).__name__}); restore it from a backup")
+    if len(problems) > _MAX_NAMED:
+        problems[_MAX_NAMED:] = [f"and {len(problems) - _MAX_NAMED} more"]
+    yield from [Check(what, problem) for problem in problems] or [Check(what, None)]
+
+
+def _schema(connection: Connection) -> Iterator[str]:
+    query = text("SELECT version FROM schema_version ORDER BY version")
+    versions = connection.execute(query).scalars().all()
+    if versions != list(range(1, LATEST_VERSION + 1)):
+        yield (
+            f"versions {versions} are recorded, this release has {LATEST_VERSION}: it was changed "
+            "by hand, or another release wrote it (run any other command to bring it up to date)"
+        )
+
+
+def _pages(connection: Connection) -> Iterator[str]:
+    if connection.dialect.name == "sqlite":
+        found = connection.execute(text("PRAGMA integrity_check")).scalars().all()
+        yield from (line for line in found if line != "ok")
+
+
+def _rows(connection: Connection, table: Any) -> Iterator[str]:
+    for sequence, problem in broken_rows(connection, table):
+        yield f"row {sequence} {problem}"
+    if connection.dialect.name != "sqlite":
+        return
+    # The highest number ever given: newer rows than the newest were taken out.
+    query = text("SELECT seq FROM sqlite_sequence WHERE name = :name")
+    given = connection.execute(query, {"name": table.name}).scalar()
+    if (given or 0) != newest(connection, table).sequence:
+        yield f"{given} rows were numbered, the newest is {newest(connection, table).sequence}"
+
+
+def _events(connection: Connection) -> Iterator[str]:
+    columns = EVENTS.c
+    query = select(columns[SEQUENCE], columns.event, columns.fingerprint)
+    for sequence, event, stored in connection.execute(query.order_by(columns[SEQUENCE])):
+        if hashlib.sha256(str(event).encode()).hexdigest() != stored:
+            yield f"row {sequence} is not the event it was: its fingerprint differs"
+
+
+def _states(connection: Connection, changes: list[Change]) -> Iterator[str]:
+    """The registry's rows against what its log comes to."""
+    states, aliases = replay(changes)
+    columns = rows.ADAPTERS.c
+    query = select(columns.adapter_id, columns.state, columns.state_reason)
+    present = {name: State(state, reason) for name, state, reason in connection.execute(query)}
+    for adapter_id in sorted({*states, *present}, key=str):
+        if present.get(adapter_id) != states.get(adapter_id):
+            yield f"adapter {adapter_id} is not in the state that the registry's log gives it"
+    stored = dict(connection.execute(select(rows.ALIASES.c.alias, rows.ALIASES.c.adapter_id)).all())
+    for alias in sorted({*aliases, *stored}, key=str):
+        if stored.get(alias) != aliases.get(alias):
+            leads, moved = (each.get(alias) or "the base model" for each in (stored, aliases))
+            yield f"alias {alias} leads to {leads}, the registry's log moved it to {moved}"
+
+
+def _adapters(workspace: Workspace, connection: Connection) -> Iterator[Check]:
+    found = [dict(row._mapping) for row in connection.execute(select(rows.ADAPTERS))]
+    for row in found:
+        what = f"files of adapter {row['adapter_id']}"
+        yield from _look(what, partial(_adapter, workspace, row))
+    known = {str(row["adapter_id"]) for row in found}
+    folder = workspace.adapters_dir
+    present = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    for name in sorted(present - known):
+        yield Check(
+            f"files of adapter {name}",
+            f"{folder / name} is in no row of the registry: put there by hand, or left by a cycle "
+            "that died while it published (run it again)",
+        )
+
+
+def _adapter(workspace: Workspace, row: Mapping[str, Any]) -> Iterator[str]:
+    folder = workspace.adapters_dir / row["adapter_id"]
+    manifest = read_manifest(folder)
+    if file_sha256(folder / MANIFEST) != row["manifest_sha256"]:
+        yield f"{folder / MANIFEST} or its SHA-256 in the database was changed"
+    record = record_to_dict(manifest.record)
+    if row["record"] != rows.record_text(manifest.record):
+        yield f"the registry's record of it is not that of {folder / MANIFEST}"
+    for name in ("adapter_id", "parent_id", "cycle", "base_digest"):
+        if row[name] != record[name]:
+            yield f"{name} in the registry's row is not that of {folder / MANIFEST}"
+    check_files(folder, manifest)
+
+
+def _cycles(workspace: Workspace, connection: Connection) -> Iterator[Check]:
+    finished = completed_cycles(workspace)
+    try:
+        stored = stored_seals(connection)
+    except _UNREADABLE:
+        stored = {}
+    for cycle in sorted({*finished, *stored}, key=str):
+        what = f"seal of cycle {cycle}"
+        yield from _look(what, partial(seal_problems, workspace, connection, cycle, stored))
+    known = {workspace.cycle_dir(cycle).name for cycle in finished}
+    folder = workspace.root / "cycles"
+    present = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    going_on = workspace.cycle_dir(max(finished, default=0) + 1).name
+    for name in sorted(present - known):
+        if name == going_on:
+            yield Check(f"{folder / name}: not finished, and so not sealed yet", None)
+        else:
+            yield Check(f"folder {name}", f"{folder / name} belongs to no cycle; take it away")
 
 
 def _gate_records(workspace: Workspace) -> list[dict[str, Any]]:
-    """Every sealed record of the finished cycles, in order."""
-    return [
-        record
-        for cycle in completed_cycles(workspace)
-        for record in read_json(workspace.cycle_dir(cycle) / GATE_FILE)["records"]
-    ]
-
-
-def _chain(records: list[dict[str, Any]]) -> Check:
-    what = f"chain of {len(records)} gate records"
-    try:
-        verify_chain(records)
-    except GateError as error:
-        return Check(what, str(error))
-    return Check(what, None)
-
-
-def _adapters(registry: Registry) -> Iterator[Check]:
-    for record in registry.list():
-        what = f"files of adapter {record.adapter_id}"
+    """Every sealed record of the finished cycles, in order; damaged files are the seals' matter."""
+    records: list[dict[str, Any]] = []
+    for cycle in completed_cycles(workspace):
         try:
-            registry.verify(record.adapter_id)
-        except RegistryError as error:
-            yield Check(what, str(error))
-        else:
-            yield Check(what, None)
+            records += read_json(workspace.cycle_dir(cycle) / GATE_FILE)["records"]
+        except _UNREADABLE:
+            continue
+    return records
 
 
-def _promotion(workspace: Workspace, change: AliasChange, records: list[dict[str, Any]]) -> Check:
-    """A move by hand needs a name and a reason, which the registry enforces; one by the gate needs
-    a record that promoted this very adapter.
+def _overrides(workspace: Workspace, changes: list[Change]) -> Iterator[str]:
+    """Every file in ``overrides/`` is the record of an override in the log."""
+    folder = workspace.root / "overrides"
+    known = {change.record for change in changes}
+    for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
+        if path.relative_to(workspace.root).as_posix() not in known:
+            yield f"{path} belongs to no move of champion; take it away"
+
+
+def _move(workspace: Workspace, change: Change, records: list[dict[str, Any]]) -> Iterator[Check]:
+    """A promotion rests on a gate's record that promoted this very adapter, an override on one that
+    names who and why; a rollback and an approval need no more than the log's name and reason.
     """
-    what = f"{change.action} of {change.adapter_id} by {change.changed_by}"
-    if change.gate_record is None:
-        by_gate = change.action == "promote" and change.changed_by == GATE
-        return Check(what, "it names no gate record" if by_gate else None)
-    path = workspace.root / change.gate_record
+    if change.action in ("promote", "override"):
+        what = f"{change.action} of {change.adapter_id} by {change.changed_by}"
+        yield from _look(what, lambda: _rests_on(workspace, change, records))
+
+
+def _rests_on(workspace: Workspace, change: Change, records: list[dict[str, Any]]) -> Iterator[str]:
+    if change.record is None:
+        yield "it names no record of a gate or of an override"
+        return
+    path = workspace.root / change.record
     if not path.is_file():
-        return Check(what, f"{path} is missing; restore it from a backup")
-    if file_sha256(path) != change.gate_record_sha256:
-        return Check(what, f"{path} was changed since; restore it from a backup")
-    passed = any(_promotes(record, change.adapter_id) for record in records)
-    return Check(what, None if passed else "no gate record promoted this adapter")
+        yield f"{path} is missing; restore it from a backup"
+    elif file_sha256(path) != change.record_sha256:
+        yield f"{path} was changed since; restore it from a backup"
+    elif change.action == "override":
+        content = read_json(path)
+        body = {key: value for key, value in content.items() if key != "fingerprint"}
+        named = (content["candidate_adapter"], content["by"], content["reason"])
+        if named != (change.adapter_id, change.changed_by, change.reason) or (
+            content["fingerprint"] != fingerprint(body)
+        ):
+            yield f"{path} records another override"
+    elif change.changed_by != GATE or not any(_promotes(each, change) for each in records):
+        yield "no gate record promoted this adapter"
 
 
-def _promotes(record: Mapping[str, Any], adapter_id: str) -> bool:
+def _promotes(record: Mapping[str, Any], change: Change) -> bool:
     promoted: bool = record["outcome"] == "promoted"
-    return promoted and record["candidate_adapter"] == adapter_id
+    return promoted and record["candidate_adapter"] == change.adapter_id

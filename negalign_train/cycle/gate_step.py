@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from negalign_train.cycle.judge_step import Evaluations, HeldOutCases
-from negalign_train.cycle.plan import Context
+from negalign_train.cycle.plan import GATE, GATE_FILE, Context
 from negalign_train.cycle.train_step import TrainedCandidate
 from negalign_train.evaluation.bootstrap import BootstrapSettings, Interval, paired_bootstrap
 from negalign_train.evaluation.gate import GateEvidence, GateRecord, criteria_digest, decide
@@ -19,10 +19,6 @@ from negalign_train.registry.adapters import new_adapter_id
 from negalign_train.registry.manifest import AdapterRecord
 from negalign_train.registry.provenance import git_commit, library_versions
 from negalign_train.workspace import read_json, write_json
-
-GATE_FILE = "gate_record.json"
-GATE = "gate"
-"""Who promotes in the registry's history when the gate does."""
 
 
 def bootstrap_settings(context: Context) -> BootstrapSettings:

@@ -24,6 +24,9 @@ EMBEDDED = "embedded"
 SUMMARY = "cycle.json"
 PLAN = "plan.json"
 SNAPSHOT = "snapshot.parquet"
+GATE_FILE = "gate_record.json"
+GATE = "gate"
+"""Who promotes in the registry's log when the gate does."""
 
 
 @dataclass(frozen=True)
@@ -212,7 +215,7 @@ def open_cycle(
     folder = workspace.cycle_dir(cycle)
     model_dir, base_name = resolve_model(recipe.model)
     registry = Registry(workspace, engine)
-    champion = registry.champion()
+    champion, approved = registry.champion(), registry.approved()
     new = Plan(
         cycle=cycle,
         seed=seed,
@@ -220,7 +223,7 @@ def open_cycle(
         recipe=declared(recipe),
         recipe_keys=recipe_keys(recipe),
         parent=None if champion is None else champion.adapter_id,
-        approved=None if champion is None else registry.lineage(champion.adapter_id)[-1].adapter_id,
+        approved=None if approved is None else approved.adapter_id,
         after_sequence=_last_sequence(workspace, cycle),
         base_name=base_name,
         base_digest=base_digest(model_dir),
@@ -234,11 +237,12 @@ def open_cycle(
         _check_files(plan, new, folder)
         _check_champion(plan, champion)
         return Context(plan, _as_declared(plan, located), workspace, engine, model_dir)
-    if champion is not None and champion.base_digest != new.base_digest:
-        raise CycleError(
-            f"champion {champion.adapter_id} sits on another base model than "
-            f"model.model_name_or_path {base_name}; use its base, or a new workspace"
-        )
+    for alias, adapter in (("champion", champion), ("approved", approved)):
+        if adapter is not None and adapter.base_digest != new.base_digest:
+            raise CycleError(
+                f"{alias} {adapter.adapter_id} sits on another base model than "
+                f"model.model_name_or_path {base_name}; use its base, or a new workspace"
+            )
     if cycle > 1 and (first := read_plan(workspace, 1)).seed != seed:
         raise CycleError(
             f"this workspace's cycles have seed {first.seed}, not {seed}; keep it (the split of "
@@ -305,9 +309,10 @@ def _check_champion(plan: Plan, champion: AdapterRecord | None) -> None:
     current = None if champion is None else champion.adapter_id
     own = champion is not None and champion.cycle == plan.cycle
     if current != plan.parent and not own:
+        back = "rollback --to base" if plan.parent is None else f"promote {plan.parent}"
         raise CycleError(
             f"cycle {plan.cycle} was started from {plan.parent or 'the base model'}, but the "
             f"champion is now {current or 'the base model'}: it was promoted or rolled back by "
             f"hand. Delete the folder of cycle {plan.cycle} to start it from there, or give the "
-            "champion back with `negalign adapters rollback`"
+            f"place back with `negalign adapters {back} --reason WHY`"
         )

@@ -33,6 +33,7 @@ from negalign_train.cycle.plan import (
     read_plan,
 )
 from negalign_train.cycle.preferences_step import build
+from negalign_train.cycle.seal import seal_cycle
 from negalign_train.cycle.split import SPLIT
 from negalign_train.cycle.summary import summarise_cycle
 from negalign_train.cycle.train_step import TrainedCandidate, train
@@ -40,7 +41,7 @@ from negalign_train.errors import CycleError
 from negalign_train.preferences.replay import COUNTS_FILE
 from negalign_train.registry.lock import cycle_lock
 from negalign_train.severity.calibration import Calibration
-from negalign_train.workspace import Workspace, read_json, write_json
+from negalign_train.workspace import Workspace, read_json
 
 Progress = Callable[[str], None]
 """Told what starts; the command line shows it."""
@@ -133,8 +134,7 @@ def run_cycle(context: Context, progress: Progress) -> dict[str, Any]:
     summary = summarise_cycle(context, records, evaluations, calibration, data, clock.seconds)
     summary["training"] = {name: dict(each.metrics) for name, each in trained.items()}
     write_page(context, summary, sealed_records(context))
-    # Last: the cycle is complete when its summary is there.
-    write_json(context.folder / SUMMARY, summary)
+    seal_cycle(context.workspace, context.engine, context.plan.cycle, summary)
     written: dict[str, Any] = read_json(context.folder / SUMMARY)
     return written
 

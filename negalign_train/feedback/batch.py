@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Integer, Text, column, insert, select, table
+from sqlalchemy import BigInteger, Connection, Integer, Text, column, select, table
 
+from negalign_train.chain import append_rows
 from negalign_train.errors import FeedbackError
 from negalign_train.feedback.fields import QuarantineError
 from negalign_train.feedback.lines import MAX_LINE_BYTES, RawLine, parse_line
@@ -32,6 +33,7 @@ EVENTS = table(
     column("line_number", Integer),
     column("byte_offset", BigInteger),
     column("ingested_at", Text),
+    column("chain", Text),
 )
 QUARANTINE = table(
     "quarantine",
@@ -43,6 +45,7 @@ QUARANTINE = table(
     column("raw_sha256", Text),
     column("message", Text),
     column("ingested_at", Text),
+    column("chain", Text),
 )
 
 
@@ -167,9 +170,8 @@ def plan_batch(connection: Connection, entries: Sequence[Entry]) -> Plan:
 def write_plan(connection: Connection, plan: Plan, origin: str, ingested_at: str) -> ImportReport:
     """Writes what ``plan`` says; running it twice on one file adds no quarantine row twice."""
     new_readers = _new_readers(connection, [item.event for item in plan.accepted])
-    if plan.accepted:
-        rows = [_event_row(item, origin, ingested_at) for item in plan.accepted]
-        connection.execute(insert(EVENTS), rows)
+    rows = [_event_row(item, origin, ingested_at) for item in plan.accepted]
+    append_rows(connection, EVENTS, rows)
     reasons = Counter(entry.problem.code for entry in plan.quarantined if entry.problem)
     return ImportReport(
         read=len(plan.accepted) + plan.duplicate + len(plan.quarantined) + plan.incomplete,
@@ -250,6 +252,5 @@ def _quarantine(
     fresh = [
         row for row in rows if (row["byte_offset"], row["raw_sha256"], row["reason"]) not in known
     ]
-    if fresh:
-        connection.execute(insert(QUARANTINE), fresh)
+    append_rows(connection, QUARANTINE, fresh)
     return len(fresh)

@@ -1,22 +1,28 @@
-"""The registry of published adapters: immutable folders, and one alias that moves."""
+"""The registry of published adapters: immutable folders, and two aliases that move."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from negalign_train.database import reading, writing
 from negalign_train.errors import RegistryError
 from negalign_train.fingerprint import file_sha256, fingerprint
 from negalign_train.registry import rows
+from negalign_train.registry.log import (
+    APPROVED,
+    BASE,
+    CHAMPION,
+    Alias,
+    Change,
+    read_changes,
+)
 from negalign_train.registry.manifest import AdapterRecord, check_files, read_manifest
 from negalign_train.registry.publish import check_published, write_folder
-from negalign_train.registry.rows import CHAMPION, AliasChange
 from negalign_train.registry.rules import (
     check_parent,
     check_rollback,
@@ -26,7 +32,7 @@ from negalign_train.registry.rules import (
 from negalign_train.registry.weights import WEIGHTS_NAME, check_adapter
 from negalign_train.workspace import MANIFEST, Workspace
 
-RESERVED_IDS = (CHAMPION, "approved", "base")
+RESERVED_IDS = (CHAMPION, APPROVED, BASE)
 _ID = re.compile(r"[a-z0-9][a-z0-9_+-]{0,63}")
 
 
@@ -92,6 +98,7 @@ class Registry:
             if rows.find_adapter(connection, record.adapter_id) is None:
                 check_parent(connection, record)
                 rows.insert_adapter(connection, stored, file_sha256(folder / MANIFEST))
+                self._record(connection, "publish", record.adapter_id, "cycle", "published")
         return self.get(record.adapter_id)
 
     def get(self, adapter_id: str) -> AdapterRecord:
@@ -109,15 +116,26 @@ class Registry:
             return tuple(rows.all_adapters(connection))
 
     def champion(self) -> AdapterRecord | None:
-        """The promoted adapter; None before the first promotion."""
+        """The adapter in use; None: the base model."""
+        return self._behind(CHAMPION)
+
+    def approved(self) -> AdapterRecord | None:
+        """The adapter that a person approved of as a reference; None: the base model."""
+        return self._behind(APPROVED)
+
+    def _behind(self, alias: Alias) -> AdapterRecord | None:
         with reading(self._engine) as connection:
-            found = rows.champion_id(connection)
+            found = rows.alias_id(connection, alias)
             return None if found is None else rows.get_adapter(connection, found)
 
-    def history(self) -> tuple[AliasChange, ...]:
-        """Every move of the champion alias, oldest first."""
+    def log(self) -> tuple[Change, ...]:
+        """Everything that happened to the adapters, oldest first."""
         with reading(self._engine) as connection:
-            return tuple(rows.champion_history(connection))
+            return tuple(read_changes(connection))
+
+    def history(self) -> tuple[Change, ...]:
+        """Every move of an alias, oldest first."""
+        return tuple(change for change in self.log() if change.alias is not None)
 
     def state_reason(self, adapter_id: str) -> str:
         """Why the adapter is in its state."""
@@ -126,19 +144,21 @@ class Registry:
             return rows.state_reason(connection, adapter_id)
 
     def resolve(self, id_or_alias: str) -> str:
-        """The adapter id behind ``champion``; any other name is returned as it is.
+        """The adapter id behind ``champion`` or ``approved``; another name is returned as it is.
 
         Raises:
-            RegistryError: there is no champion yet.
+            RegistryError: the alias leads to the base model.
         """
-        if id_or_alias != CHAMPION:
+        if id_or_alias not in (CHAMPION, APPROVED):
             return id_or_alias
-        champion = self.champion()
-        if champion is None:
+        found = self.champion() if id_or_alias == CHAMPION else self.approved()
+        if found is None:
+            way = "promote" if id_or_alias == CHAMPION else "approve"
             raise RegistryError(
-                "there is no champion yet; run a cycle, or `negalign adapters promote ID`"
+                f"there is no {id_or_alias} yet, or it was given back to the base model; run a "
+                f"cycle, or `negalign adapters {way} ID --reason WHY`"
             )
-        return champion.adapter_id
+        return found.adapter_id
 
     def path(self, id_or_alias: str) -> Path:
         """The folder of an adapter, whole by its manifest's presence; ``verify`` hashes it.
@@ -184,28 +204,43 @@ class Registry:
             RegistryError: files are damaged, the parent's base differs, the adapter was rejected
                 or retired, or ``by`` or ``reason`` is blank.
         """
+        return self._make_champion("promote", adapter_id, by, reason, gate_record)
+
+    def override(self, adapter_id: str, by: str, reason: str, record: Path) -> AdapterRecord:
+        """Makes an adapter the champion because a person says so, whatever the gate said.
+
+        Raises:
+            RegistryError: it is champion already, files are damaged, the parent's base differs, or
+                ``by`` or ``reason`` is blank.
+        """
+        return self._make_champion("override", adapter_id, by, reason, record)
+
+    def _make_champion(
+        self, action: str, adapter_id: str, by: str, reason: str, record: Path | None
+    ) -> AdapterRecord:
         _check_words(by=by, reason=reason)
         self.verify(adapter_id)
-        gate = None if gate_record is None else self._gate_reference(gate_record)
+        rests_on = (None, None) if record is None else self._reference(record)
         with writing(self._engine) as connection:
-            record = rows.get_adapter(connection, adapter_id)
-            current = rows.champion_id(connection)
+            adapter = rows.get_adapter(connection, adapter_id)
+            current = rows.alias_id(connection, CHAMPION)
             if current == adapter_id:
-                return record
-            if record.state != "candidate":
+                if action == "override":
+                    raise RegistryError(f"adapter {adapter_id} is champion already")
+                return adapter
+            if action == "promote" and adapter.state != "candidate":
                 raise RegistryError(
-                    f"adapter {adapter_id} is {record.state}, only a candidate can be promoted; "
-                    "go back to a former champion with `negalign adapters rollback --to ID`"
+                    f"adapter {adapter_id} is {adapter.state}, only a candidate can be promoted by "
+                    f"a gate; a person can, with `negalign adapters promote {adapter_id} --reason "
+                    "WHY`"
                 )
-            check_parent(connection, record)
-            change = AliasChange("promote", adapter_id, current, by, reason, self._now())
-            if gate is not None:
-                change = replace(change, gate_record=gate[0], gate_record_sha256=gate[1])
-            rows.move_champion(connection, change)
+            check_parent(connection, adapter)
+            self._record(connection, action, adapter_id, by, reason, CHAMPION, current, *rests_on)
             return rows.get_adapter(connection, adapter_id)
 
     def reject(self, adapter_id: str, reason: str) -> AdapterRecord:
-        """Marks a candidate as rejected; it stays in the registry and is never promoted.
+        """Marks a candidate as rejected; it stays in the registry, and only a person can make it
+        champion.
 
         Raises:
             RegistryError: it is, or was, champion.
@@ -219,11 +254,12 @@ class Registry:
                     "take a champion back with `negalign adapters rollback`"
                 )
             if record.state == "candidate":
-                rows.set_state(connection, adapter_id, "rejected", reason)
+                self._record(connection, "reject", adapter_id, "cycle", reason)
             return rows.get_adapter(connection, adapter_id)
 
-    def rollback(self, to: str | None, by: str, reason: str) -> AdapterRecord:
-        """Gives ``champion`` back to its previous holder, or to ``to``.
+    def rollback(self, to: str | None, by: str, reason: str) -> AdapterRecord | None:
+        """Gives ``champion`` back to its previous holder, to the adapter ``to``, or, where that is
+        ``base``, to the base model; returns the new champion, None for the base model.
 
         Raises:
             RegistryError: there is no earlier champion, ``to`` is neither a former champion nor an
@@ -231,31 +267,63 @@ class Registry:
         """
         _check_words(by=by, reason=reason)
         with reading(self._engine) as connection:
-            target = to or previous_champion(connection)
-        self.verify(target)
+            target = to or previous_champion(connection) or BASE
+        if target != BASE:
+            self.verify(target)
+        adapter_id = None if target == BASE else target
         with writing(self._engine) as connection:
-            check_rollback(connection, target)
-            current = rows.champion_id(connection)
-            rows.move_champion(
-                connection, AliasChange("rollback", target, current, by, reason, self._now())
-            )
-            return rows.get_adapter(connection, target)
+            check_rollback(connection, adapter_id)
+            current = rows.alias_id(connection, CHAMPION)
+            self._record(connection, "rollback", adapter_id, by, reason, CHAMPION, current)
+        return self.champion()
 
-    def _gate_reference(self, gate_record: Path) -> tuple[str, str]:
-        """Where the gate record lies, relative to the workspace if inside, and its SHA-256."""
-        if not gate_record.is_file():
+    def approve(self, adapter: str, by: str, reason: str) -> AdapterRecord | None:
+        """Points ``approved`` at an adapter, or, for ``base``, back at the base model: what a
+        recipe's ``reference: approved`` holds training to. Returns it, None for the base model.
+
+        Raises:
+            RegistryError: it is approved already, its files are damaged, or ``by`` or ``reason`` is
+                blank.
+        """
+        _check_words(by=by, reason=reason)
+        adapter_id = None if adapter == BASE else self.verify(adapter).adapter_id
+        with writing(self._engine) as connection:
+            current = rows.alias_id(connection, APPROVED)
+            if current == adapter_id:
+                raise RegistryError(f"{adapter_id or 'the base model'} is approved already")
+            self._record(connection, "approve", adapter_id, by, reason, APPROVED, current)
+        return self.approved()
+
+    def _record(
+        self,
+        connection: Connection,
+        action: str,
+        adapter_id: str | None,
+        by: str,
+        reason: str,
+        alias: Alias | None = None,
+        previous_id: str | None = None,
+        record: str | None = None,
+        record_sha256: str | None = None,
+    ) -> None:
+        now = self._clock().isoformat()
+        rows.record_change(
+            connection,
+            Change(action, alias, adapter_id, previous_id, by, reason, now, record, record_sha256),
+        )
+
+    def _reference(self, record: Path) -> tuple[str, str]:
+        """Where a record lies, relative to the workspace if inside, and its SHA-256."""
+        if not record.is_file():
             raise RegistryError(
-                f"gate record {gate_record} is missing; write it before promoting the adapter"
+                f"gate record {record} is missing; write it before promoting the adapter"
             )
-        root, path = self._workspace.root.resolve(), gate_record.resolve()
+        root, path = self._workspace.root.resolve(), record.resolve()
         place = path.relative_to(root) if path.is_relative_to(root) else path
         return str(place), file_sha256(path)
 
     def _folder(self, adapter_id: str) -> Path:
         return self._workspace.adapters_dir / adapter_id
-
-    def _now(self) -> str:
-        return self._clock().isoformat()
 
 
 def _check_words(**words: str) -> None:

@@ -1,4 +1,4 @@
-"""The registry's rows: adapters and their states, the alias and its history.
+"""The registry's rows: adapters and their states, and the aliases.
 
 Each function works inside the caller's transaction.
 """
@@ -6,10 +6,8 @@ Each function works inside the caller's transaction.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 
 from sqlalchemy import (
-    BigInteger,
     Connection,
     Integer,
     Text,
@@ -23,14 +21,8 @@ from sqlalchemy import (
 
 from negalign_train.errors import RegistryError
 from negalign_train.fingerprint import canonical_json
-from negalign_train.registry.manifest import (
-    AdapterRecord,
-    AdapterState,
-    record_from_dict,
-    record_to_dict,
-)
-
-CHAMPION = "champion"
+from negalign_train.registry.log import Change, State, effects, write_change
+from negalign_train.registry.manifest import AdapterRecord, record_from_dict, record_to_dict
 
 ADAPTERS = table(
     "adapters",
@@ -44,33 +36,6 @@ ADAPTERS = table(
     column("state_reason", Text),
 )
 ALIASES = table("aliases", column("alias", Text), column("adapter_id", Text))
-ALIAS_HISTORY = table(
-    "alias_history",
-    column("sequence", BigInteger),
-    column("alias", Text),
-    column("action", Text),
-    column("adapter_id", Text),
-    column("previous_id", Text),
-    column("changed_by", Text),
-    column("reason", Text),
-    column("gate_record", Text),
-    column("gate_record_sha256", Text),
-    column("changed_at", Text),
-)
-
-
-@dataclass(frozen=True)
-class AliasChange:
-    """One move of ``champion``: ``action`` is promote or rollback."""
-
-    action: str
-    adapter_id: str
-    previous_id: str | None
-    changed_by: str
-    reason: str
-    changed_at: str
-    gate_record: str | None = None
-    gate_record_sha256: str | None = None
 
 
 def find_adapter(connection: Connection, adapter_id: str) -> AdapterRecord | None:
@@ -107,6 +72,11 @@ def state_reason(connection: Connection, adapter_id: str) -> str:
     return str(connection.execute(query).scalar_one())
 
 
+def record_text(record: AdapterRecord) -> str:
+    """A record as its row holds it."""
+    return canonical_json(record_to_dict(record))
+
+
 def insert_adapter(connection: Connection, record: AdapterRecord, manifest_sha256: str) -> None:
     connection.execute(
         insert(ADAPTERS).values(
@@ -115,71 +85,35 @@ def insert_adapter(connection: Connection, record: AdapterRecord, manifest_sha25
             cycle=record.cycle,
             base_digest=record.base_digest,
             manifest_sha256=manifest_sha256,
-            record=canonical_json(record_to_dict(record)),
+            record=record_text(record),
             state="candidate",
             state_reason="published",
         )
     )
 
 
-def set_state(connection: Connection, adapter_id: str, state: AdapterState, reason: str) -> None:
-    connection.execute(
-        update(ADAPTERS)
-        .where(ADAPTERS.c.adapter_id == adapter_id)
-        .values(state=state, state_reason=reason)
-    )
-
-
-def champion_id(connection: Connection) -> str | None:
-    query = select(ALIASES.c.adapter_id).where(ALIASES.c.alias == CHAMPION)
+def alias_id(connection: Connection, alias: str) -> str | None:
+    """The adapter an alias leads to; None: the base model."""
+    query = select(ALIASES.c.adapter_id).where(ALIASES.c.alias == alias)
     found = connection.execute(query).scalar()
     return None if found is None else str(found)
 
 
-def move_champion(connection: Connection, change: AliasChange) -> None:
-    """Points the alias at ``change.adapter_id``, sets both states, and writes the history."""
-    if change.previous_id is not None:
-        set_state(
-            connection,
-            change.previous_id,
-            "retired",
-            f"{change.action} of {change.adapter_id}: {change.reason}",
-        )
-    set_state(connection, change.adapter_id, "promoted", change.reason)
-    connection.execute(delete(ALIASES).where(ALIASES.c.alias == CHAMPION))
-    connection.execute(insert(ALIASES).values(alias=CHAMPION, adapter_id=change.adapter_id))
-    connection.execute(insert(ALIAS_HISTORY).values(alias=CHAMPION, **vars(change)))
+def record_change(connection: Connection, change: Change) -> None:
+    """Writes a change into the log and does what it says: states, and the alias it moves."""
+    write_change(connection, change)
+    for adapter_id, state in effects(change).items():
+        set_state(connection, adapter_id, state)
+    if change.alias is not None:
+        connection.execute(delete(ALIASES).where(ALIASES.c.alias == change.alias))
+        if change.adapter_id is not None:
+            values = {"alias": change.alias, "adapter_id": change.adapter_id}
+            connection.execute(insert(ALIASES).values(values))
 
 
-def champion_history(connection: Connection) -> list[AliasChange]:
-    """Every move of the alias, oldest first."""
-    columns = ALIAS_HISTORY.c
-    rows = connection.execute(
-        select(
-            columns.action,
-            columns.adapter_id,
-            columns.previous_id,
-            columns.changed_by,
-            columns.reason,
-            columns.changed_at,
-            columns.gate_record,
-            columns.gate_record_sha256,
-        )
-        .where(columns.alias == CHAMPION)
-        .order_by(columns.sequence)
+def set_state(connection: Connection, adapter_id: str, state: State) -> None:
+    connection.execute(
+        update(ADAPTERS)
+        .where(ADAPTERS.c.adapter_id == adapter_id)
+        .values(state=state.state, state_reason=state.reason)
     )
-    return [AliasChange(*row) for row in rows]
-
-
-def former_champions(history: list[AliasChange]) -> list[str]:
-    """The holders below the present one, oldest first: what a rollback goes back through.
-
-    A promotion puts its adapter on top; a rollback takes everything above its target away, so two
-    rollbacks in a row go back two steps, not back and forth.
-    """
-    holders: list[str] = []
-    for change in history:
-        if change.action == "rollback" and change.adapter_id in holders:
-            del holders[holders.index(change.adapter_id) :]
-        holders.append(change.adapter_id)
-    return holders[:-1]

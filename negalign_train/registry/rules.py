@@ -6,6 +6,7 @@ from sqlalchemy import Connection
 
 from negalign_train.errors import RegistryError
 from negalign_train.registry import rows
+from negalign_train.registry.log import BASE, CHAMPION, former_champions, read_changes
 from negalign_train.registry.manifest import AdapterRecord
 
 
@@ -30,30 +31,52 @@ def lineage(connection: Connection, adapter_id: str) -> tuple[AdapterRecord, ...
     return tuple(chain)
 
 
-def previous_champion(connection: Connection) -> str:
-    """The holder before the present champion; RegistryError where there was none."""
-    former = rows.former_champions(rows.champion_history(connection))
+def previous_champion(connection: Connection) -> str | None:
+    """The holder before the present champion, None being the base model.
+
+    Raises:
+        RegistryError: there was none.
+    """
+    _champion_to_roll_back(connection)
+    former = former_champions(read_changes(connection))
     if not former:
         raise RegistryError(
-            "there is no earlier champion to roll back to; promote another candidate instead"
+            "there is no earlier champion to roll back to; withdraw the first one with "
+            "`negalign adapters rollback --to base`, or promote another adapter"
         )
     return former[-1]
 
 
-def check_rollback(connection: Connection, target_id: str) -> None:
-    """Raises RegistryError unless ``target_id`` may take ``champion`` over from its holder."""
-    current = rows.champion_id(connection)
-    if current is None:
-        raise RegistryError("there is no champion yet; use `negalign adapters promote ID`")
+def check_rollback(connection: Connection, target_id: str | None) -> None:
+    """Raises RegistryError unless ``target_id`` (None: the base model) may take ``champion`` over
+    from its holder.
+    """
+    current = _champion_to_roll_back(connection)
+    if target_id is None:
+        return
     if current == target_id:
         raise RegistryError(f"adapter {target_id} is champion already; nothing to roll back")
-    former = rows.former_champions(rows.champion_history(connection))
+    former = [each for each in former_champions(read_changes(connection)) if each is not None]
     ancestors = [record.adapter_id for record in lineage(connection, current)[1:]]
     if target_id not in {*former, *ancestors}:
-        allowed = ", ".join(dict.fromkeys([*former, *ancestors])) or "none"
+        allowed = ", ".join(dict.fromkeys([*former, *ancestors, BASE]))
         raise RegistryError(
             f"adapter {target_id} is neither a former champion nor an ancestor of {current}; "
-            f"roll back to one of: {allowed}"
+            f"roll back to one of: {allowed}; or make it the champion with `negalign adapters "
+            f"promote {target_id} --reason WHY`"
         )
     if rows.get_adapter(connection, target_id).state == "rejected":
-        raise RegistryError(f"adapter {target_id} was rejected; roll back to another one")
+        raise RegistryError(
+            f"adapter {target_id} was rejected; roll back to another one, or override the gate "
+            f"with `negalign adapters promote {target_id} --reason WHY`"
+        )
+
+
+def _champion_to_roll_back(connection: Connection) -> str:
+    current = rows.alias_id(connection, CHAMPION)
+    if current is None:
+        raise RegistryError(
+            "the champion is the base model, there is nothing to roll back; make an adapter the "
+            "champion with `negalign adapters promote ID --reason WHY`"
+        )
+    return current
