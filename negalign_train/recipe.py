@@ -285,7 +285,13 @@ def refuse_too_few_cases(recipe: CycleRecipe) -> None:
 
 def _explain(error: ValidationError, section: type[BaseModel]) -> str:
     lines = []
-    for location, kind, message in problems(error):
+    found = problems(error)
+    for location, kind, message in found:
+        inner = any(
+            len(deep) > len(location) and deep[: len(location)] == location for deep, _, _ in found
+        )
+        if kind == "too_short" and inner:
+            continue  # pydantic counts what is right in it
         place = ".".join(map(str, location)) or "recipe"
         unknown = kind == "extra_forbidden"
         lines.append(f"{place}: {suggestion(section, location) if unknown else message}")

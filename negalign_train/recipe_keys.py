@@ -10,16 +10,24 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+
+from negalign_train.recipe_trainer import KEYS
 
 _BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 _WORDS: dict[Any, str] = {
     str: "text", int: "whole number", float: "number", bool: "true or false", Path: "path",
     Any: "any value", NoneType: "null",
 }  # fmt: skip
+_TRAINER = (
+    "Keys and values of TRL's own config (DPOConfig, KTOConfig, GRPOConfig, SFTConfig), whose "
+    "documentation says what each does. ``learning_rate``, ``per_device_train_batch_size``, one of "
+    "``num_train_epochs`` and ``max_steps``, and ``beta`` (but for sft) must be given; a key that "
+    "is left out has TRL's default."
+)
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,19 @@ def sections(model: type[BaseModel], path: str = "") -> Iterator[Section]:
     yield Section(path, inspect.cleandoc(model.__doc__ or ""), tuple(keys))
     for nested, place in inner:
         yield from sections(nested, place)
+
+
+def trainer_section(path: str = "candidates[].trainer") -> Section:
+    """Keys of a candidate's ``trainer``; the meaning of each is the methods that take it."""
+    methods: dict[tuple[str, str], list[str]] = {}
+    for method, keys in KEYS.items():
+        for name, annotation in get_type_hints(keys, include_extras=True).items():
+            methods.setdefault((name, _type_text(annotation)), []).append(method)
+    found = tuple(
+        Key(name, takes, "", f"Taken by {', '.join(takers)}.")
+        for (name, takes), takers in sorted(methods.items())
+    )
+    return Section(path, _TRAINER, found)
 
 
 def suggestion(model: type[BaseModel], location: Sequence[str | int]) -> str:
@@ -120,12 +141,12 @@ def _bounds(metadata: Sequence[Any]) -> list[str]:
             if name in _BOUNDS:
                 found.append(f"{_BOUNDS[name]} {value:g}")
             elif name == "min_length":
-                found.append(f"(at least {value})")
+                found.append("(not empty)" if value == 1 else f"(at least {value})")
             elif name == "pattern":
                 found.append(f"matching `{value}`")
             elif name == "allow_inf_nan":
                 found.append("finite")
-            elif name != "func" and value is not None:
+            elif name not in ("func", "json_schema_input_type", "strict") and value is not None:
                 raise TypeError(f"constraint {name} of a recipe key has no words yet; add them")
     return found
 
@@ -137,14 +158,14 @@ def _type_text(annotation: Any) -> str:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return "a section"
     if origin is Literal:
-        return ", ".join(f"`{value}`" for value in parts)
+        return ", ".join(f"`{_yaml(value)}`" for value in parts)
     if origin is Annotated:
         return _joined(_type_text(parts[0]), _bounds(parts[1:]))
     if origin in (Union, UnionType):
         return " or ".join(_type_text(part) for part in parts)
     if origin is dict:
         return f"mapping of {_type_text(parts[0])} to {_type_text(parts[1])}"
-    if origin is tuple and parts[-1] is Ellipsis:
+    if origin is list or (origin is tuple and parts[-1] is Ellipsis):
         inner = _type_text(parts[0])
         return "list of sections" if inner == "a section" else f"list of {inner}"
     if origin is tuple:
@@ -160,11 +181,13 @@ def _default(field: FieldInfo) -> str | None:
         return "its defaults"
     if value is None:
         return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
     if isinstance(value, tuple):
-        return f"[{', '.join(map(str, value))}]"
-    return str(value)
+        return f"[{', '.join(map(_yaml, value))}]"
+    return _yaml(value)
+
+
+def _yaml(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _field_docs(model: type[BaseModel]) -> dict[str, str]:

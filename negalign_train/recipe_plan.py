@@ -87,7 +87,7 @@ def plan_recipe(
     small = model.architecture.parameters < SMALL
     dtype = "bfloat16" if machine.bfloat16 and not small else "float32"
     max_length, max_new_tokens = _lengths(model, log, small)
-    quantisation, checkpointing, examples = _fitting(model, machine, dtype, max_length)
+    quantisation, checkpointing, examples = _fitting(model, machine, methods, dtype, max_length)
     held_out_fraction, min_cases = _held_out(log)
     return RecipePlan(
         model, machine, methods, log, dtype, quantisation, checkpointing, examples, max_length,
@@ -116,11 +116,14 @@ def _round_up(value: float, to: int) -> int:
     return to * -int(-value // to)
 
 
-def _options(machine: Machine) -> Iterator[tuple[Quantisation, bool, int]]:
+def _options(
+    machine: Machine, methods: tuple[Method, ...]
+) -> Iterator[tuple[Quantisation, bool, int]]:
     """Quantisation, gradient checkpointing and examples at once, the fastest first."""
     kinds: tuple[Quantisation, ...] = ("none", "nf4") if machine.num_gpus else ("none",)
     for quantisation in kinds:
-        for checkpointing, least in ((False, 2), (True, 1)):
+        # KTO pairs each row with another one's completion.
+        for checkpointing, least in ((False, 2), (True, 2 if "kto" in methods else 1)):
             for examples in (8, 4, 2, 1):
                 if examples >= least:
                     yield quantisation, checkpointing, examples
@@ -131,14 +134,14 @@ def budget_gb(machine: Machine) -> float:
 
 
 def _fitting(
-    model: BaseModel, machine: Machine, dtype: str, max_length: int
+    model: BaseModel, machine: Machine, methods: tuple[Method, ...], dtype: str, max_length: int
 ) -> tuple[Quantisation, bool, int]:
     whole = BYTES[dtype] * model.architecture.parameters / _GB
     if whole > budget_gb(machine):
         raise _too_large(model, machine, f"{whole:.1f} GB in {dtype}, as the gate reads it")
     needed = 0.0
     lora = LoraSettings(target_modules=model.linear_maps)
-    for quantisation, checkpointing, examples in _options(machine):
+    for quantisation, checkpointing, examples in _options(machine, methods):
         # A pair is two sequences; padding to the longest is the worst that a batch can be.
         tokens = 2 * examples * max_length
         training = Training(dtype, quantisation, lora, tokens, checkpointing=checkpointing)

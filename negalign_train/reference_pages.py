@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from negalign_train.feedback.format import ANNOTATED, FIELDS, GRADE_RULES, REASONS, EventField
 from negalign_train.recipe import CycleRecipe
-from negalign_train.recipe_keys import Key, Section, sections
+from negalign_train.recipe_keys import Key, Section, sections, trainer_section
 
 _RECIPE_HEAD = """\
 # Recipe keys
@@ -42,7 +42,8 @@ event, import it again with a higher `revision`: the newest counts, and the hist
 
 def recipe_page() -> str:
     """``docs/recipe.md``."""
-    return "\n".join([_RECIPE_HEAD, *(_recipe_section(part) for part in sections(CycleRecipe))])
+    parts = [*sections(CycleRecipe), trainer_section()]
+    return "\n".join([_RECIPE_HEAD, *(_recipe_section(part) for part in parts)])
 
 
 def _recipe_section(section: Section) -> str:
@@ -53,7 +54,7 @@ def _recipe_section(section: Section) -> str:
 
 
 def _recipe_row(key: Key) -> str:
-    default = "" if key.default is None else f"`{key.default}`"
+    default = f"`{key.default}`" if key.default else ""
     if key.default == "its defaults":
         default = key.default
     cells = (f"`{key.name}`", key.takes, default, _markdown(key.meaning))

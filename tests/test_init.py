@@ -106,6 +106,13 @@ def test_dtype_weights_and_checkpointing_follow_the_machine(
     assert (plan.dtype, plan.quantisation, plan.checkpointing) == expected
 
 
+def test_kto_has_two_rows_at_once_where_dpo_takes_one_pair() -> None:
+    long = LogFacts(events=900, judged_cases=600, prompt=7000, completion=1000)
+    assert plan_recipe(model(LLAMA), MACHINES["24 GB"], ("dpo",), long).examples == 1
+    with pytest.raises(RecipeError, match=r"needs at least 22\.6 GB to train"):
+        plan_recipe(model(LLAMA), MACHINES["24 GB"], ("dpo", "kto"), long)
+
+
 def test_a_base_that_does_not_fit_is_trained_in_four_bits_and_a_larger_one_refused() -> None:
     plan = plan_recipe(model(LLAMA), Machine(1, 20.0, True), ("dpo",), None)
     assert (plan.quantisation, plan.dtype) == ("nf4", "bfloat16")

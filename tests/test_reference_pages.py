@@ -8,7 +8,8 @@ import pytest
 
 from negalign_train.errors import RecipeError
 from negalign_train.recipe import CycleRecipe, load_yaml
-from negalign_train.recipe_keys import sections, suggestion
+from negalign_train.recipe_keys import sections, suggestion, trainer_section
+from negalign_train.recipe_trainer import KEYS
 from negalign_train.reference_pages import feedback_page, recipe_page
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -43,6 +44,14 @@ def test_bounds_and_defaults_are_those_of_the_types():
     assert keys["gate.min_cases"].default is None
 
 
+def test_the_keys_of_trainer_are_those_that_each_method_takes():
+    keys = {(key.name, key.takes): key.meaning for key in trainer_section().keys}
+    assert keys["max_length", "whole number ≥ 2 or null"] == "Taken by dpo, kto, sft."
+    assert keys["per_device_train_batch_size", "whole number ≥ 2"] == "Taken by kto."
+    taken = {name for method in KEYS.values() for name in method.__annotations__}
+    assert {name for name, _ in keys} == taken
+
+
 @pytest.mark.parametrize(
     ("location", "message"),
     [
@@ -63,3 +72,13 @@ def test_the_error_of_a_recipe_holds_the_suggestion(tmp_path):
     path.write_text(text.replace("min_cases:", "min_case:"), encoding="utf-8")
     with pytest.raises(RecipeError, match=r"gate\.min_case: unknown key; did you mean min_cases\?"):
         load_yaml(path, CycleRecipe)
+
+
+def test_a_fault_in_a_candidate_is_told_once(tmp_path):
+    text = (ROOT / "recipes" / "log" / "cycle.yaml").read_text(encoding="utf-8")
+    path = tmp_path / "cycle.yaml"
+    path.write_text(text.replace("lora_alpha:", "lora_alfa:"), encoding="utf-8")
+    with pytest.raises(RecipeError) as refused:
+        load_yaml(path, CycleRecipe)
+    told = "candidates.0.lora.lora_alfa: unknown key; did you mean lora_alpha?"
+    assert str(refused.value) == f"{path}: {told}; fix the recipe"

@@ -10,7 +10,7 @@ from rich.table import Table
 from negalign_train.commands.output import JsonOption, print_json, print_table
 from negalign_train.errors import RecipeError, UsageError
 from negalign_train.recipe import CycleRecipe
-from negalign_train.recipe_keys import sections
+from negalign_train.recipe_keys import sections, trainer_section
 from negalign_train.reference_pages import recipe_page
 
 app = typer.Typer(help="Recipes: every key with its bounds and default.", no_args_is_help=True)
@@ -40,7 +40,8 @@ def keys(
     if as_json:
         print_json(CycleRecipe.model_json_schema(by_alias=True))
         return
-    parts = {part.path.replace("[]", ""): part for part in sections(CycleRecipe)}
+    every = (*sections(CycleRecipe), trainer_section())
+    parts = {part.path.replace("[]", ""): part for part in every}
     if section is not None and section.replace("[]", "") not in parts:
         raise RecipeError(
             f"a recipe has no section {section!r}; sections are {', '.join(filter(None, parts))}"
