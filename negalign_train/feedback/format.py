@@ -202,6 +202,8 @@ REASONS: Mapping[str, str] = {
     "correction a higher revision.",
     "severity_out_of_range": "A severity is not in [0, 1].",
     "span_out_of_text": "A span does not lie inside the completion.",
+    "special_token": "A text holds a control token of a language model, such as `<|eot_id|>` or "
+    "`</s>`, which would end or open a turn there.",
     "unknown_category": "A category is none of the nine.",
     "unknown_grade": "`grade` is none of accept, partial, reject.",
     "unknown_key": "An object holds a key that the schema does not know.",
