@@ -19,6 +19,7 @@ from negalign_train.commands.common import (
     open_engine,
     print_table,
 )
+from negalign_train.commands.cycle_notes import data_notes
 from negalign_train.quiet import quieten
 from negalign_train.recipe import CycleRecipe, load_yaml
 from negalign_train.recipe_candidate import MAX_SEED
@@ -152,6 +153,8 @@ def show(summary: dict[str, Any], workspace: Workspace) -> None:
         console.print(f"  scorer    {reason}", highlight=False, markup=False)
     for reason in summary["reasons"]:
         console.print(f"  because   {reason}", highlight=False, markup=False)
+    for note in data_notes(summary["data"]):
+        console.print(f"  note      {note}", highlight=False, markup=False)
     print_table(_categories(summary))
     folder = workspace.cycle_dir(summary["cycle"])
     console.print(f"  page      {folder / 'report.html'}", highlight=False)

@@ -21,12 +21,13 @@ from negalign_train.simulate.readers import Draft, Reading, read_drafts
 from negalign_train.training.policy import load_for_inference, load_tokenizer
 from negalign_train.workspace import read_parquet, write_parquet
 
+DRAFTS = "drafts.parquet"
 _DRAFTS = pa.schema([("case_id", pa.string()), ("completion", pa.string())])
 
 
 def _write_drafts(context: Context) -> None:
     """The champion's reports on this cycle's cases, ``drafts.parquet``."""
-    path = context.folder / "drafts.parquet"
+    path = context.folder / DRAFTS
     if path.is_file():
         return
     recipe, plan = context.recipe, context.plan
@@ -46,9 +47,19 @@ def _write_drafts(context: Context) -> None:
     rows = [
         {"case_id": case.case_id, "completion": report.text}
         for case, report in zip(cases, reports, strict=True)
-        if report.text.strip()
     ]
     write_parquet(path, rows, _DRAFTS)
+
+
+def draft_counts(context: Context) -> dict[str, int]:
+    """How many reports were drafted, and how many of them were empty: the generator failed there,
+    and no reader could grade it. Nothing where the log was imported.
+    """
+    path = context.folder / DRAFTS
+    if not path.is_file():
+        return {}
+    drafts = [row["completion"] for row in read_parquet(path)]
+    return {"drafts": len(drafts), "drafts_empty": sum(not text.strip() for text in drafts)}
 
 
 def _read_by_panel(context: Context) -> None:
@@ -58,8 +69,15 @@ def _read_by_panel(context: Context) -> None:
     generator = Generator(plan.base_name, plan.parent)
     drafts = [
         Draft(cases[row["case_id"]], row["completion"], generator)
-        for row in read_parquet(context.folder / "drafts.parquet")
+        for row in read_parquet(context.folder / DRAFTS)
+        if row["completion"].strip()
     ]
+    if not drafts:
+        (context.folder / DRAFTS).unlink()  # nothing depends on it yet
+        raise CycleError(
+            f"cycle {plan.cycle}: every draft of {recipe.model.model_name_or_path} is empty, and "
+            "there is nothing to grade; check that the model writes reports, and its chat template"
+        )
     start = datetime.fromisoformat(plan.created_at)
     reading = Reading(
         panel=recipe.feedback.readers,

@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 
 from negalign_train.cycle.calibration_step import calibrate
 from negalign_train.cycle.checks import check_readers, check_recipe
-from negalign_train.cycle.feedback_step import take_snapshot
+from negalign_train.cycle.feedback_step import draft_counts, take_snapshot
 from negalign_train.cycle.gate_step import (
     judge_candidates,
     publish_candidates,
@@ -127,7 +127,9 @@ def run_cycle(context: Context, progress: Progress) -> dict[str, Any]:
     with clock.step("gate", "deciding"):
         records = judge_candidates(context, adapter_ids, evaluations, cases)
         settle_registry(context, records)
-    data = counts | {
+    data = {
+        **counts,
+        **draft_counts(context),
         "held_out_not_judged": cases.not_judged,
         "last_sequence": max(sequence for sequence, _ in snapshot),
     }

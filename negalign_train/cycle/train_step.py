@@ -21,11 +21,11 @@ from negalign_train.launch import read_launch_file
 from negalign_train.preferences.replay import PAIRS_FILE, PROMPTS_FILE, UNPAIRED_FILE
 from negalign_train.recipe_candidate import CandidateRun, CandidateSettings
 from negalign_train.severity.calibration import Calibration
+from negalign_train.training.failure import forget_failure, read_failure
 from negalign_train.training.outputs import ADAPTER_DIR, METRICS, is_finished, run_facts
 from negalign_train.workspace import read_json, replacing, write_json
 
 IDENTITY = "identity.json"
-_TAIL_LINES = 15
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def train(
     """Trains one candidate, or finds this very training done.
 
     Raises:
-        CycleError: the launched process failed; the message ends with its last lines.
+        CycleError: the launched process failed; the message says why, and holds none of its output.
     """
     run = _run_of(context, candidate, calibration)
     output_dir, made_of = run.output_dir, run_facts(run)
@@ -126,13 +126,13 @@ def train(
     if not is_finished(output_dir, identity):
         config = _write_run(run)
         log = output_dir / "train.log"
+        forget_failure(output_dir)
         code = _launch(context.located.accelerate_config(), config, log)
         if code != 0 or not is_finished(output_dir, identity):
-            tail = "\n".join(log.read_text(errors="replace").splitlines()[-_TAIL_LINES:])
             raise CycleError(
-                f"training of candidate {candidate.name} ended with exit code {code}; the whole "
-                f"output is in {log}; mend what it says, or take the candidate out of the recipe, "
-                f"and run the same command again. Its end is:\n{tail}"
+                f"candidate {candidate.name}: {read_failure(output_dir)}. Its training ended with "
+                f"exit code {code}, and its whole output is in {log}; correct the cause, or take "
+                "the candidate out of the recipe, and run the same command again"
             )
     return TrainedCandidate(
         candidate, identity, made_of, output_dir / ADAPTER_DIR, read_json(output_dir / METRICS)

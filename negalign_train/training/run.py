@@ -5,7 +5,7 @@ accelerate launch --config_file recipes/accelerate/cpu.yaml \
 
 Writes ``adapter/``, ``metrics.json``, ``log.jsonl`` and, last, ``COMPLETE.json`` into the run's
 output_dir. Run again after a crash, it goes on from the newest whole checkpoint; run again after
-success, it does nothing.
+success, it does nothing. A run that fails leaves ``failure.json`` beside its candidate file.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from negalign_train.training.combinations import (
     refuse_several_adapters,
     setup_of,
 )
+from negalign_train.training.failure import record_failure
 from negalign_train.training.outputs import (
     ADAPTER_DIR,
     is_finished,
@@ -55,8 +56,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         train_candidate(load_yaml(config_path, CandidateRun))
     except NegalignError as error:
+        record_failure(config_path.parent, error)
         sys.stderr.write(f"error: {error}\n")
         return 1
+    except Exception as error:
+        record_failure(config_path.parent, error)
+        raise
     return 0
 
 
