@@ -22,6 +22,7 @@ def digest(code: str):
 
 def test_comments_docstrings_and_layout_are_the_same_scorer_and_a_number_is_not():
     assert digest(CODE) == digest("def price(weight):\n    '''More.'''\n\n    return (1 - weight)")
+    assert digest(CODE) == digest("from somewhere import else_" + CODE)
     assert digest(CODE) != digest(CODE.replace("1 -", "2 -"))
     assert digest("x = None") != digest("x = 0")
     assert digest("x = 1") != digest("x = True")

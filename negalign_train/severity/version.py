@@ -1,7 +1,8 @@
 """Which scorer this is: a digest of the code that makes a score and of the data it reads.
 
-Code counts by its syntax tree without comments, docstrings and layout, data by its parsed content:
-a changed comment is the same scorer, a changed word of the lexicon another one.
+Code counts by its syntax tree without comments, docstrings, imports and layout, data by its parsed
+content: a changed comment or a moved module is the same scorer, a changed word of the lexicon
+another one.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ def scorer_version(module: str) -> str:
     that it reaches by imports, and every data file that these name.
     """
     trees = _reached(module)
-    code = {name: syntax(tree) for name, tree in trees.items()}
+    # Sorted by content: where a module lies and what it is called decides no score.
+    code = sorted(json.dumps(syntax(tree)) for tree in trees.values())
     names = sorted({name for tree in trees.values() for name in _data_names(tree)})
     data = [(name, _parsed(data_path(name))) for name in names]
     # As a list and unsorted: in a lexicon, order can decide.
@@ -73,8 +75,8 @@ def _parsed(path: Path) -> Any:
 
 
 def syntax(node: Any) -> Any:
-    """A syntax tree as JSON: no places, no bare strings (docstrings), and nothing that is empty,
-    so that Python releases agree.
+    """A syntax tree as JSON: no places, no bare strings (docstrings), no imports (what they bring
+    counts by itself), and nothing that is empty, so that Python releases agree.
     """
     if isinstance(node, ast.AST):
         fields = {
@@ -84,12 +86,13 @@ def syntax(node: Any) -> Any:
         }
         return [type(node).__name__, fields]
     if isinstance(node, list):
-        return [syntax(item) for item in node if not _is_bare_string(item)]
+        return [syntax(item) for item in node if not _does_nothing(item)]
     return repr(node)
 
 
-def _is_bare_string(node: Any) -> bool:
-    return (
+def _does_nothing(node: Any) -> bool:
+    """An import, or a string that stands alone."""
+    return isinstance(node, ast.Import | ast.ImportFrom) or (
         isinstance(node, ast.Expr)
         and isinstance(node.value, ast.Constant)
         and isinstance(node.value.value, str)
