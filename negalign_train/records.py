@@ -62,10 +62,14 @@ class Case:
 
 @dataclass(frozen=True)
 class ErrorMark:
-    """One error a reader (or the scorer) marked. ``span`` holds character offsets [start, end)."""
+    """One error a reader marked. ``span`` holds character offsets [start, end).
+
+    ``severity`` is None where the reader did not say how bad it is: the mark counts, and a scorer
+    prices it (``marks.price_marks``).
+    """
 
     category: str
-    severity: float
+    severity: float | None
     span: tuple[int, int] | None = None
     comment: str | None = None
 
@@ -101,7 +105,8 @@ class Event:
     """One graded report of the feedback log, schema ``negalign.feedback/1`` (DESIGN 2.1).
 
     ``severities`` is None where the reader gave no error marks at all on a report that was not
-    accepted; the scorer then fills it and ``severity_source`` says so.
+    accepted, or a mark without a severity; the scorer then fills it. ``severity_source`` is reader
+    where every number is the reader's, and scorer where any is the scorer's.
     """
 
     event_id: str

@@ -20,6 +20,7 @@ from sqlalchemy.pool import NullPool
 
 from negalign_train.database import open_database
 from negalign_train.feedback.store import FeedbackStore
+from negalign_train.marks import has_unpriced_marks, summed_marks
 from negalign_train.offline import go_offline
 from negalign_train.records import ErrorMark, Event, Generator, Reader, Source
 from negalign_train.registry.adapters import Registry
@@ -101,11 +102,11 @@ def make_event() -> Callable[..., Event]:
             "edited": None if accepted else EDITED,
         }
         fields |= overrides
-        if "severities" not in fields and (fields["errors"] or fields["grade"] == "accept"):
-            weights: dict[str, float] = {}
-            for error in fields["errors"]:
-                weights[error.category] = weights.get(error.category, 0.0) + error.severity
-            fields |= {"severities": cap_severities(weights), "severity_source": "reader"}
+        marks = fields["errors"]
+        known = (marks and not has_unpriced_marks(marks)) or fields["grade"] == "accept"
+        if "severities" not in fields and known:
+            severities = cap_severities(summed_marks(marks))
+            fields |= {"severities": severities, "severity_source": "reader"}
         return Event(**fields)
 
     return make

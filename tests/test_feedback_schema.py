@@ -93,7 +93,7 @@ BAD: list[tuple[str, dict[str, Any]]] = [
     ("unknown_key", {"severity": 0.5}),
     ("unknown_key", {"errors": [mark(weight=1)]}),
     ("unknown_key", {"reader": {"id": "r", "name": SECRET}}),
-    ("missing_key", {"errors": [{"category": "wrong_location"}]}),
+    ("missing_key", {"errors": [{"severity": 0.5}]}),
     ("missing_key", {"generator": {}}),
     ("bad_type", {"completion": 7}),
     ("bad_type", {"errors": SECRET}),

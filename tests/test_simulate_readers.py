@@ -199,7 +199,9 @@ def test_a_careless_panel_overlooks_mild_errors_before_severe_ones():
     careless = read_drafts(drafts, make_reading(thread_rate=0.0, miss_rate=1.0))
 
     def count(events, low, high):
-        return sum(low <= mark.severity < high for event in events for mark in event.errors)
+        return sum(
+            low <= (mark.severity or 0.0) < high for event in events for mark in event.errors
+        )
 
     assert count(careless, 0.0, 0.26) == 0
     assert count(careless, 0.99, 1.01) == count(careful, 0.99, 1.01) > 20
@@ -210,7 +212,9 @@ def test_bias_moves_the_severities_of_every_mark():
     strict = read_drafts(make_drafts(50), make_reading(thread_rate=0.0, severity_bias=0.2))
     for before, after in zip(plain, strict, strict=True):
         for mark, other in zip(before.errors, after.errors, strict=True):
-            assert other.severity == pytest.approx(min(1.0, mark.severity + 0.2), abs=0.002)
+            assert other.severity == pytest.approx(
+                min(1.0, (mark.severity or 0.0) + 0.2), abs=0.002
+            )
 
 
 def test_the_true_score_of_a_reference_is_zero():

@@ -27,6 +27,10 @@ from negalign_train.feedback.stats import GRADES, LogStats, log_stats
 from negalign_train.feedback.store import FeedbackStore
 from negalign_train.reference_pages import feedback_page
 
+_MANY_LOST = 0.1
+"""A larger share of a file's lines in quarantine is said aloud."""
+_TOP_REASONS = 3
+
 app = typer.Typer(
     help="The feedback log: import, look at, export; the schema of an event.", no_args_is_help=True
 )
@@ -39,12 +43,17 @@ def import_(
     ],
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     database_url: DatabaseUrlOption = None,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="Exit with 1 if any line was quarantined; the others stay."),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Append the events of JSONL files to the log; the workspace is made if there is none.
 
     Importing a file twice adds nothing. Lines that cannot enter the log are quarantined with their
-    place and reason (`negalign feedback quarantine`) and do not fail the import.
+    place and reason (`negalign feedback quarantine`) and do not fail the import, but with
+    **--strict**. A file that loses more than a tenth of its lines is named on standard error.
 
     Example: `negalign feedback import data/sample_feedback.jsonl --workspace my-workspace`
     """
@@ -52,17 +61,41 @@ def import_(
         if not file.is_file():
             raise FeedbackError(f"{file}: no such file; nothing was imported")
     store = FeedbackStore(open_engine(workspace, database_url, create=True))
-    report = reduce(ImportReport.plus, (store.import_jsonl(file) for file in files))
+    reports = [store.import_jsonl(file) for file in files]
+    report = reduce(ImportReport.plus, reports)
     if as_json:
         print_json(asdict(report))
     else:
         _print_import(report)
+    for file, part in zip(files, reports, strict=True):
+        if part.quarantined > _MANY_LOST * part.read:
+            typer.echo(_losses(file, part), err=True)
     if report.accepted + report.duplicate == 0:
         names = ", ".join(str(file) for file in files)
         raise FeedbackError(
             f"{names}: no line could be read as an event ({report.read} lines); give JSONL of "
             "negalign.feedback/1, and see `negalign feedback quarantine` for the reasons"
         )
+    if strict and report.quarantined:
+        raise FeedbackError(
+            f"--strict: {report.quarantined} of {report.read} lines were quarantined "
+            f"({_top(report)}); the {report.accepted + report.duplicate} others are in the log. "
+            "Correct the export and import it again: what is there is not added twice"
+        )
+
+
+def _losses(file: Path, report: ImportReport) -> str:
+    share = report.quarantined / report.read
+    return (
+        f"warning: {file}: {report.quarantined} of {report.read} lines ({share:.0%}) did not enter "
+        f"the log: {_top(report)}; `negalign feedback quarantine` lists each with its place"
+    )
+
+
+def _top(report: ImportReport) -> str:
+    """The most frequent reasons of the quarantine, most frequent first."""
+    ordered = sorted(report.reasons.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{reason} {count}" for reason, count in ordered[:_TOP_REASONS])
 
 
 @app.command()

@@ -74,14 +74,15 @@ _ERROR = _object(
             "type": "string",
             "enum": list(CATEGORIES),
         },
+    },
+    {
         "severity": {
-            "description": "How bad it is: 0 none, 1 worst. Several marks of a category add up.",
-            "type": "number",
+            "description": "How bad it is: 0 none, 1 worst. Several marks of a category add up. "
+            "null: the reader did not say, and the scorer prices the mark against the edit.",
+            "type": ["number", "null"],
             "minimum": 0,
             "maximum": 1,
         },
-    },
-    {
         "span": {
             "description": "Where: characters [start, end) of the completion, counted from 0; "
             "equal ends mark the place where something is missing.",
@@ -158,24 +159,27 @@ _EVENT = _object(
         "edited": _text("The report as the reader corrected it; null: no edit.", nullable=True),
     },
 )
+_COSTS_NOTHING = {
+    "required": ["severity"],
+    "properties": {"severity": {"type": "number", "maximum": 0}},
+}
 _GRADE_MAY_BE = {
     "allOf": [
         {
             "if": {"properties": {"grade": {"const": "accept"}}},
-            "then": {"properties": {"errors": {"items": {"properties": {"severity": {
-                "maximum": 0}}}}}},
+            "then": {"properties": {"errors": {"items": _COSTS_NOTHING}}},
             "else": {"properties": {"errors": {"not": {
-                "type": "array", "minItems": 1,
-                "items": {"properties": {"severity": {"maximum": 0}}}}}}},
+                "type": "array", "minItems": 1, "items": _COSTS_NOTHING}}}},
         }
     ]
 }  # fmt: skip
 
 GRADE_RULES = (
-    "`accept` carries no error of severity above 0, and no edit that changes the completion.",
-    "`partial` and `reject` may leave the errors out: the scorer then prices the report against "
-    "its edit, and the record says so (`severity_source: scorer`). Errors that are all of severity "
-    "0 contradict the grade.",
+    "`accept` carries no error but of severity 0, and no edit that changes the completion.",
+    "`partial` and `reject` may leave the errors out, or the severity of some: the scorer then "
+    "prices the report against its edit, and the record says so (`severity_source: scorer`). What "
+    "the reader priced stands; without an edit S stays unknown. Errors that are all of severity 0 "
+    "contradict the grade.",
     "A span lies inside the completion.",
     "An edit that changes the completion makes the event a preference: the edit is chosen, the "
     "completion rejected. An edit box that came back unchanged says nothing.",

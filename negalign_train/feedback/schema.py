@@ -18,6 +18,7 @@ from negalign_train.feedback.fields import (
     typed,
     utc_text,
 )
+from negalign_train.marks import has_unpriced_marks, summed_marks
 from negalign_train.records import (
     CATEGORIES,
     ErrorMark,
@@ -56,7 +57,7 @@ def parse_event(data: object) -> Event:
     """A decoded JSON value as an event, with the severities the reader gave.
 
     Accepted reports have nine zeros; marked errors give capped sums; a partial or rejected report
-    without marks has none, and the scorer fills them later.
+    without marks, or with a mark that has no severity, has none, and the scorer fills them later.
 
     Raises:
         QuarantineError: not a legal event; ``code`` says why.
@@ -152,14 +153,16 @@ def _errors(value: object, completion_length: int) -> tuple[ErrorMark, ...]:
 
 
 def _error(value: object, where: str, completion_length: int) -> ErrorMark:
-    mark = check_keys(value, where, ("category", "severity"), ("span", "comment"))
+    mark = check_keys(value, where, ("category",), ("severity", "span", "comment"))
     if mark["category"] not in CATEGORIES:
         raise QuarantineError(
             "unknown_category",
             f"{where}: category {show(mark['category'])} is not one of {', '.join(CATEGORIES)}",
         )
-    severity = number(mark["severity"], f"{where}.severity")
-    if not 0 <= severity <= 1:
+    severity = mark.get("severity")
+    if severity is not None:
+        severity = number(severity, f"{where}.severity")
+    if severity is not None and not 0 <= severity <= 1:
         raise QuarantineError(
             "severity_out_of_range", f"{where}: severity {severity!r} is not in [0, 1]"
         )
@@ -193,11 +196,13 @@ def _check_grade(
     grade: Grade, errors: Iterable[ErrorMark], edited: str | None, completion: str
 ) -> None:
     severities = [error.severity for error in errors]
-    if grade == "accept" and any(severities):
+    if grade == "accept" and None in severities:
+        reason = "accept with an error that has no severity; 0 would agree with the grade"
+    elif grade == "accept" and any(severities):
         reason = "accept with an error of severity above 0"
     elif grade == "accept" and edited not in (None, completion):
         reason = "accept with an edit that changes the completion"
-    elif grade != "accept" and severities and not any(severities):
+    elif grade != "accept" and severities and not any(value != 0 for value in severities):
         reason = f"{grade} although every marked severity is 0"
     else:
         return
@@ -205,14 +210,9 @@ def _check_grade(
 
 
 def _reader_severities(grade: Grade, errors: tuple[ErrorMark, ...]) -> dict[str, float] | None:
-    if grade != "accept" and not errors:
+    if grade != "accept" and (not errors or has_unpriced_marks(errors)):
         return None
-    return cap_severities(
-        {
-            name: math.fsum(error.severity for error in errors if error.category == name)
-            for name in CATEGORIES
-        }
-    )
+    return cap_severities(summed_marks(errors))
 
 
 def _prompt(value: object) -> Prompt:

@@ -10,6 +10,7 @@ from itertools import combinations
 from negalign_train.approval import edit_refusal, known_severity, text_key
 from negalign_train.errors import PreferenceError
 from negalign_train.fingerprint import fingerprint
+from negalign_train.marks import priced_marks
 from negalign_train.records import ErrorMark, Event, Prompt
 
 
@@ -149,7 +150,7 @@ def _edit_edge(event: Event, edited: str, prompt: Prompt, trust: Mapping[str, fl
         rejected=event.completion,
         margin=known_severity(event) or 0.0,  # the reader's own text has S = 0
         trust=trust.get(event.reader.id, 1.0),
-        errors=event.errors,
+        errors=priced_marks(event),
     )
 
 
@@ -161,5 +162,5 @@ def _edge(better: Event, worse: Event, prompt: Prompt, trust: Mapping[str, float
         rejected=worse.completion,
         margin=(known_severity(worse) or 0.0) - (known_severity(better) or 0.0),
         trust=min(trust.get(event.reader.id, 1.0) for event in (better, worse)),
-        errors=worse.errors,
+        errors=priced_marks(worse),
     )

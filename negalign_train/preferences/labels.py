@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from negalign_train.approval import approved_text, known_severity, text_key, usable_edit
 from negalign_train.fingerprint import fingerprint
+from negalign_train.marks import priced_marks
 from negalign_train.preferences.align import align
 from negalign_train.preferences.edges import prompt_key
 from negalign_train.preferences.weights import label_weights, spans_of_dataset
@@ -139,6 +140,7 @@ def _edit_spans(
     """Event id to the spans of its (edited, original) text, over the edits among ``labels``."""
     edited = {label.edit_of: label.event for label in labels if label.edit_of is not None}
     edits = [
-        (align(event.edited or "", event.completion), event.errors) for event in edited.values()
+        (align(event.edited or "", event.completion), priced_marks(event))
+        for event in edited.values()
     ]
     return dict(zip(edited, spans_of_dataset(edits, settings), strict=True))

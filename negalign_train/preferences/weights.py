@@ -72,7 +72,8 @@ def label_weights(
 
 
 def change_severity(change: Change, errors: Sequence[ErrorMark]) -> float | None:
-    """Severity of the error that one change answers; None where no mark tells.
+    """Severity of the error that one change answers; None where no mark tells, or the mark that
+    does has no severity.
 
     1. The worst error whose span overlaps the struck words.
     2. For a change that adds words: the worst ``false_negative`` without a span, else the worst
@@ -80,17 +81,21 @@ def change_severity(change: Change, errors: Sequence[ErrorMark]) -> float | None
     """
     start, end = change.rejected
     struck = [
-        mark.severity
+        mark
         for mark in errors
         if mark.span is not None and mark.span[0] < end and start < mark.span[1]
     ]
     if struck:
-        return max(struck)
+        return _worst(struck)
     if change.chosen[0] == change.chosen[1]:
         return None
     spanless = [mark for mark in errors if mark.span is None]
     missing = [mark for mark in spanless if mark.category == "false_negative"]
-    return max((mark.severity for mark in missing or spanless), default=None)
+    return _worst(missing or spanless)
+
+
+def _worst(marks: Sequence[ErrorMark]) -> float | None:
+    return max((mark.severity for mark in marks if mark.severity is not None), default=None)
 
 
 def span_factors(severities: Sequence[float | None]) -> list[float]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
+from negalign_train.marks import has_unpriced_marks, price_marks
 from negalign_train.records import Event, Refusals, SeverityScore
 from negalign_train.severity.compare import compare
 from negalign_train.severity.facts import ReportFacts, extract_facts
@@ -89,7 +90,8 @@ def fill_severities(
     ``adjust`` brings scores to the readers' scale, and ``judge`` names scorer and calibration in
     the record (``severity.calibration.Calibration``).
 
-    The reference of an event is what its reader made of the report: the reader's own edit. Events
+    The reference of an event is what its reader made of the report: the reader's own edit. Where
+    the reader marked errors and priced some of them, those prices stand. Events
     that have severities come back as they are, in their order. The refusals count those left
     without: ``no_reference``, a reason code of ``explain_unscorable``, or ``scorer_found_nothing``:
     the reader did not accept the report, so S = 0 would say what the scorer cannot know.
@@ -114,10 +116,13 @@ def fill_severities(
             counts["scorer_found_nothing"] = counts.get("scorer_found_nothing", 0) + 1
             filled.append(event)
             continue
+        marked = has_unpriced_marks(event.errors)
         filled.append(
             replace(
                 event,
-                severities=score.severities,
+                severities=price_marks(event.errors, score.severities)
+                if marked
+                else score.severities,
                 severity_source="scorer",
                 severity_judge=judge,
             )

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from negalign_train.marks import summed_marks
 from negalign_train.recipe import ReaderPanel
 from negalign_train.records import (
     Case,
@@ -54,10 +55,7 @@ def true_score(judge: Judge, case: Case, completion: str) -> SeverityScore:
 
 
 def _severities(marks: Sequence[ErrorMark]) -> dict[str, float]:
-    sums: dict[str, float] = {}
-    for mark in marks:
-        sums[mark.category] = sums.get(mark.category, 0.0) + mark.severity
-    return cap_severities(sums)
+    return cap_severities(summed_marks(marks))
 
 
 def _seen(faults: Sequence[Fault], panel: ReaderPanel, rng: random.Random) -> list[Fault]:
