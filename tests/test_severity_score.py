@@ -25,7 +25,7 @@ NORMAL = "Heart size is normal. The lungs are clear."
         ("", NORMAL, "empty_reference"),
         (NORMAL, " \n", "empty_candidate"),
         ("Thank you for this referral.", NORMAL, "no_statement_in_reference"),
-        (NORMAL, "Röntgenbild ohne Auffälligkeiten, keine Stauung.", "unreadable_candidate"),
+        (NORMAL, "Röntgenbild ohne Auffälligkeiten, keine Stauung.", "other_language"),
         (NORMAL, "?", "unreadable_candidate"),
         (NORMAL, "effusion " * 30_000, "too_long"),
         (NORMAL, "The report of this patient.", None),

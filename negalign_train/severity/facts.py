@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from negalign_train.severity.readable import is_other_examination, is_other_language
 from negalign_train.severity.statements import SentenceFacts, Statement, placed, read_sentence
 from negalign_train.severity.tokens import Section, SentenceAt, sections, sentences
 from negalign_train.special_tokens import WELL_KNOWN
@@ -38,12 +39,17 @@ class Slip:
 
 @dataclass(frozen=True, slots=True)
 class ReportFacts:
-    """All that was read from a report. Aside sections (indication, technique) give nothing."""
+    """All that was read from a report. Aside sections (indication, technique) give nothing.
+
+    ``unreadable`` is the reason why the lexicon of English chest reports is not made for it:
+    ``other_language`` or ``other_examination``, else None.
+    """
 
     statements: tuple[Statement, ...]
     slips: tuple[Slip, ...]
     num_words: int
     num_known: int
+    unreadable: str | None
 
 
 def _repeated(read: Sequence[tuple[SentenceAt, SentenceFacts]]) -> list[Slip]:
@@ -127,7 +133,12 @@ def _extract(text: str) -> ReportFacts:
         if facts.change_of_previous is not None and statements and statements[-1].change is None:
             statements[-1] = statements[-1]._replace(change=facts.change_of_previous)
         statements += placed(facts.statements, sentence.start, sentence.section)
-    return ReportFacts(tuple(statements), tuple(slips), num_words, num_known)
+    unreadable = None
+    if is_other_language(text, num_words, num_known):
+        unreadable = "other_language"
+    elif is_other_examination(text, (f.key for s, f in read if s.section != "aside")):
+        unreadable = "other_examination"
+    return ReportFacts(tuple(statements), tuple(slips), num_words, num_known, unreadable)
 
 
 _extract_cached = lru_cache(maxsize=_CACHED_REPORTS)(_extract)

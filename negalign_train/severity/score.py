@@ -22,6 +22,8 @@ UNSCORABLE: Mapping[str, str] = {
     "empty_reference": "the reference is empty",
     "empty_candidate": "the candidate is empty",
     "too_long": f"a text is longer than {MAX_CHARACTERS} characters",
+    "other_language": "a text is not written in English",
+    "other_examination": "a text is the report of another examination than one of the chest",
     "no_statement_in_reference": "the reference says nothing on any finding",
     "unreadable_candidate": "the candidate says nothing on any finding and is not English",
 }
@@ -47,9 +49,12 @@ def explain_unscorable(reference: str, candidate: str) -> str | None:
         return "empty_candidate"
     if max(len(reference), len(candidate)) > MAX_CHARACTERS:
         return "too_long"
-    if not extract_facts(reference).statements:
+    said, written = extract_facts(reference), extract_facts(candidate)
+    if (reason := said.unreadable or written.unreadable) is not None:
+        return reason
+    if not said.statements:
         return "no_statement_in_reference"
-    if _is_unreadable(extract_facts(candidate)):
+    if _is_unreadable(written):
         return "unreadable_candidate"
     return None
 
