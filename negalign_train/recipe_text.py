@@ -177,7 +177,11 @@ def _trainer(plan: RecipePlan, method: Method) -> list[str]:
     accumulation = plan.accumulation(method)
     step = plan.examples * plan.processes * accumulation
     rate = "1.0e-3" if plan.small else _LEARNING_RATES[method]
-    why = "a model this small takes 50 times the usual" if plan.small else "usual for LoRA"
+    why = (
+        "a model this small takes 50 times the usual"
+        if plan.small
+        else "a starting point for a pretrained model"
+    )
     lines = [
         f"learning_rate: {rate}   # {why}",
         f"per_device_train_batch_size: {plan.examples}",
@@ -202,7 +206,7 @@ def _trainer(plan: RecipePlan, method: Method) -> list[str]:
     lines += [
         f"num_train_epochs: {3 if plan.small else 2}",
         "lr_scheduler_type: cosine",
-        f"warmup_steps: {5 if plan.small else 10}",
+        "warmup_steps: 5" if plan.small else "warmup_steps: 0.1   # a share of all steps",
         f"max_length: {plan.max_length}   # tokens of a prompt with its report",
     ]
     if method == "dpo":
