@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent
 GROUP: Any = get_command(cli.app)
 WRITING = {
     ("init",), ("feedback", "import"), ("feedback", "export"), ("feedback", "schema"), ("unlock",),
-    ("adapters", "promote"), ("adapters", "rollback"),
+    ("adapters", "promote"), ("adapters", "rollback"), ("adapters", "approve"),
 }  # fmt: skip
 """Commands without ``--json``: what they do is not something to read."""
 
