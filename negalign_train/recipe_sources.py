@@ -104,6 +104,9 @@ class FeedbackSettings(Strict):
     """Decoding of simulated drafts."""
     min_events: int = Field(default=1, ge=1)
     """A cycle with fewer new events than this refuses to start."""
+    other_generators: Literal["refuse", "warn", "accept"] = "warn"
+    """Events whose completion another base model wrote: ``refuse`` stops before anything is frozen,
+    ``warn`` trains on them and says how many, ``accept`` only counts them."""
 
     @model_validator(mode="after")
     def _simulation_is_on(self) -> FeedbackSettings:

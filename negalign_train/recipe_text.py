@@ -61,6 +61,7 @@ cases:
 feedback:
   source: log
   min_events: 50   # a cycle with fewer new events does not start
+  other_generators: warn   # events on another model's reports: refuse, warn or accept
 
 # Severities: readers of earlier cycles re-scale the scorer's for filling and for GRPO, once that is
 # shown to follow them better. The gate's scale never moves.

@@ -131,6 +131,7 @@ def test_stats_shows_readers_and_categories(
     assert ["r-03", "1", "50%", "0", "1", "0", "0.50", "38.5", "0"] in rows
     assert ["r-7", "1", "50%", "0", "1", "0", "0.50", "–", "0"] in rows
     assert ["wrong_location", "2", "0.500"] in rows
+    assert ["embedded", "c0003-dpo-1f9a", "2", "100%"] in rows
     found = json.loads(negalign("feedback", "stats", "-w", workspace, "--json")[1])
     assert (found["events"], found["mean_severity"]) == (2, 0.5)
     assert found["grades"] == {"accept": 0, "partial": 2, "reject": 0}

@@ -6,8 +6,14 @@ from collections.abc import Callable
 
 import pytest
 
-from negalign_train.feedback.stats import CategoryStats, LogStats, ReaderStats, log_stats
-from negalign_train.records import CATEGORIES, ErrorMark, Event, Reader
+from negalign_train.feedback.stats import (
+    CategoryStats,
+    GeneratorStats,
+    LogStats,
+    ReaderStats,
+    log_stats,
+)
+from negalign_train.records import CATEGORIES, ErrorMark, Event, Generator, Reader
 
 MakeEvent = Callable[..., Event]
 
@@ -38,6 +44,7 @@ def test_statistics_of_a_small_log(make_event: MakeEvent) -> None:
             for name in CATEGORIES
         ),
         readers=found.readers,
+        generators=(GeneratorStats("embedded", "c0003-dpo-1f9a", 3, 1.0),),
     )
 
 
@@ -75,3 +82,16 @@ def test_an_empty_log_has_unknown_means_not_zeros() -> None:
     found = log_stats([])
     assert (found.events, found.mean_severity, found.readers) == (0, None, ())
     assert {category.mean_severity for category in found.categories} == {None}
+
+
+def test_shares_by_generator_count_base_and_adapter(make_event: MakeEvent) -> None:
+    writers = [("m", "a1"), ("m", None), ("gpt", None), ("gpt", None)]
+    events = [
+        make_event(event_id=f"e{n}", generator=Generator(base, adapter))
+        for n, (base, adapter) in enumerate(writers)
+    ]
+    assert log_stats(events).generators == (
+        GeneratorStats("gpt", None, 2, 0.5),
+        GeneratorStats("m", None, 1, 0.25),
+        GeneratorStats("m", "a1", 1, 0.25),
+    )

@@ -18,4 +18,12 @@ def data_notes(data: Mapping[str, Any]) -> list[str]:
             f"{empty} of {data['drafts']} drafts were empty: the generator failed there, and no "
             "reader could grade it"
         )
+    others = data.get("other_generators", {})
+    if others.get("setting") == "warn" and others["events"]:
+        ordered = sorted(others["events"].items(), key=lambda item: (-item[1], item[0]))
+        named = ", ".join(f"{base} {count}" for base, count in ordered)
+        notes.append(
+            f"{sum(others['events'].values())} of {data['events']} events grade reports of another "
+            f"model than {others['base']}: {named} (feedback.other_generators)"
+        )
     return notes

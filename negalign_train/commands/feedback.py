@@ -104,7 +104,8 @@ def stats(
     database_url: DatabaseUrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show who graded what: grades, severities and times, per reader and category.
+    """Show who graded what: grades, severities and times, per reader and category, and which
+    models wrote the reports.
 
     Example: `negalign feedback stats --workspace my-workspace`
     """
@@ -212,5 +213,14 @@ def _print_stats(found: LogStats) -> None:
         categories.add_row(
             category.category, str(category.events), number(category.mean_severity, 3)
         )
+    generators = Table("Base model", "Adapter", "Events", "Share")
+    for generator in found.generators:
+        generators.add_row(
+            generator.base,
+            generator.adapter or "none",
+            str(generator.events),
+            f"{generator.share:.0%}",
+        )
     print_table(readers)
     print_table(categories)
+    print_table(generators)

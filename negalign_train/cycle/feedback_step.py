@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from negalign_train.approval import own_edits
 from negalign_train.cases.source import feedback_cases
+from negalign_train.cycle.generators import refuse_other_generators
 from negalign_train.cycle.plan import Context
 from negalign_train.errors import CycleError
 from negalign_train.evaluation.generation import Sampling
@@ -105,7 +106,8 @@ def take_snapshot(context: Context, calibration: Calibration) -> list[tuple[int,
     """Freezes the events that are new since the last cycle, and returns them.
 
     Raises:
-        CycleError: there are fewer than ``feedback.min_events``.
+        CycleError: there are fewer than ``feedback.min_events``, or another model wrote the
+            reports and the recipe refuses such events.
     """
     path = context.folder / "snapshot.parquet"
     if path.is_file():
@@ -121,5 +123,6 @@ def take_snapshot(context: Context, calibration: Calibration) -> list[tuple[int,
             f"needs {settings.min_events} (feedback.min_events); import more with "
             "`negalign feedback import`, or lower it"
         )
+    refuse_other_generators(context, [event for _, event in events])
     write_snapshot(path, _filled(events, calibration))
     return read_snapshot(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 
+from negalign_train.cycle.generators import other_generators
 from negalign_train.cycle.plan import Context
 from negalign_train.cycle.split import events_by_cycle, make_split, without_control_tokens
 from negalign_train.errors import CycleError
@@ -76,6 +77,7 @@ def build(context: Context) -> dict[str, object]:
         "events_of_evaluation_cases": sum(
             split.groups[event.case_id] in split.frozen for event in own
         ),
+        "events_of_other_generators": other_generators(context, own).total(),
         "severities_from_reader": sum(event.severity_source == "reader" for event in own),
         "severities_from_scorer": sum(event.severity_source == "scorer" for event in own),
         "severities_unknown": sum(event.severities is None for event in own),

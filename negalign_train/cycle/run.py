@@ -20,6 +20,7 @@ from negalign_train.cycle.gate_step import (
     sealed_records,
     settle_registry,
 )
+from negalign_train.cycle.generators import in_words, other_generators
 from negalign_train.cycle.judge_step import Evaluations, HeldOutCases, evaluate, held_out
 from negalign_train.cycle.page import write_page
 from negalign_train.cycle.plan import (
@@ -117,6 +118,9 @@ def run_cycle(context: Context, progress: Progress) -> dict[str, Any]:
     calibration = calibrate(context)
     with clock.step("feedback", f"cycle {context.plan.cycle}: gathering graded feedback"):
         snapshot = take_snapshot(context, calibration)
+    others = other_generators(context, (event for _, event in snapshot))
+    if context.recipe.feedback.other_generators == "warn" and others:
+        progress(f"warning: events on another model's reports: {in_words(others)}")
     with clock.step("preferences", f"building preferences from {len(snapshot)} events"):
         counts, cases = _prepare(context)
     ancestors = _evaluate_ancestors(context, cases, clock)
@@ -130,6 +134,11 @@ def run_cycle(context: Context, progress: Progress) -> dict[str, Any]:
     data = {
         **counts,
         **draft_counts(context),
+        "other_generators": {
+            "setting": context.recipe.feedback.other_generators,
+            "base": context.plan.base_name,
+            "events": dict(others),
+        },
         "held_out_not_judged": cases.not_judged,
         "last_sequence": max(sequence for sequence, _ in snapshot),
     }

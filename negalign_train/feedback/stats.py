@@ -43,6 +43,16 @@ class CategoryStats:
 
 
 @dataclass(frozen=True)
+class GeneratorStats:
+    """What wrote the reports: ``adapter`` None is the bare base. ``share`` is of all events."""
+
+    base: str
+    adapter: str | None
+    events: int
+    share: float
+
+
+@dataclass(frozen=True)
 class LogStats:
     """The whole log. ``edited`` events carry an edit that changes something, ``unscored`` ones no
     severities yet.
@@ -57,10 +67,13 @@ class LogStats:
     mean_severity: float | None
     categories: tuple[CategoryStats, ...]
     readers: tuple[ReaderStats, ...]
+    generators: tuple[GeneratorStats, ...]
 
 
 def log_stats(events: Sequence[Event]) -> LogStats:
-    """Statistics of the newest revisions of a log. Readers with most events come first."""
+    """Statistics of the newest revisions of a log. Readers and generators with most events come
+    first.
+    """
     by_reader: dict[str, list[Event]] = defaultdict(list)
     for event in events:
         by_reader[event.reader.id].append(event)
@@ -75,6 +88,16 @@ def log_stats(events: Sequence[Event]) -> LogStats:
         mean_severity=_mean_severity(events),
         categories=tuple(_category_stats(name, events) for name in CATEGORIES),
         readers=tuple(sorted(readers, key=lambda reader: (-reader.events, reader.reader_id))),
+        generators=_generators(events),
+    )
+
+
+def _generators(events: Sequence[Event]) -> tuple[GeneratorStats, ...]:
+    counts = Counter((event.generator.base, event.generator.adapter) for event in events)
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0][0], item[0][1] or ""))
+    return tuple(
+        GeneratorStats(base, adapter, count, count / len(events))
+        for (base, adapter), count in ordered
     )
 
 
