@@ -66,6 +66,29 @@ def test_what_trl_refuses_is_told_before_the_base_model_is_looked_for(tmp_path, 
     assert not place.root.exists()
 
 
+@pytest.mark.parametrize(("launch", "taken"), [("cpu", False), ("cpu_2proc", True)])
+def test_grpos_groups_are_filled_by_all_processes_of_the_launch(launch, taken):
+    """Two rows a device: two processes hold a whole group of four, one does not."""
+    recipe = small_recipe(
+        accelerate_config=f"recipes/accelerate/{launch}.yaml",
+        candidates=[
+            {
+                "name": "grpo", "method": "grpo",
+                "reward": {"length_weight": 0.1, "length_slack": 0.2, "unscorable": -9.0},
+                "trainer": {
+                    "learning_rate": 1.0e-3, "beta": 0.02, "max_steps": 4, "num_generations": 4,
+                    "per_device_train_batch_size": 2,
+                },
+            }
+        ],
+    )  # fmt: skip
+    if taken:
+        check_recipe(LocatedRecipe(recipe, RECIPE), 3)
+        return
+    with pytest.raises(RecipeError, match="must be divisible by num_generations"):
+        check_recipe(LocatedRecipe(recipe, RECIPE), 3)
+
+
 def test_a_seed_above_the_bound_is_refused():
     located = LocatedRecipe(small_recipe(), RECIPE)
     check_recipe(located, MAX_SEED)

@@ -16,6 +16,7 @@ from negalign_train.commands.judge_data import examples_of, log_events, unseen_b
 from negalign_train.commands.judges import open_judge, parse_specs
 from negalign_train.commands.output import JsonOption, print_json, print_table
 from negalign_train.errors import FeedbackError, UsageError
+from negalign_train.recipe_candidate import MAX_SEED
 from negalign_train.records import Refusals
 from negalign_train.severity.examples import JudgedExample
 from negalign_train.severity.taxonomy import taxonomy
@@ -61,7 +62,7 @@ def compare(
     html: Annotated[Path | None, typer.Option(help="Write the page with the plots.")] = None,
     bootstrap: Annotated[int, typer.Option(min=100, help="Resamples of case groups.")] = 500,
     confidence: Annotated[float, typer.Option(min=0.5, max=0.999, help="Of the intervals.")] = 0.95,
-    seed: Annotated[int, typer.Option(help="Seed of the resampling.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the resampling.")] = 1,
     as_json: JsonOption = False,
 ) -> None:
     """How far each judge can be trusted: agreement with readers, calibration error and cost.
@@ -181,7 +182,9 @@ def train(
     held_out_fraction: Annotated[
         float, typer.Option(min=0.05, max=0.9, help="Share of case groups it never sees.")
     ] = 0.2,
-    seed: Annotated[int, typer.Option(help="Seed of heads, order and split.")] = 1,
+    seed: Annotated[
+        int, typer.Option(min=0, max=MAX_SEED, help="Seed of heads, order and split.")
+    ] = 1,
     as_json: JsonOption = False,
 ) -> None:
     """Train the finetuned judge: nine heads on an encoder, on the severities readers gave.

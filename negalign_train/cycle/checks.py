@@ -29,12 +29,21 @@ def check_recipe(located: LocatedRecipe, seed: int) -> None:
         raise RecipeError(f"seed {seed} is not in [0, {MAX_SEED}]; choose one that is")
     launch = read_launch_file(located.accelerate_config())
     for candidate in located.recipe.candidates:
-        run = _trial_run(located.recipe, candidate, seed)
+        run = _trial_run(located.recipe, candidate, seed, launch.num_processes)
         refuse_clashes(candidate.name, setup_of(run, trainer_config(run), launch.zero_stage))
 
 
-def _trial_run(recipe: CycleRecipe, candidate: CandidateSettings, seed: int) -> CandidateRun:
-    """A run with the recipe's settings and no files."""
+def _trial_run(
+    recipe: CycleRecipe, candidate: CandidateSettings, seed: int, processes: int
+) -> CandidateRun:
+    """A run with the recipe's settings and no files.
+
+    TRL sets GRPO's batch against the processes there are, and here is one: it gets the rows of all.
+    """
+    if candidate.method == "grpo":
+        rows = candidate.trainer["per_device_train_batch_size"] * processes
+        keys = candidate.trainer | {"per_device_train_batch_size": rows}
+        candidate = candidate.model_copy(update={"trainer": keys})
     return CandidateRun(
         candidate=candidate,
         model_dir=_NOWHERE,
