@@ -223,8 +223,9 @@ class CandidateRun(Strict):
     model_dir: Path
     base_digest: str
     base_name: str
-    """What goes into ``base_model_name_or_path`` of the published adapter; never a machine path
-    unless the user gave one."""
+    """What goes into ``base_model_name_or_path`` of the published adapter; never a path."""
+    base_revision: str | None = None
+    """The commit of a base of the hub, for ``revision`` of the published adapter."""
     dtype: str
     quantisation: Quantisation = "none"
     max_new_tokens: int = Field(ge=1)

@@ -47,7 +47,10 @@ def plan_of(recipe: CycleRecipe, **overrides: Any) -> Plan:
         "parent": None,
         "approved": None,
         "after_sequence": 0,
-        "base_name": "embedded",
+        "base_name": "negalign-embedded",
+        "base_source": "embedded",
+        "base_revision": None,
+        "base_folder": str(data_path("embedded")),
         "base_digest": "a" * 64,
         "cases_sha256": None,
     }

@@ -1,6 +1,7 @@
 """The cycle on the embedded generator: what it changes and what it leaves alone."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from peft import PeftModel
+from peft import AutoPeftModelForCausalLM, PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
@@ -98,24 +99,35 @@ def test_gate_records_are_chained_over_cycles(two_cycles):
     assert len(records) == 2
 
 
-def test_the_champion_loads_into_a_plain_program_and_holds_no_pickle(two_cycles):
-    folder = two_cycles[0]
+def test_the_champion_loads_into_a_plain_program_base_and_all(two_cycles, tmp_path):
+    folder = Path(shutil.copytree(two_cycles[0], tmp_path / "workspace"))
     command = [sys.executable, "-m", "negalign_train.cli", "adapters", "path", "champion"]
     done = subprocess.run(
         [*command, "--workspace", str(folder)], capture_output=True, text=True, check=True
     )
-    path = Path(done.stdout.strip())
-    assert sorted(p.name for p in path.iterdir()) == [
-        "README.md", "adapter_config.json", "adapter_model.safetensors", "manifest.json",
-    ]  # fmt: skip
-    base = AutoModelForCausalLM.from_pretrained(data_path("embedded"))
-    model = PeftModel.from_pretrained(base, path)
+    model = AutoPeftModelForCausalLM.from_pretrained(done.stdout.strip())
     assert list(model.peft_config) == ["default"]
     ids = torch.tensor([[2, 40, 41, 3]])
+    champion = folder / "adapters" / Path(done.stdout.strip()).name
+    base = AutoModelForCausalLM.from_pretrained(data_path("embedded"))
     with torch.inference_mode():
+        plain = base(ids).logits
         adapted = model(ids).logits
-        with model.disable_adapter():
-            assert not torch.allclose(adapted, model(ids).logits)
+        assert torch.equal(PeftModel.from_pretrained(base, champion)(ids).logits, adapted)
+    assert not torch.allclose(adapted, plain)
+
+
+def test_a_published_adapter_holds_no_pickle_and_no_path_of_this_machine(two_cycles):
+    folders = list((two_cycles[0] / "adapters").iterdir())
+    assert len(folders) == 2
+    for folder in folders:
+        assert sorted(p.name for p in folder.iterdir()) == [
+            "README.md", "adapter_config.json", "adapter_model.safetensors", "manifest.json",
+        ]  # fmt: skip
+        for path in folder.iterdir():
+            content = path.read_bytes()
+            assert str(two_cycles[0]).encode() not in content
+            assert str(data_path("embedded").parent).encode() not in content
 
 
 def test_the_page_is_written_and_holds_no_report_text(two_cycles):

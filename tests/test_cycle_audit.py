@@ -17,6 +17,7 @@ from sqlalchemy import delete, select, text
 from negalign_train.chain import append_rows
 from negalign_train.cycle.audit import audit
 from negalign_train.cycle.override import override
+from negalign_train.cycle.serving import loadable_folder
 from negalign_train.database import DatabaseError, open_database, open_read_only, writing
 from negalign_train.errors import CycleError, RegistryError
 from negalign_train.feedback.batch import EVENTS
@@ -225,6 +226,15 @@ def test_the_new_chain_cannot_be_written_over_a_changed_row_without_the_seals_te
     assert [check.what for check in audited(workspace).problems] == [
         "seal of cycle 1", "seal of cycle 2",
     ]  # fmt: skip
+
+
+def test_a_copy_for_serving_that_was_changed_is_named(workspace):
+    registry = Registry(workspace, open_database(workspace.database_url))
+    folder = loadable_folder(workspace, registry, "champion")
+    assert audited(workspace).problems == ()
+    config = read_json(folder / "adapter_config.json")
+    write_json(folder / "adapter_config.json", config | {"lora_alpha": 4000})
+    assert [check.what for check in audited(workspace).problems] == ["copies under serving"]
 
 
 def test_a_cycle_that_is_not_finished_is_said_to_be_unsealed(workspace):

@@ -81,6 +81,8 @@ def test_the_largest_finite_numbers_pass(tmp_path: Path) -> None:
     [
         ({"peft_type": "IA3"}, "only LORA can be published"),
         ({"base_model_name_or_path": "/home/me/model"}, "the record says 'embedded'"),
+        ({"megatron_core": "/home/me/model"}, "megatron_core is a path on this machine"),
+        ({"revision": "C:/models"}, "revision is a path on this machine"),
         ({"target_modules": []}, "needs r and target_modules"),
     ],
 )

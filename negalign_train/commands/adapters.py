@@ -115,21 +115,35 @@ def show(
 @app.command()
 def path(
     adapter: AdapterArgument,
+    base: Annotated[
+        Path | None,
+        typer.Option("--base", help="Where the base model lies, if not where its cycle found it."),
+    ] = None,
+    published: Annotated[
+        bool,
+        typer.Option(
+            "--published", help="The published folder, which holds no path: to copy elsewhere."
+        ),
+    ] = False,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     database_url: DatabaseUrlOption = None,
-    as_json: JsonOption = False,
 ) -> None:
-    """Print the adapter's folder, for `PeftModel.from_pretrained`, after checking its hashes.
+    """Print a folder that plain PEFT loads here, base and all, after checking its hashes.
+
+    `AutoPeftModelForCausalLM.from_pretrained(FOLDER)` is all it takes. Where the base is a local
+    folder or the embedded one, it is a copy under `serving/` that knows the base's place on this
+    machine.
 
     Example: `negalign adapters path champion --workspace my-workspace`
     """
     registry = _registry(workspace, database_url)
-    record = registry.verify(adapter)
-    folder = registry.path(record.adapter_id).resolve()
-    if as_json:
-        print_json({"adapter_id": record.adapter_id, "path": str(folder)})
-    else:
-        typer.echo(folder)
+    if published:
+        typer.echo(registry.path(registry.verify(adapter).adapter_id).resolve())
+        return
+    # Joins cycles and registry: not needed by the other commands here.
+    from negalign_train.cycle.serving import loadable_folder
+
+    typer.echo(loadable_folder(Workspace(workspace), registry, adapter, base))
 
 
 @app.command()

@@ -43,10 +43,10 @@ def estimate(
 
     Example: `negalign estimate --config my-cycle.yaml --pairs 2000 --tflops 60`
     """
-    from negalign_train.cycle.plan import resolve_model
+    from negalign_train.cycle.base_model import resolve_model
 
     recipe = load_yaml(config, CycleRecipe)
-    architecture = architecture_of(resolve_model(recipe.model)[0])
+    architecture = architecture_of(resolve_model(recipe.model).folder)
     rows = []
     for candidate in recipe.candidates:
         tokens = candidate_tokens(candidate, prompt_tokens + completion_tokens)

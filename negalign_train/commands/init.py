@@ -65,11 +65,11 @@ def init(
             raise RecipeError(f"{path} exists; choose another --out, or replace it with --force")
     machine = _machine(gpu_memory, gpus)
     quieten()
-    from negalign_train.cycle.plan import resolve_model
+    from negalign_train.cycle.base_model import resolve_model
 
     # Only where it lies matters here: the other settings follow.
     where = ModelSettings(model_name_or_path=model, max_new_tokens=1, temperature=0)
-    base = read_base_model(model, resolve_model(where)[0])
+    base = read_base_model(model, resolve_model(where).folder)
     log = None if workspace is None else _log_facts(workspace, database_url, base.folder)
     plan = plan_recipe(base, machine, methods, log)
     recipe = recipe_text(plan, out.name, launch.name)

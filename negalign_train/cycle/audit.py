@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, select, text
@@ -28,6 +29,7 @@ from negalign_train.migrations import LATEST_VERSION
 from negalign_train.registry import rows
 from negalign_train.registry.log import Change, State, read_changes, replay
 from negalign_train.registry.manifest import check_files, read_manifest, record_to_dict
+from negalign_train.registry.weights import CONFIG_NAME, WEIGHTS_NAME
 from negalign_train.workspace import MANIFEST, Workspace, read_json
 
 _UNREADABLE = (NegalignError, SQLAlchemyError, ValueError, KeyError, TypeError, OSError)
@@ -85,6 +87,7 @@ def audit(workspace: Workspace, engine: Engine) -> Audit:
     records = _gate_records(workspace)
     checks += [
         *_look(f"chain of {len(records)} gate records", lambda: verify_chain(records)),
+        *_look("copies under serving", lambda: _serving(workspace)),
         *_look("records of overrides", lambda: _overrides(workspace, changes)),
         *(check for change in changes for check in _move(workspace, change, records)),
     ]
@@ -225,6 +228,24 @@ def _overrides(workspace: Workspace, changes: list[Change]) -> Iterator[str]:
     for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
         if path.relative_to(workspace.root).as_posix() not in known:
             yield f"{path} belongs to no move of champion; take it away"
+
+
+def _serving(workspace: Workspace) -> Iterator[str]:
+    """Copies for this machine differ from what was published in the base's place alone."""
+    folder = workspace.root / "serving"
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        manifest = read_manifest(workspace.adapters_dir / path.name)
+        if {each.name for each in path.iterdir()} != {CONFIG_NAME, WEIGHTS_NAME}:
+            yield f"{path} holds other files than {CONFIG_NAME} and {WEIGHTS_NAME}; delete it"
+        elif file_sha256(path / WEIGHTS_NAME) != manifest.files[WEIGHTS_NAME]:
+            yield f"{path / WEIGHTS_NAME} is not what was published; delete {path}"
+        elif _without_place(path) != _without_place(workspace.adapters_dir / path.name):
+            yield f"{path / CONFIG_NAME} is not what was published; delete {path}"
+
+
+def _without_place(folder: Path) -> dict[str, Any]:
+    config: dict[str, Any] = read_json(folder / CONFIG_NAME)
+    return config | {"base_model_name_or_path": None, "revision": None}
 
 
 def _move(workspace: Workspace, change: Change, records: list[dict[str, Any]]) -> Iterator[Check]:

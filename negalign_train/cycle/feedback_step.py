@@ -38,7 +38,7 @@ def _write_drafts(context: Context) -> None:
     sampling = Sampling(temperature, plan.seed * 1000 + plan.cycle) if temperature > 0 else None
     with report_writer(
         recipe.evaluation,
-        plan.base_name,
+        context.served_base,
         adapter_dir,
         load_tokenizer(context.model_dir),
         lambda: load_for_inference(context.model_dir, adapter_dir, recipe.model.dtype),

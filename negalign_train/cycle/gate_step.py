@@ -49,6 +49,8 @@ def _publish(context: Context, trained: TrainedCandidate) -> str:
         candidate=candidate.name,
         method=candidate.method,
         base_name=plan.base_name,
+        base_source=plan.base_source,
+        base_revision=plan.base_revision,
         base_digest=plan.base_digest,
         recipe_fingerprint=fingerprint(recipe),
         data_fingerprint=trained.made_of["data"],

@@ -126,7 +126,7 @@ def _measure(context: Context, adapter_dir: Path | None, cases: HeldOutCases) ->
     model = load_for_inference(context.model_dir, adapter_dir, recipe.model.dtype)
     tokenizer = load_tokenizer(context.model_dir)
     with report_writer(
-        recipe.evaluation, plan.base_name, adapter_dir, tokenizer, lambda: model
+        recipe.evaluation, context.served_base, adapter_dir, tokenizer, lambda: model
     ) as writer:
         reports = _generate(context, writer, cases.gate)
         retention = {

@@ -7,20 +7,17 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from sqlalchemy import Engine
 
+from negalign_train.cycle.base_model import resolve_model
 from negalign_train.errors import CycleError, RecipeError
 from negalign_train.feedback.store import FeedbackStore
 from negalign_train.fingerprint import base_digest, file_sha256, fingerprint
-from negalign_train.recipe import CycleRecipe, ModelSettings
+from negalign_train.recipe import CycleRecipe
 from negalign_train.registry.adapters import Registry
-from negalign_train.registry.manifest import AdapterRecord
-from negalign_train.resources import data_path
+from negalign_train.registry.manifest import AdapterRecord, BaseSource
 from negalign_train.workspace import Workspace, read_json, write_json
 
-EMBEDDED = "embedded"
 SUMMARY = "cycle.json"
 PLAN = "plan.json"
 SNAPSHOT = "snapshot.parquet"
@@ -39,7 +36,8 @@ class Plan:
     trained may be taken out of an unfinished cycle, and each has an identity of its own.
 
     ``parent`` and ``approved`` are adapter ids (None: the base model). Events with an ingest
-    sequence above ``after_sequence`` are this cycle's.
+    sequence above ``after_sequence`` are this cycle's. ``base_folder`` is where the base lay on
+    this machine; the published adapters hold its name only.
     """
 
     cycle: int
@@ -51,6 +49,9 @@ class Plan:
     approved: str | None
     after_sequence: int
     base_name: str
+    base_source: BaseSource
+    base_revision: str | None
+    base_folder: str
     base_digest: str
     cases_sha256: str | None
 
@@ -148,38 +149,18 @@ class Context:
     def store(self) -> FeedbackStore:
         return FeedbackStore(self.engine)
 
+    @property
+    def served_base(self) -> str:
+        """What a server that this cycle talks to calls the base model."""
+        local = self.plan.base_source == "local"
+        return self.recipe.model.model_name_or_path if local else self.plan.base_name
+
     def adapter_dir(self, adapter_id: str | None) -> Path | None:
         """The folder of a published adapter; None for the bare base model."""
         return None if adapter_id is None else self.registry.path(adapter_id)
 
     def candidate_dir(self, name: str) -> Path:
         return self.folder / "candidates" / name
-
-
-def resolve_model(settings: ModelSettings) -> tuple[Path, str]:
-    """The base model's folder, and the name its adapters carry.
-
-    Raises:
-        RecipeError: neither a folder, nor ``embedded``, nor a hub id that can be had.
-    """
-    name = settings.model_name_or_path
-    if name == EMBEDDED:
-        return data_path("embedded"), "negalign-embedded"
-    if Path(name).is_dir():
-        return Path(name).resolve(), name
-    try:
-        folder = snapshot_download(
-            name,
-            revision=settings.revision,
-            allow_patterns=["*.json", "*.safetensors", "*.jinja", "tokenizer.model"],
-        )
-    except (LocalEntryNotFoundError, HfHubHTTPError, ValueError) as error:
-        raise RecipeError(
-            f"model.model_name_or_path {name!r} is no folder and cannot be had from the hub "
-            f"({type(error).__name__}); give a local folder, or download it first with "
-            "HF_HUB_OFFLINE=0"
-        ) from error
-    return Path(folder), name
 
 
 def completed_cycles(workspace: Workspace) -> list[int]:
@@ -213,7 +194,7 @@ def open_cycle(
     located.accelerate_config()  # a wrong path is told now, not after the readers' work
     cycle = next_cycle(workspace)
     folder = workspace.cycle_dir(cycle)
-    model_dir, base_name = resolve_model(recipe.model)
+    base = resolve_model(recipe.model)
     registry = Registry(workspace, engine)
     champion, approved = registry.champion(), registry.approved()
     new = Plan(
@@ -225,8 +206,11 @@ def open_cycle(
         parent=None if champion is None else champion.adapter_id,
         approved=None if approved is None else approved.adapter_id,
         after_sequence=_last_sequence(workspace, cycle),
-        base_name=base_name,
-        base_digest=base_digest(model_dir),
+        base_name=base.name,
+        base_source=base.source,
+        base_revision=base.revision,
+        base_folder=str(base.folder),
+        base_digest=base_digest(base.folder),
         cases_sha256=None if recipe.cases.path is None else file_sha256(recipe.cases.path),
     )
     # Before the first drafts or events are frozen nothing depends on the plan yet.
@@ -236,12 +220,12 @@ def open_cycle(
         check_same(plan, recipe, seed, folder)
         _check_files(plan, new, folder)
         _check_champion(plan, champion)
-        return Context(plan, _as_declared(plan, located), workspace, engine, model_dir)
+        return Context(plan, _as_declared(plan, located), workspace, engine, base.folder)
     for alias, adapter in (("champion", champion), ("approved", approved)):
         if adapter is not None and adapter.base_digest != new.base_digest:
             raise CycleError(
                 f"{alias} {adapter.adapter_id} sits on another base model than "
-                f"model.model_name_or_path {base_name}; use its base, or a new workspace"
+                f"model.model_name_or_path {base.name}; use its base, or a new workspace"
             )
     if cycle > 1 and (first := read_plan(workspace, 1)).seed != seed:
         raise CycleError(
@@ -249,7 +233,7 @@ def open_cycle(
             "held-out cases hangs on it), or use a new workspace"
         )
     write_json(folder / PLAN, asdict(new))
-    return Context(new, located, workspace, engine, model_dir)
+    return Context(new, located, workspace, engine, base.folder)
 
 
 def read_plan(workspace: Workspace, cycle: int) -> Plan:

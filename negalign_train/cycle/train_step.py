@@ -56,6 +56,7 @@ def _run_of(
         model_dir=context.model_dir,
         base_digest=plan.base_digest,
         base_name=plan.base_name,
+        base_revision=plan.base_revision,
         dtype=context.recipe.model.dtype,
         quantisation=context.recipe.model.quantisation,
         max_new_tokens=context.recipe.model.max_new_tokens,

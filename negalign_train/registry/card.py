@@ -9,7 +9,7 @@ from negalign_train.registry.manifest import AdapterRecord
 from negalign_train.registry.weights import AdapterShape
 
 _HEAD = """---
-base_model: {base}
+base_model: {base_name_json}
 library_name: peft
 pipeline_tag: text-generation
 tags:
@@ -56,7 +56,8 @@ them.
 def model_card(record: AdapterRecord, shape: AdapterShape) -> str:
     """The card as Markdown with a YAML head that the Hub understands."""
     head = _HEAD.format(
-        base=json.dumps(record.base_name),  # a JSON string is a YAML and a Python string
+        base_name_json=json.dumps(record.base_name),  # a JSON string is a YAML string
+        base=_base_arguments(record),
         base_name=record.base_name,
         base_digest=record.base_digest,
         method=record.method,
@@ -81,6 +82,15 @@ def model_card(record: AdapterRecord, shape: AdapterShape) -> str:
         *((f"{name} version", number) for name, number in sorted(record.versions.items())),
     ]
     return head + "## Training\n\n" + _table(rows) + _LIMITS.format(adapter_id=record.adapter_id)
+
+
+def _base_arguments(record: AdapterRecord) -> str:
+    """How the base is asked for: by its id and revision, or by wherever the reader keeps it."""
+    if record.base_source != "hub":
+        return json.dumps(f"path/to/{record.base_name}")
+    revision = record.base_revision
+    more = "" if revision is None else f", revision={json.dumps(revision)}"
+    return json.dumps(record.base_name) + more
 
 
 def _table(rows: Iterable[tuple[str, str]]) -> str:

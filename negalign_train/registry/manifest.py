@@ -12,6 +12,8 @@ from negalign_train.fingerprint import file_sha256
 from negalign_train.workspace import MANIFEST, read_json, write_json
 
 SCHEMA = "negalign.manifest/1"
+BaseSource = Literal["embedded", "local", "hub"]
+"""Whether a base model's name is an id of the hub, which loads anywhere, or a name only."""
 AdapterState = Literal["candidate", "promoted", "retired", "rejected"]
 
 
@@ -19,7 +21,8 @@ AdapterState = Literal["candidate", "promoted", "retired", "rejected"]
 class AdapterRecord:
     """One adapter of the registry.
 
-    ``base_name`` is what the adapter's config names as its base, ``base_digest`` what that base
+    ``base_name`` is what the adapter's config names as its base (a hub id, at ``base_revision``, or
+    the bare name of what lies elsewhere on every machine), ``base_digest`` what that base
     really is (``fingerprint.base_digest``). ``recipe_fingerprint`` is of the recipe that really
     trained it, ``data_fingerprint`` of the file of examples it trained on, ``run_identity`` of all
     that made it (``training.outputs.run_facts``). ``details`` are further rows of the model card.
@@ -38,6 +41,8 @@ class AdapterRecord:
     run_identity: str
     created_at: str
     versions: Mapping[str, str]
+    base_source: BaseSource = "hub"
+    base_revision: str | None = None
     git_commit: str | None = None
     details: Mapping[str, str] = field(default_factory=dict)
     state: AdapterState = "candidate"

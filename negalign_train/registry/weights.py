@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -45,7 +45,8 @@ def check_adapter(folder: Path, base_name: str) -> AdapterShape:
 
     Raises:
         RegistryError: a file is missing, a pickle or a ``ref/`` folder lies there, the adapter is
-            no LoRA or names another base, or a tensor is damaged, foreign, NaN or Inf.
+            no LoRA, names another base or holds a path, or a tensor is damaged, foreign, NaN or
+            Inf.
     """
     _check_files(folder)
     config = _read_config(folder / CONFIG_NAME)
@@ -60,6 +61,7 @@ def check_adapter(folder: Path, base_name: str) -> AdapterShape:
             f"{folder / CONFIG_NAME}: base_model_name_or_path is {named!r}, the record says "
             f"{base_name!r}; write the served name into the config before publishing"
         )
+    _refuse_paths(folder / CONFIG_NAME, config)
     targets = config.get("target_modules")
     if not isinstance(config.get("r"), int) or not targets:
         raise RegistryError(f"{folder / CONFIG_NAME}: needs r and target_modules; save it again")
@@ -98,6 +100,18 @@ def _read_config(path: Path) -> Mapping[str, Any]:
     if not isinstance(config, dict):
         raise RegistryError(f"{path} is not a JSON object; save the adapter again")
     return config
+
+
+def _refuse_paths(path: Path, config: Mapping[str, Any]) -> None:
+    """A path of this machine means nothing where the adapter is loaded, and tells who made it."""
+    for key, value in config.items():
+        if isinstance(value, str) and (
+            PurePosixPath(value).is_absolute() or PureWindowsPath(value).is_absolute()
+        ):
+            raise RegistryError(
+                f"{path}: {key} is a path on this machine, which no published adapter may hold; "
+                "write the base model's name"
+            )
 
 
 def _count_finite(path: Path) -> int:

@@ -105,7 +105,9 @@ def is_finished(output_dir: Path, identity: str) -> bool:
     return True
 
 
-def save_adapter(policy: PeftModel, folder: Path, base_name: str) -> None:
+def save_adapter(
+    policy: PeftModel, folder: Path, base_name: str, base_revision: str | None = None
+) -> None:
     """Writes ``adapter_config.json`` and ``adapter_model.safetensors`` of the policy adapter alone.
 
     PEFT's own ``save_pretrained`` adds a README, every other adapter, the machine's path to the
@@ -126,6 +128,7 @@ def save_adapter(policy: PeftModel, folder: Path, base_name: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     config = policy.peft_config[POLICY_ADAPTER].to_dict()
     config["base_model_name_or_path"] = base_name
+    config["revision"] = base_revision
     config["inference_mode"] = True
     config["target_modules"] = sorted(config["target_modules"])
     write_json(folder / CONFIG, _plain(config))

@@ -102,7 +102,7 @@ def _train_alone(run: CandidateRun, config: TrainingArguments) -> None:
     with stopwatch.phase("train"):
         _train(session.trainer, run.output_dir / "checkpoints", identity)
     metrics = summarise(session, before)
-    save_adapter(policy, run.output_dir / ADAPTER_DIR, run.base_name)
+    save_adapter(policy, run.output_dir / ADAPTER_DIR, run.base_name, run.base_revision)
     if PartialState().is_main_process:
         shutil.rmtree(run.output_dir / "checkpoints", ignore_errors=True)
         write_results(run.output_dir, metrics, identity)
