@@ -31,7 +31,7 @@ CALIBRATION = identity("rules", "v", "test")
 def context_of(root: Path, recipe: CycleRecipe, **plan) -> Context:
     place = Workspace(root)
     context = Context(
-        plan_of(recipe, **plan),
+        plan_of(recipe, base_name="embedded", **plan),
         LocatedRecipe(recipe, RECIPE),
         place,
         open_database(place.database_url),
