@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
-from negalign_train.cycle.plan import EMBEDDED, Context
+from negalign_train.cycle.base_model import EMBEDDED
+from negalign_train.cycle.plan import Context
 from negalign_train.errors import CycleError
 from negalign_train.records import Event
 
