@@ -175,6 +175,7 @@ class CycleRecipe(Strict):
     """Everything one feedback cycle needs, ``recipes/**/cycle.yaml``."""
 
     schema_: Literal["negalign.cycle/1"] = Field(alias="schema")
+    """The kind of file and its version."""
     model: ModelSettings
     cases: CasesSettings
     feedback: FeedbackSettings

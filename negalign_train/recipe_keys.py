@@ -61,7 +61,11 @@ def sections(model: type[BaseModel], path: str = "") -> Iterator[Section]:
         if nested is not None:
             place = ".".join(filter(None, (path, name))) + ("[]" if repeated else "")
             inner.append((nested, place))
-        keys.append(Key(name, _takes(field), _default(field), meanings.get(field_name, "")))
+        meaning = meanings.get(field_name, "")
+        if nested is not None:
+            summary = inspect.cleandoc(nested.__doc__ or "").split("\n\n")[0]
+            meaning = meaning or " ".join(summary.split())
+        keys.append(Key(name, _takes(field), _default(field), meaning))
     yield Section(path, inspect.cleandoc(model.__doc__ or ""), tuple(keys))
     for nested, place in inner:
         yield from sections(nested, place)
