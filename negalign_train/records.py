@@ -123,6 +123,9 @@ class Event:
     edited: str | None = None
     thread_id: str | None = None
     turn: int = 1
+    study_id: str | None = None
+    patient_id: str | None = None
+    """Cases of one study or one patient fall on one side of every split."""
     severities: Mapping[str, float] | None = None
     severity_source: SeveritySource | None = None
     severity_judge: str | None = None

@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from negalign_train.preferences.edges import prompt_key
 from negalign_train.preferences.splits import case_groups, held_out_groups, split_events
+from negalign_train.preferences.view import prompt_key
 from negalign_train.records import Event, Generator, Reader, Source
 
 

@@ -10,8 +10,8 @@ from negalign_train.errors import DataError, FeedbackError, UsageError
 from negalign_train.feedback.fields import QuarantineError
 from negalign_train.feedback.lines import parse_line, read_lines
 from negalign_train.feedback.store import FeedbackStore
-from negalign_train.preferences.edges import newest_events
 from negalign_train.preferences.splits import case_groups
+from negalign_train.preferences.view import newest_events
 from negalign_train.records import Event, Refusals
 from negalign_train.severity.examples import JudgedExample, judged_examples
 from negalign_train.workspace import Workspace, read_json

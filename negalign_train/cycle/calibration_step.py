@@ -11,7 +11,7 @@ from negalign_train.cycle.split import SPLIT, read_split
 from negalign_train.errors import CycleError, DataError
 from negalign_train.feedback.snapshot import read_snapshot
 from negalign_train.fingerprint import file_sha256, fingerprint
-from negalign_train.preferences.edges import newest_events
+from negalign_train.preferences.view import newest_events
 from negalign_train.records import Event
 from negalign_train.registry.provenance import git_commit, library_versions
 from negalign_train.severity.calibration import Calibration, identity, read_calibration

@@ -9,8 +9,8 @@ from negalign_train.approval import approved_text
 from negalign_train.cases.source import evaluation_cases, feedback_cases
 from negalign_train.cycle.plan import SNAPSHOT, Context
 from negalign_train.feedback.snapshot import read_snapshot
-from negalign_train.preferences.edges import prompt_key, root_prompts
 from negalign_train.preferences.splits import case_groups, held_out_groups
+from negalign_train.preferences.view import prompt_key, root_prompts
 from negalign_train.records import Case, Event
 from negalign_train.severity.score import explain_unscorable
 from negalign_train.special_tokens import without_special_tokens

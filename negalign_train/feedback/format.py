@@ -128,7 +128,8 @@ _EVENT = _object(
         "event_id": _identifier("Id of the event, unique in the log."),
         "revision": _count("1 at first; a correction has the next number, and the newest counts."),
         "case_id": _identifier(
-            "Id of the case: the same for every report on one study, and for no other."
+            "Id of the case, that is of what the generator was asked to report: the same for every "
+            "report on it, and for no other. Cases are never joined by equal prompts."
         ),
         "created_at": {
             "description": "When it was graded: ISO 8601 with a time zone.",
@@ -147,6 +148,16 @@ _EVENT = _object(
         "source": _SOURCE,
     },
     {
+        "study_id": _identifier(
+            "Id of the examination, where several cases are of one; null: none is known. Cases of "
+            "one study are trained on or held out together.",
+            nullable=True,
+        ),
+        "patient_id": _identifier(
+            "Pseudonym of the patient; null: none is known. All cases of one patient are trained "
+            "on or held out together.",
+            nullable=True,
+        ),
         "thread_id": _identifier(
             "Id of the negotiation that this turn belongs to; null: none.", nullable=True
         ),
@@ -183,7 +194,9 @@ GRADE_RULES = (
     "A span lies inside the completion.",
     "An edit that changes the completion makes the event a preference: the edit is chosen, the "
     "completion rejected. An edit box that came back unchanged says nothing.",
-    "Events of one `thread_id` are turns of one negotiation on one case, numbered by `turn`.",
+    "Events of one `thread_id` are turns of one negotiation on one case, numbered by `turn` from 1; "
+    "they may come in different imports and cycles. Without its first turn a thread trains nothing: "
+    "the prompt that it began with is unknown (`root_prompt_unknown`).",
 )
 
 REASONS: Mapping[str, str] = {
@@ -222,6 +235,8 @@ ANNOTATED: tuple[tuple[str, Any, str], ...] = (
     ("event_id", "ls-8812", "made by your system"),
     ("revision", 1, ""),
     ("case_id", "study-1042", "a pseudonym: ids are stored, so they must not name a patient"),
+    ("study_id", "acc-5510", "may be left out"),
+    ("patient_id", "p-0093", "may be left out; a pseudonym, too"),
     ("thread_id", "t-77", "the second report of this negotiation has the same `thread_id`"),
     ("turn", 1, ""),
     ("created_at", "2026-11-02T09:14:00Z", ""),

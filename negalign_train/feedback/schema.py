@@ -48,7 +48,7 @@ _REQUIRED = (
     "reader",
     "source",
 )
-_OPTIONAL = ("thread_id", "turn", "errors", "edited")
+_OPTIONAL = ("study_id", "patient_id", "thread_id", "turn", "errors", "edited")
 ROLES = ("system", "user", "assistant")
 _GRADES: dict[str, Grade] = {"accept": "accept", "partial": "partial", "reject": "reject"}
 
@@ -77,7 +77,6 @@ def parse_event(data: object) -> Event:
     edited = None if data.get("edited") is None else text(data["edited"], "edited")
     _check_grade(grade, errors, edited, completion)
     severities = _reader_severities(grade, errors)
-    thread_id = data.get("thread_id")
     return Event(
         event_id=identifier(data["event_id"], "event_id"),
         revision=positive_integer(data["revision"], "revision"),
@@ -91,7 +90,9 @@ def parse_event(data: object) -> Event:
         source=_source(data["source"]),
         errors=errors,
         edited=edited,
-        thread_id=None if thread_id is None else identifier(thread_id, "thread_id"),
+        study_id=_optional_id(data, "study_id"),
+        patient_id=_optional_id(data, "patient_id"),
+        thread_id=_optional_id(data, "thread_id"),
         turn=positive_integer(data.get("turn", 1), "turn"),
         severities=severities,
         severity_source=None if severities is None else "reader",
@@ -99,12 +100,14 @@ def parse_event(data: object) -> Event:
 
 
 def event_to_dict(event: Event) -> dict[str, Any]:
-    """The JSON object of DESIGN 2.1, every key written.
+    """The JSON object of DESIGN 2.1, every key written but the study and the patient where none is
+    given: an event without them has the content, and so the fingerprint, that it always had.
 
     Severities are not in it: the reader's follow from grade and errors, and the scorer's belong to
     the snapshot of a cycle, not to the log.
     """
     prompt = event.prompt
+    joins = {"study_id": event.study_id, "patient_id": event.patient_id}
     return {
         "schema": SCHEMA,
         "event_id": event.event_id,
@@ -134,7 +137,12 @@ def event_to_dict(event: Event) -> dict[str, Any]:
             "saw_ai": event.reader.saw_ai,
         },
         "source": {"system": event.source.system, "ref": event.source.ref},
-    }
+    } | {name: value for name, value in joins.items() if value is not None}
+
+
+def _optional_id(data: Mapping[str, Any], name: str) -> str | None:
+    value = data.get(name)
+    return None if value is None else identifier(value, name)
 
 
 def _grade(value: object) -> Grade:

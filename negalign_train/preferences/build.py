@@ -1,51 +1,56 @@
 """Graded events to the preference set of one cycle: the complete table of DESIGN 2.3.
 
 Refusals by reason. Of events: ``empty_edit``, ``unchanged_edit``, ``edit_on_accept``,
-``no_severity``, ``no_accepted_completion`` (no edit, and nobody accepted a report for the prompt).
-Of pairs: ``margin_too_small``, ``rejected_turn`` (a thread's later turn was rejected),
-``contradictory``, ``duplicate``, ``cap_chosen``. Of unpaired labels: ``contradictory_label``,
+``no_severity``, ``no_accepted_completion`` (no edit, and nobody accepted a report of the case),
+``root_prompt_unknown`` (a later turn of a thread whose first turn is nowhere in the log). Of pairs:
+``margin_too_small``, ``rejected_turn`` (a thread's later turn was rejected), ``contradictory``,
+``duplicate``, ``cap_chosen``. Of unpaired labels: ``contradictory_label``,
 ``margin_too_small_label``, ``duplicate_label``. Of prompts: ``no_reference``. One event may be
 counted under several.
 
-Readers who contradict each other (one approves of a text, another disapproves of it, for one
-prompt; or two pairs of opposite order) are not resolved by date: both sides are refused, since the
-later reader is not the better one. A text that any reader rejected is never chosen.
+Readers who contradict each other (one approves of a text, another disapproves of it, for one case;
+or two pairs of opposite order) are not resolved by date: both sides are refused, since the later
+reader is not the better one. A text that any reader rejected is never chosen.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from negalign_train.approval import text_key
 from negalign_train.errors import PreferenceError
 from negalign_train.preferences.align import align
-from negalign_train.preferences.edges import (
-    Edge,
-    build_edges,
-    newest_events,
-    prompt_key,
-    root_prompts,
-)
+from negalign_train.preferences.edges import Edge, build_edges
 from negalign_train.preferences.labels import (
-    Verdict,
+    Label,
     approvals,
-    contradicted,
-    rejected,
+    standing_labels,
     unpaired_examples,
-    usable_labels,
 )
+from negalign_train.preferences.view import LogView, Verdict, view_log
 from negalign_train.preferences.weights import pair_weights, spans_of_dataset
 from negalign_train.recipe import PreferenceSettings
 from negalign_train.records import (
     Event,
     PreferencePair,
-    Prompt,
     PromptExample,
     Refusals,
     UnpairedExample,
 )
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What the whole log supports as it is now, this cycle's examples and earlier ones': ids of
+    pairs and unpaired examples, and the reference of each case. An earlier example that is not
+    among them was revised or contradicted since.
+    """
+
+    pairs: frozenset[str] = frozenset()
+    unpaired: frozenset[str] = frozenset()
+    references: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,7 @@ class PreferenceSet:
     unpaired: tuple[UnpairedExample, ...]
     prompts: tuple[PromptExample, ...]
     refusals: Refusals
+    standing: Standing = Standing()
 
 
 def build_preferences(
@@ -63,70 +69,87 @@ def build_preferences(
     settings: PreferenceSettings,
     cycle: int,
     groups: Mapping[str, str],
+    cycles: Mapping[str, int] | None = None,
+    *,
+    join_equal_prompts: bool = False,
 ) -> PreferenceSet:
-    """Pairs, unpaired labels and prompts of the training events of one cycle.
+    """Pairs, unpaired labels and prompts of one cycle, from the training events of the whole log.
 
     Neither the order of ``events`` nor repetition changes the result: the newest revision of every
-    event counts once. Leave held-out events away first (``splits.split_events``): weights have
-    mean 1 over what is given.
+    event counts once. Leave the events of held-out groups away first: weights have mean 1 over
+    what is given.
 
     Args:
         groups: case id to split group, for every case of ``events`` (``splits.case_groups``).
+        cycles: event id to the cycle that read it; without it, all are of ``cycle``. Events of
+            earlier cycles say which thread and case a new one belongs to and give no examples of
+            their own; an example of two events is the newer one's.
+        join_equal_prompts: cases of one prompt are one case (``view.view_log``).
 
     Raises:
         PreferenceError: a case has no group, or one revision stands for two events.
     """
-    newest = newest_events(events)
-    for event in newest:
+    view = view_log(events, cycle, cycles or {}, join_equal_prompts=join_equal_prompts)
+    for event in view.events:
         if event.case_id not in groups:
             raise PreferenceError(
                 f"event {event.event_id}: case {event.case_id} has no split group; "
                 "build the groups with splits.case_groups over these events"
             )
-    refused: Counter[str] = Counter()
-    roots = root_prompts(newest)
-    bad = contradicted(newest, roots)
-    edges = build_edges(newest, settings.reader_trust, refused)
-    edges = _usable_edges(edges, bad, bad | rejected(newest, roots), settings, refused)
-    labels = usable_labels(newest, roots, settings.min_margin, refused)
+    rootless = [event for event in view.events if event.event_id not in view.roots]
+    refused = Counter({"root_prompt_unknown": sum(view.is_fresh(event) for event in rootless)})
+    bad = view.contradicted()
+    edges = _standing_edges(view, bad, settings, refused)
+    fresh_edges = _capped(
+        [edge for edge in edges if edge.fresh], settings.max_pairs_per_chosen, refused
+    )
+    labels = standing_labels(view, bad, settings.min_margin, refused)
+    best = _best_approvals(view, bad)
     return PreferenceSet(
-        pairs=_pairs(edges, groups, settings, cycle),
-        unpaired=unpaired_examples(labels, groups, settings, cycle),
-        prompts=_prompts(newest, roots, bad, groups, cycle, refused),
-        refusals=Refusals(dict(sorted(refused.items()))),
+        pairs=_pairs(fresh_edges, groups, settings, cycle),
+        unpaired=unpaired_examples(
+            [label for label in labels if label.fresh], groups, settings, cycle
+        ),
+        prompts=_prompts(view, best, groups, refused),
+        refusals=Refusals(dict(sorted((+refused).items()))),
+        standing=Standing(
+            pairs=frozenset(edge.identity for edge in edges),
+            unpaired=frozenset(label.identity for label in labels),
+            references={case_id: label.text for case_id, label in best.items()},
+        ),
     )
 
 
-def _usable_edges(
-    edges: Sequence[Edge],
+def _standing_edges(
+    view: LogView,
     bad: frozenset[Verdict],
-    never_chosen: frozenset[Verdict],
     settings: PreferenceSettings,
     refused: Counter[str],
 ) -> list[Edge]:
-    """Edges that become pairs, sorted by identity; the others are counted."""
+    """The edges that hold, sorted by identity; fresh ones that do not are counted."""
     falling: list[Edge] = []
-    for edge in edges:
+    for edge in build_edges(view, settings.reader_trust, refused):
         if edge.margin > settings.min_margin:
             falling.append(edge)
         else:
-            refused["margin_too_small"] += 1
-    order = {_order(edge) for edge in falling}
-    used: dict[str, Edge] = {}
+            refused["margin_too_small"] += edge.fresh
+    never_chosen = bad | view.rejected()
+    order = {_verdicts(edge, view) for edge in falling}
+    standing: dict[str, Edge] = {}
     for edge in falling:
-        key, better, worse = _order(edge)
-        opposed = (key, worse, better) in order
-        if opposed or (key, better) in never_chosen or (key, worse) in bad:
-            refused["contradictory"] += 1
-        elif edge.identity in used:
-            refused["duplicate"] += 1
+        chosen, rejected = _verdicts(edge, view)
+        known = standing.get(edge.identity)
+        if (rejected, chosen) in order or chosen in never_chosen or rejected in bad:
+            refused["contradictory"] += edge.fresh
+        elif known is not None and (known.fresh or not edge.fresh):
+            refused["duplicate"] += edge.fresh
         else:
-            used[edge.identity] = edge
-    return _capped([used[key] for key in sorted(used)], settings.max_pairs_per_chosen, refused)
+            standing[edge.identity] = edge
+    return [standing[key] for key in sorted(standing)]
 
 
-def _order(edge: Edge) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
-    return prompt_key(edge.prompt), text_key(edge.chosen), text_key(edge.rejected)
+def _verdicts(edge: Edge, view: LogView) -> tuple[Verdict, Verdict]:
+    return view.verdict(edge.case_id, edge.chosen), view.verdict(edge.case_id, edge.rejected)
 
 
 def _capped(edges: Sequence[Edge], cap: int, refused: Counter[str]) -> list[Edge]:
@@ -171,24 +194,25 @@ def _pairs(
     )
 
 
+def _best_approvals(view: LogView, bad: frozenset[Verdict]) -> dict[str, Label]:
+    """Case id to the text approved of last, by cycle, turn and event id."""
+    usable = [
+        label
+        for label in approvals(view)
+        if view.verdict(label.event.case_id, label.text) not in bad
+    ]
+    ordered = sorted(usable, key=lambda la: (view.cycles[la.event.event_id], la.event.turn))
+    return {label.event.case_id: label for label in ordered}
+
+
 def _prompts(
-    events: Sequence[Event],
-    roots: Mapping[str, Prompt],
-    bad: frozenset[Verdict],
-    groups: Mapping[str, str],
-    cycle: int,
-    refused: Counter[str],
+    view: LogView, best: Mapping[str, Label], groups: Mapping[str, str], refused: Counter[str]
 ) -> tuple[PromptExample, ...]:
-    """One prompt per case; its reference is the approved text of the latest turn, by event id."""
-    best = {
-        label.event.case_id: label
-        for label in sorted(approvals(events, roots), key=lambda la: la.event.turn)
-        if label.verdict not in bad
-    }
-    without = {event.case_id for event in events} - best.keys()
-    if without:
-        refused["no_reference"] += len(without)
+    """One prompt per case with a fresh event."""
+    cases = {event.case_id for event in view.events if view.is_fresh(event)}
+    refused["no_reference"] += len(cases - best.keys())
     return tuple(
-        PromptExample(case_id, groups[case_id], cycle, best[case_id].prompt, best[case_id].text)
-        for case_id in sorted(best)
+        PromptExample(case_id, groups[case_id], view.cycle, label.prompt, label.text)
+        for case_id, label in sorted(best.items())
+        if case_id in cases
     )

@@ -6,17 +6,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from negalign_train.approval import approved_text, known_severity, text_key, usable_edit
+from negalign_train.approval import approved_text, known_severity, usable_edit
 from negalign_train.fingerprint import fingerprint
 from negalign_train.marks import priced_marks
 from negalign_train.preferences.align import align
-from negalign_train.preferences.edges import prompt_key
+from negalign_train.preferences.view import LogView, Verdict
 from negalign_train.preferences.weights import label_weights, spans_of_dataset
 from negalign_train.recipe import PreferenceSettings
 from negalign_train.records import Event, Prompt, UnpairedExample, WeightedSpan
-
-Verdict = tuple[str, tuple[str, ...]]
-"""A prompt's key and a text's key: what a reader approved or disapproved of."""
 
 
 @dataclass(frozen=True)
@@ -31,81 +28,63 @@ class Label:
     text: str
     severity: float | None
     edit_of: str | None
-
-    @property
-    def verdict(self) -> Verdict:
-        return prompt_key(self.prompt), text_key(self.text)
+    fresh: bool
+    """Whether this cycle makes the label; another one made it where it is not."""
 
     @property
     def identity(self) -> str:
         return fingerprint([self.event.case_id, self.prompt, self.text, self.severity is None])
 
 
-def approvals(events: Sequence[Event], roots: Mapping[str, Prompt]) -> list[Label]:
-    """Accepted completions and usable edits: the desirable texts."""
+def approvals(view: LogView) -> list[Label]:
+    """Accepted completions and usable edits: the desirable texts, old and fresh."""
     found: list[Label] = []
-    for event in events:
+    for event in view.rooted():
         text = approved_text(event)
         if text is not None:
             edit_of = None if event.grade == "accept" else event.event_id
-            found.append(Label(event, roots[event.event_id], text, None, edit_of))
+            found.append(_label(event, text, None, edit_of, view))
     return found
 
 
-def disapprovals(events: Sequence[Event], roots: Mapping[str, Prompt]) -> list[Label]:
+def disapprovals(view: LogView) -> list[Label]:
     """Completions graded partial or reject whose severity is known: the undesirable texts."""
     found: list[Label] = []
-    for event in events:
+    for event in view.rooted():
         severity = known_severity(event)
         if event.grade != "accept" and severity is not None:
             edit_of = None if usable_edit(event) is None else event.event_id
-            prompt = roots[event.event_id]
-            found.append(Label(event, prompt, event.completion, severity, edit_of))
+            found.append(_label(event, event.completion, severity, edit_of, view))
     return found
 
 
-def contradicted(events: Sequence[Event], roots: Mapping[str, Prompt]) -> frozenset[Verdict]:
-    """Texts that one event approves and another disapproves of, for one prompt.
-
-    Grades count here and severities do not: a text with no known S is disapproved of all the same.
-    """
-    approved = {label.verdict for label in approvals(events, roots)}
-    disapproved = {
-        (prompt_key(roots[event.event_id]), text_key(event.completion))
-        for event in events
-        if event.grade != "accept"
-    }
-    return frozenset(approved & disapproved)
+def _label(
+    event: Event, text: str, severity: float | None, edit_of: str | None, view: LogView
+) -> Label:
+    prompt = view.roots[event.event_id]
+    return Label(event, prompt, text, severity, edit_of, view.is_fresh(event))
 
 
-def rejected(events: Sequence[Event], roots: Mapping[str, Prompt]) -> frozenset[Verdict]:
-    """Texts that a reader rejected: none of them is ever chosen."""
-    return frozenset(
-        (prompt_key(roots[event.event_id]), text_key(event.completion))
-        for event in events
-        if event.grade == "reject"
-    )
-
-
-def usable_labels(
-    events: Sequence[Event],
-    roots: Mapping[str, Prompt],
-    min_margin: float,
-    refused: Counter[str],
+def standing_labels(
+    view: LogView, bad: frozenset[Verdict], min_margin: float, refused: Counter[str]
 ) -> list[Label]:
-    """The labels that are used, sorted by identity; the others are counted in ``refused``."""
-    bad = contradicted(events, roots)
-    used: dict[str, Label] = {}
-    for label in [*approvals(events, roots), *disapprovals(events, roots)]:
-        if label.verdict in bad:
-            refused["contradictory_label"] += 1
+    """The labels that hold, sorted by identity; fresh ones that do not are counted.
+
+    Args:
+        bad: texts that readers contradict each other about.
+    """
+    standing: dict[str, Label] = {}
+    for label in [*approvals(view), *disapprovals(view)]:
+        known = standing.get(label.identity)
+        if view.verdict(label.event.case_id, label.text) in bad:
+            refused["contradictory_label"] += label.fresh
         elif label.severity is not None and not label.severity > min_margin:
-            refused["margin_too_small_label"] += 1
-        elif label.identity in used:
-            refused["duplicate_label"] += 1
+            refused["margin_too_small_label"] += label.fresh
+        elif known is not None and (known.fresh or not label.fresh):
+            refused["duplicate_label"] += label.fresh
         else:
-            used[label.identity] = label
-    return [used[identity] for identity in sorted(used)]
+            standing[label.identity] = label
+    return [standing[identity] for identity in sorted(standing)]
 
 
 def unpaired_examples(

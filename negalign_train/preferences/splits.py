@@ -3,74 +3,100 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 
 from negalign_train.cases.splits import group_fraction
-from negalign_train.preferences.edges import newest_events, prompt_key
+from negalign_train.fingerprint import fingerprint
+from negalign_train.preferences.joining import Joined
+from negalign_train.preferences.view import newest_events, prompt_key
 from negalign_train.records import Event
 
 
-@dataclass(frozen=True)
-class EventSplit:
-    """Events to train on and events held out; no case and no group is on both sides."""
-
-    train: tuple[Event, ...]
-    held_out: tuple[Event, ...]
-    held_out_groups: frozenset[str]
-
-
-def case_groups(events: Iterable[Event], known: Mapping[str, str]) -> dict[str, str]:
+def case_groups(
+    events: Iterable[Event],
+    known: Mapping[str, str],
+    *,
+    kept_back: frozenset[str] = frozenset(),
+    join_equal_prompts: bool = False,
+) -> dict[str, str]:
     """Case id to split group, for every case of ``events``.
 
-    A case of ``known`` keeps the group its case source gave it (study, patient, normalised text).
-    The others are joined through equal prompts, white space and letter case aside: to the smallest
-    known group that shares a prompt, else under their smallest prompt fingerprint, so that the name
-    does not depend on which other cases were read. Completions do not join cases: templated normal
-    reports would merge half the log into one group.
+    A case of ``known`` keeps the group that its case source or an earlier cycle gave it. The others
+    are joined by study and by patient, and through equal prompts (white space and letter case
+    aside) with ``join_equal_prompts``: to a known group that they are linked with, else under a
+    name made from the patient, the study, the prompt or the case, whichever is the widest, so that
+    the name does not depend on which other cases were read. Completions do not join cases:
+    templated normal reports would merge half the log into one group.
 
     Give every event of the log, earlier cycles' too, and a group keeps its name over cycles.
+
+    Args:
+        kept_back: groups no cycle trains on; a new case linked with one of them joins that one.
     """
     newest = newest_events(events)
-    parents: dict[str, str] = {}
+    by_case: dict[str, list[Event]] = defaultdict(list)
     for event in newest:
-        root = _root(parents, f"case {event.case_id}")
-        parents[root] = _root(parents, f"prompt {prompt_key(event.prompt)}")
-    components: dict[str, list[Event]] = defaultdict(list)
-    for event in newest:
-        components[_root(parents, f"case {event.case_id}")].append(event)
+        by_case[event.case_id].append(event)
     groups: dict[str, str] = {}
-    for component in components.values():
-        cases = {event.case_id for event in component}
+    for cases in _linked_cases(newest, known, join_equal_prompts=join_equal_prompts):
         own = {case_id: known[case_id] for case_id in cases if case_id in known}
-        by_prompt = min(f"prompt-{prompt_key(event.prompt)}" for event in component)
-        name = min(own.values(), default=by_prompt)
-        groups |= dict.fromkeys(cases, name) | own
+        names = sorted(own.values(), key=lambda name: (name not in kept_back, name))
+        if not names:
+            members = [event for case_id in cases for event in by_case[case_id]]
+            names = [_group_name(members, join_equal_prompts=join_equal_prompts)]
+        groups |= dict.fromkeys(cases, names[0]) | own
     return dict(sorted(groups.items()))
+
+
+def groups_on_both_sides(
+    events: Iterable[Event], known: Mapping[str, str], kept_back: frozenset[str]
+) -> frozenset[str]:
+    """Known groups that share a study or a patient with one that is kept back, as a later event has
+    told: what was trained on them cannot be taken back, but nothing more is, nor judged on them.
+    """
+    found: set[str] = set()
+    for cases in _linked_cases(newest_events(events), known, join_equal_prompts=False):
+        names = {known[case_id] for case_id in cases if case_id in known}
+        if names & kept_back:
+            found |= names - kept_back
+    return frozenset(found)
+
+
+def _linked_cases(
+    events: Sequence[Event], known: Mapping[str, str], *, join_equal_prompts: bool
+) -> list[list[str]]:
+    """The case ids of ``events``, by what links them."""
+    joined = Joined()
+    for event in events:
+        case = ("case", event.case_id)
+        links = (
+            ("study", event.study_id),
+            ("patient", event.patient_id),
+            ("group", known.get(event.case_id)),
+            ("prompt", prompt_key(event.prompt) if join_equal_prompts else None),
+        )
+        joined.find(case)
+        for kind, name in links:
+            if name is not None:
+                joined.join(case, (kind, name))
+    return joined.components("case")
+
+
+def _group_name(events: Sequence[Event], *, join_equal_prompts: bool) -> str:
+    """The name of a new group. Patients and studies stand in it by fingerprint: names of groups go
+    into records that leave the log.
+    """
+    patients = [e.patient_id for e in events if e.patient_id is not None]
+    studies = [e.study_id for e in events if e.study_id is not None]
+    if patients:
+        return f"patient-{fingerprint(min(patients))[:16]}"
+    if studies:
+        return f"study-{fingerprint(min(studies))[:16]}"
+    if join_equal_prompts:
+        return min(f"prompt-{prompt_key(event.prompt)}" for event in events)
+    return f"case-{min(event.case_id for event in events)}"
 
 
 def held_out_groups(groups: Iterable[str], fraction: float, seed: int) -> frozenset[str]:
     """The groups that are held out, about ``fraction`` of them: a group's fate never changes."""
     return frozenset(group for group in groups if group_fraction(group, seed) < fraction)
-
-
-def split_events(
-    events: Iterable[Event], groups: Mapping[str, str], fraction: float, seed: int
-) -> EventSplit:
-    """Splits events by their case's group. ``groups`` comes from ``case_groups``."""
-    newest = newest_events(events)
-    held = held_out_groups({groups[event.case_id] for event in newest}, fraction, seed)
-    return EventSplit(
-        train=tuple(event for event in newest if groups[event.case_id] not in held),
-        held_out=tuple(event for event in newest if groups[event.case_id] in held),
-        held_out_groups=held,
-    )
-
-
-def _root(parents: dict[str, str], node: str) -> str:
-    """Union-find with path halving."""
-    parents.setdefault(node, node)
-    while parents[node] != node:
-        parents[node] = parents[parents[node]]
-        node = parents[node]
-    return node
