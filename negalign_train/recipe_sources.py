@@ -62,6 +62,19 @@ class CasesSettings(Strict):
     """Cases drafted and read in each cycle (``feedback.source: simulated`` only)."""
     num_evaluation_cases: int = Field(ge=0)
     """Frozen evaluation cases, the same in every cycle; 0 takes the log's held-out groups."""
+    equal_prompts: Literal["distinct", "same_case"] | None = None
+    """Whether two case ids with one prompt are one case. ``distinct``: they are two, as where
+    every prompt reads "Write the report." beside an image. ``same_case``: the prompt holds all that
+    the generator knows of the study; such cases are held out together, and one's accepted report is
+    set against another's rejected one. null: ``same_case`` for synthetic and openi, else
+    ``distinct``."""
+
+    @property
+    def joins_equal_prompts(self) -> bool:
+        """Whether equal prompts are one case."""
+        if self.equal_prompts is None:
+            return self.source in ("synthetic", "openi")
+        return self.equal_prompts == "same_case"
 
     @model_validator(mode="after")
     def _path_is_given(self) -> CasesSettings:

@@ -57,6 +57,7 @@ cases:
   source: log
   num_feedback_cases: 0
   num_evaluation_cases: 0
+  equal_prompts: distinct   # same_case: the prompt holds all that the generator knows of a study
 
 feedback:
   source: log

@@ -56,6 +56,7 @@ def after_one_cycle(tmp_path, make_event):
             "groups": {f"c{n}": f"g{n}" for n in range(60)},
             "held_out": [f"g{n}" for n in range(groups)],
             "frozen": [],
+            "withdrawn": [],
         }
         write_json(folder / "split.json", split)
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from negalign_train.errors import PreferenceError
 from negalign_train.preferences.build import build_preferences
 from negalign_train.preferences.splits import case_groups
+from negalign_train.preferences.view import root_events
 from negalign_train.recipe import PreferenceSettings
 from negalign_train.records import (
     ErrorMark,
@@ -78,14 +79,50 @@ def test_edit_gives_a_pair_two_labels_and_a_reference():
     assert {pair.origin_cycle for pair in result.pairs} == {3}
 
 
-def test_reject_without_edit_is_set_against_the_accepted_report_of_the_same_prompt():
+def accepted_and_rejected(accepted, rejected):
+    return [
+        make_event("a", "Clear.", prompt="Cough", case_id=accepted),
+        make_event("b", "Large mass.", 1.0, prompt=" cough ", case_id=rejected),
+    ]
+
+
+def test_reject_without_edit_is_set_against_the_accepted_report_of_the_same_case():
+    result = build(accepted_and_rejected(accepted="c", rejected="c"))
+    assert pairs_of(result) == {("Clear.", "Large mass.", 1.0)}
+
+
+def test_reject_of_one_patient_is_not_set_against_the_accepted_report_of_another():
+    result = build(accepted_and_rejected(accepted="patient-a", rejected="patient-b"))
+    assert result.pairs == ()
+    assert result.refusals.counts == {"no_accepted_completion": 1, "no_reference": 1}
+
+
+def test_equal_prompts_are_one_case_where_the_source_says_so():
+    events = accepted_and_rejected(accepted="syn-1", rejected="syn-2")
+    result = build_preferences(
+        events, settings(), 3, case_groups(events, {}), join_equal_prompts=True
+    )
+    assert pairs_of(result) == {("Clear.", "Large mass.", 1.0)}
+    assert {pair.case_id for pair in result.pairs} == {"syn-2"}
+
+
+def test_what_is_wrong_for_one_patient_may_be_right_for_another():
     events = [
-        make_event("a", "Clear.", prompt="Cough"),
-        make_event("b", "Large mass.", 1.0, prompt=" cough "),
+        make_event("a", "Large mass.", prompt="Write the report."),
+        make_event("b", "Large mass.", 0.5, edited="Clear.", prompt="Write the report."),
     ]
     result = build(events)
-    assert pairs_of(result) == {("Clear.", "Large mass.", 1.0)}
-    assert {pair.case_id for pair in result.pairs} == {"case-b"}
+    assert pairs_of(result) == {("Clear.", "Large mass.", 0.5)}
+    assert ("Large mass.", True) in labels_of(result)
+    assert result.refusals.total == 0
+
+
+def test_reports_on_two_prompts_of_one_case_are_not_set_against_each_other():
+    events = [
+        make_event("a", "Clear.", prompt="Write the findings.", case_id="c"),
+        make_event("b", "Large mass.", 1.0, prompt="Write the impression.", case_id="c"),
+    ]
+    assert build(events).pairs == ()
 
 
 def test_reject_without_edit_or_accepted_report_is_a_counted_label():
@@ -146,10 +183,91 @@ def test_text_that_another_reader_rejected_is_not_chosen_in_a_thread():
     assert result.refusals.counts["contradictory"] == 1
 
 
+CRITIQUE = ({"role": "user", "content": "Cough"}, {"role": "user", "content": "no mass"})
+
+
+def over_cycles(*turns):
+    """The turns of one thread, each read in a cycle of its own; the later ones ask with the
+    critique. Builds cycle ``cycle`` from what was read until then.
+    """
+    events = thread(*turns)
+    events = [events[0], *(Event(**(vars(e) | {"prompt": CRITIQUE})) for e in events[1:])]
+
+    def made(cycle, order=(1, 2, 3)):
+        cycles = {f"t{turn}": number for number, turn in enumerate(order, start=1)}
+        known = [event for event in events if cycles[event.event_id] <= cycle]
+        groups = case_groups(known, {})
+        return build_preferences(known, settings(), cycle, groups, cycles)
+
+    return made
+
+
+def test_thread_over_two_cycles_gives_its_pair_in_the_cycle_of_the_later_turn_and_only_there():
+    made = over_cycles(("Mass, nodule.", 0.9), ("Mass.", 0.4), ("Clear.", 0.0))
+    assert pairs_of(made(1)) == set()
+    assert pairs_of(made(2)) == {("Mass.", "Mass, nodule.", 0.5)}
+    assert pairs_of(made(3)) == {("Clear.", "Mass, nodule.", 0.9), ("Clear.", "Mass.", 0.4)}
+    assert {pair.origin_cycle for pair in made(3).pairs} == {3}
+
+
+def test_labels_and_prompts_of_a_later_cycles_turn_stand_under_the_root_prompt():
+    made = over_cycles(("Mass.", 0.4), ("Clear.", 0.0))
+    result = made(2)
+    assert labels_of(result) == {("Clear.", True)}
+    prompts = {x.prompt for x in (*result.pairs, *result.unpaired, *result.prompts)}
+    assert prompts == {"Cough"}
+    assert [prompt.reference for prompt in result.prompts] == ["Clear."]
+
+
+def test_what_an_earlier_cycle_made_still_stands_but_is_not_made_again():
+    made = over_cycles(("Mass, nodule.", 0.9), ("Mass.", 0.4), ("Clear.", 0.0))
+    earlier = {pair.pair_id for pair in made(2).pairs}
+    assert earlier
+    assert earlier < made(3).standing.pairs
+    assert not earlier & {pair.pair_id for pair in made(3).pairs}
+
+
+def test_thread_without_its_first_turn_trains_nothing_until_it_comes():
+    made = over_cycles(("Mass.", 0.4), ("Clear.", 0.0))
+    alone = made(1, order=(2, 1))
+    assert (alone.pairs, alone.unpaired, alone.prompts) == ((), (), ())
+    assert alone.refusals.counts == {"no_reference": 1, "root_prompt_unknown": 1}
+    whole = made(2, order=(2, 1))
+    assert pairs_of(whole) == {("Clear.", "Mass.", 0.4)}
+    assert labels_of(whole) == {("Clear.", True), ("Mass.", False)}
+    assert {x.prompt for x in (*whole.pairs, *whole.unpaired, *whole.prompts)} == {"Cough"}
+
+
+def test_accept_of_a_later_cycle_is_set_against_the_earlier_reject_once():
+    reject = make_event("b", "Large mass.", 1.0, case_id="c", prompt="Cough")
+    accepts = [make_event(n, f"Clear {n}.", case_id="c", prompt="Cough") for n in ("z", "a")]
+    cycles = {"b": 1, "z": 2, "a": 3}
+
+    def made(cycle):
+        events = [e for e in (reject, *accepts) if cycles[e.event_id] <= cycle]
+        return build_preferences(events, settings(), cycle, {"c": "g"}, cycles)
+
+    assert pairs_of(made(1)) == set()
+    assert pairs_of(made(2)) == {("Clear z.", "Large mass.", 1.0)}
+    assert pairs_of(made(3)) == set()
+
+
+def test_earlier_example_that_a_reader_contradicts_or_revises_stands_no_longer():
+    first = make_event("a", "Mass.", 0.5, edited="Clear.", case_id="c", prompt="Cough")
+    before = build_preferences([first], settings(), 1, {"c": "g"})
+    reject = make_event("b", "Clear.", 1.0, case_id="c", prompt="Cough")
+    revised = Event(**(vars(first) | {"revision": 2, "edited": "Lungs clear."}))
+    for later in (reject, revised):
+        cycles = {"a": 1} | {later.event_id: 2}
+        after = build_preferences([first, later], settings(), 2, {"c": "g"}, cycles)
+        assert before.standing.pairs
+        assert not before.standing.pairs & after.standing.pairs
+        assert after.standing.references.get("c") != "Clear."
+
+
 def test_later_turns_prompt_is_the_first_turns():
     first, second = thread(("Mass.", 0.4), ("Clear.", 0.0))
-    longer = ({"role": "user", "content": "Cough"}, {"role": "user", "content": "no mass"})
-    second = Event(**(vars(second) | {"prompt": longer}))
+    second = Event(**(vars(second) | {"prompt": CRITIQUE}))
     assert {pair.prompt for pair in build([first, second]).pairs} == {"Cough"}
 
 
@@ -186,8 +304,8 @@ def test_margin_at_the_minimum_is_refused():
 
 def test_text_that_one_reader_accepts_and_another_rejects_is_refused_on_both_sides():
     events = [
-        make_event("a", "Large mass.", prompt="Cough"),
-        make_event("b", "Large mass.", 0.5, edited="Clear.", prompt="Cough"),
+        make_event("a", "Large mass.", prompt="Cough", case_id="c"),
+        make_event("b", "Large mass.", 0.5, edited="Clear.", prompt="Cough", case_id="c"),
     ]
     result = build(events)
     assert result.pairs == ()
@@ -195,14 +313,13 @@ def test_text_that_one_reader_accepts_and_another_rejects_is_refused_on_both_sid
     assert result.refusals.counts == {
         "contradictory": 1,
         "contradictory_label": 2,
-        "no_reference": 1,
     }
 
 
 def test_pairs_of_opposite_order_are_both_refused():
     events = [
-        make_event("a", "Mass.", 0.5, edited="Clear.", prompt="Cough"),
-        make_event("b", "Clear.", 0.5, edited="Mass.", prompt="Cough"),
+        make_event("a", "Mass.", 0.5, edited="Clear.", prompt="Cough", case_id="c"),
+        make_event("b", "Clear.", 0.5, edited="Mass.", prompt="Cough", case_id="c"),
     ]
     result = build(events)
     assert result.pairs == ()
@@ -313,7 +430,6 @@ def careless_logs(draw):
     events = []
     for event in draw(logs()):
         changes = {
-            "prompt": f"p-{event.case_id}",
             "grade": draw(st.sampled_from(["accept", "partial", "reject"])),
             "severities": draw(st.sampled_from(SEVERITIES)),
             "severity_source": draw(st.sampled_from(["reader", "scorer"])),
@@ -337,6 +453,22 @@ def test_nothing_that_a_reader_did_not_approve_of_is_held_up_as_good(events):
         assert (prompt.case_id, prompt.reference) not in refused
 
 
+@given(careless_logs(), st.data())
+def test_all_that_stands_was_made_by_some_cycle_however_the_log_is_cut(events, data):
+    cycles = {event.event_id: data.draw(st.integers(1, 3)) for event in events}
+    groups = case_groups(events, {})
+    made: set[str] = set()
+    for cycle in (1, 2, 3):
+        known = [event for event in events if cycles[event.event_id] <= cycle]
+        result = build_preferences(known, settings(), cycle, groups, cycles)
+        made |= {pair.pair_id for pair in result.pairs}
+        made |= {label.example_id for label in result.unpaired}
+        roots = {root.prompt for root in root_events(known).values()}
+        for example in (*result.pairs, *result.unpaired, *result.prompts):
+            assert example.prompt in roots
+    assert result.standing.pairs | result.standing.unpaired <= made
+
+
 @given(logs(), st.sampled_from(["uniform", "margin", "sqrt"]), st.randoms(use_true_random=False))
 def test_result_is_sound_and_independent_of_order_and_repetition(events, rule, rng: random.Random):
     options = {"pair_weight": rule, "reader_trust": {"r-2": 0.5}, "span_severity": True}
@@ -344,12 +476,12 @@ def test_result_is_sound_and_independent_of_order_and_repetition(events, rule, r
     again = [*events, *events]
     rng.shuffle(again)
     assert build(again, **options) == result
-    orders = {(pair.prompt, pair.chosen, pair.rejected) for pair in result.pairs}
+    orders = {(pair.case_id, pair.chosen, pair.rejected) for pair in result.pairs}
     assert len({pair.pair_id for pair in result.pairs}) == len(result.pairs)
     for pair in result.pairs:
         assert pair.chosen != pair.rejected
         assert pair.margin > 0
-        assert (pair.prompt, pair.rejected, pair.chosen) not in orders
+        assert (pair.case_id, pair.rejected, pair.chosen) not in orders
     for examples in (result.pairs, result.unpaired):
         if examples:
             mean = sum(example.weight for example in examples) / len(examples)

@@ -58,20 +58,24 @@ def _parsed(source: str, path: Path, mtime_ns: int, size: int) -> tuple[Case, ..
 
 
 def evaluation_cases(settings: CasesSettings, seed: int) -> list[Case]:
-    """The frozen evaluation cases: the same in every cycle of one seed, no two with one prompt."""
+    """The frozen evaluation cases: the same in every cycle of one seed; no two with one prompt,
+    where equal prompts are one case.
+    """
     count = settings.num_evaluation_cases
     if count == 0:
         return []
     if settings.source == "synthetic":
         return synthetic_cases(0, count, _stream(seed, _EVALUATION_STREAM))
-    cases = _seeded([c for c in file_cases(settings) if split_of(c.group) == "evaluation"], seed)
-    distinct = list({str(case.prompt): case for case in reversed(cases)}.values())[::-1]
-    _check_enough(len(distinct), count, "evaluation", settings)
-    return distinct[:count]
+    cases = [case for case in file_cases(settings) if split_of(case.group) == "evaluation"]
+    cases = _seeded(cases, seed)
+    if settings.joins_equal_prompts:
+        cases = list({str(case.prompt): case for case in reversed(cases)}.values())[::-1]
+    _check_enough(len(cases), count, "evaluation", settings)
+    return cases[:count]
 
 
 def feedback_cases(settings: CasesSettings, cycle: int, seed: int) -> list[Case]:
-    """The cases that cycle ``cycle`` drafts; none has an evaluation case's group or prompt.
+    """The cases that cycle ``cycle`` drafts; none shares its group with an evaluation case.
 
     Raises:
         DataError: a file source has too few cases left for this cycle.
@@ -89,9 +93,12 @@ def feedback_cases(settings: CasesSettings, cycle: int, seed: int) -> list[Case]
 
 
 def without_evaluation(cases: list[Case], settings: CasesSettings, seed: int) -> list[Case]:
-    """``cases`` less those that share a group or a prompt with a frozen evaluation case."""
+    """``cases`` less those that share a group with a frozen evaluation case, or a prompt where
+    equal prompts are one case.
+    """
     frozen = evaluation_cases(settings, seed)
-    groups, prompts = {case.group for case in frozen}, {str(case.prompt) for case in frozen}
+    groups = {case.group for case in frozen}
+    prompts = {str(case.prompt) for case in frozen} if settings.joins_equal_prompts else set()
     return [case for case in cases if case.group not in groups and str(case.prompt) not in prompts]
 
 

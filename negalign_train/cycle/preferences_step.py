@@ -2,92 +2,127 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
+from typing import Any
 
+from negalign_train.approval import own_edits, usable_edit
 from negalign_train.cycle.generators import other_generators
 from negalign_train.cycle.plan import Context
-from negalign_train.cycle.split import events_by_cycle, make_split, without_control_tokens
-from negalign_train.errors import CycleError
+from negalign_train.cycle.requirements import check_candidates_have_data
+from negalign_train.cycle.split import Split, events_by_cycle, make_split, without_control_tokens
 from negalign_train.feedback.stats import log_stats
-from negalign_train.preferences.build import build_preferences
+from negalign_train.preferences.build import PreferenceSet, build_preferences
 from negalign_train.preferences.files import write_pairs, write_prompts, write_unpaired
 from negalign_train.preferences.replay import (
     COUNTS_FILE,
     PAIRS_FILE,
     PROMPTS_FILE,
     UNPAIRED_FILE,
-    EarlierExamples,
+    Draw,
     read_earlier,
+    still_standing,
     with_replay,
 )
 from negalign_train.records import Event
+from negalign_train.severity.score import fill_severities
 from negalign_train.special_tokens import SPECIAL_TOKEN
 from negalign_train.workspace import read_json, write_json
-
-
-def _earlier(context: Context, events: Mapping[int, Sequence[Event]]) -> EarlierExamples:
-    """What earlier cycles made, less the cases whose events readers have revised since."""
-    cycle = context.plan.cycle
-    known = {event.event_id for c, some in events.items() if c < cycle for event in some}
-    revised = {event.case_id for event in events[cycle] if event.event_id in known}
-    found = read_earlier((c, context.workspace.cycle_dir(c)) for c in range(1, cycle))
-    return replace(
-        found,
-        pairs=tuple(x for x in found.pairs if x.case_id not in revised),
-        unpaired=tuple(x for x in found.unpaired if x.case_id not in revised),
-        prompts=tuple(x for x in found.prompts if x.case_id not in revised),
-    )
 
 
 def build(context: Context) -> dict[str, object]:
     """Writes the three training files and ``preferences.json``; returns its counts.
 
     Raises:
-        CycleError: nothing is left to train on.
+        CycleError: a candidate of the recipe has nothing to train on.
     """
+    path = context.folder / COUNTS_FILE
+    built = path.is_file()
+    counts: dict[str, object] = read_json(path) if built else _build(context)
+    # Candidates may change in an unfinished cycle, so what is built is looked at again.
+    check_candidates_have_data(context.recipe, context.plan.cycle, counts)
+    if not built:
+        write_json(path, counts)
+    return counts
+
+
+def _build(context: Context) -> dict[str, object]:
     folder, plan, settings = context.folder, context.plan, context.recipe.preferences
-    if (folder / COUNTS_FILE).is_file():
-        counts: dict[str, object] = read_json(folder / COUNTS_FILE)
-        return counts
     events = events_by_cycle(context)
     split = make_split(context, events)
-    own = without_control_tokens(context, events)[plan.cycle]
-    train = [event for event in own if split.trains(event.case_id)]
-    fresh = build_preferences(train, settings, plan.cycle, split.groups)
-    kept_back = split.held_out | split.frozen
-    mixed = with_replay(
-        fresh, _earlier(context, events), settings.replay_fraction, kept_back, plan.seed
+    clean = without_control_tokens(context, events)
+    cycles = {event.event_id: cycle for cycle, some in clean.items() for event in some}
+    fresh = build_preferences(
+        [event for some in clean.values() for event in some if split.trains(event.case_id)],
+        settings,
+        plan.cycle,
+        split.groups,
+        cycles,
+        join_equal_prompts=context.recipe.cases.joins_equal_prompts,
     )
-    refused = dict(mixed.refusals.counts)
-    if forged := len(events[plan.cycle]) - len(own):
-        refused[SPECIAL_TOKEN] = forged
-    if not mixed.pairs:
-        raise CycleError(
-            f"cycle {plan.cycle}: {len(train)} training events gave no pair and "
-            f"{len(mixed.unpaired)} labels (refused: {refused}); a pair needs "
-            "a corrected report: import feedback with edits and severities"
-        )
+    earlier = read_earlier((c, context.workspace.cycle_dir(c)) for c in range(1, plan.cycle))
+    standing = still_standing(earlier, fresh.standing)
+    draw = Draw(plan.seed, plan.cycle)
+    mixed = with_replay(fresh, standing, settings.replay_fraction, split.kept_back, draw)
     write_pairs(folder / PAIRS_FILE, mixed.pairs)
     write_unpaired(folder / UNPAIRED_FILE, mixed.unpaired)
     write_prompts(folder / PROMPTS_FILE, mixed.prompts)
-    counts = {
-        "events": len(events[plan.cycle]),
-        "events_held_out": sum(split.groups[event.case_id] in split.held_out for event in own),
-        "events_of_evaluation_cases": sum(
-            split.groups[event.case_id] in split.frozen for event in own
-        ),
-        "events_of_other_generators": other_generators(context, own).total(),
-        "severities_from_reader": sum(event.severity_source == "reader" for event in own),
-        "severities_from_scorer": sum(event.severity_source == "scorer" for event in own),
+    own = clean[plan.cycle]
+    forged = len(events[plan.cycle]) - len(own)
+    return (
+        {"events": len(events[plan.cycle])}
+        | _event_counts(own, split)
+        | {"events_of_other_generators": other_generators(context, own).total()}
+        | _severity_counts(own)
+        | _example_counts(mixed, fresh)
+        | {
+            "replay_no_longer_valid": earlier.total - standing.total,
+            "refused": dict(mixed.refusals.counts) | ({SPECIAL_TOKEN: forged} if forged else {}),
+            "readers": asdict(log_stats(own)),
+        }
+    )
+
+
+def _event_counts(own: Sequence[Event], split: Split) -> dict[str, Any]:
+    """Where the cycle's events went: trained on, or why not. Those with a control token in them
+    are not among them; they are counted as refused.
+    """
+    fates = Counter(split.fate(event.case_id) for event in own)
+    edited = Counter(split.fate(event.case_id) for event in own if usable_edit(event) is not None)
+    groups = {split.groups[event.case_id] for event in own}
+    return {
+        "events_with_edit": edited.total(),
+        "events_trained": fates["trained"],
+        "events_trained_with_edit": edited["trained"],
+        "events_held_out": fates["held_out"],
+        "events_of_evaluation_cases": fates["evaluation"],
+        "events_withdrawn": fates["withdrawn"],
+        "groups": len(groups),
+        "groups_held_out": len(groups & split.held_out - split.frozen),
+    }
+
+
+def _severity_counts(own: Sequence[Event]) -> dict[str, Any]:
+    """Who gave the severities of the cycle's events, and why some have none."""
+    _, unfilled = fill_severities(own, own_edits(own))
+    sources: Mapping[str | None, int] = Counter(event.severity_source for event in own)
+    return {
+        "severities_from_reader": sources["reader"],
+        "severities_from_scorer": sources["scorer"],
         "severities_unknown": sum(event.severities is None for event in own),
+        "severities_unknown_because": dict(sorted(unfilled.counts.items())),
+    }
+
+
+def _example_counts(mixed: PreferenceSet, fresh: PreferenceSet) -> dict[str, Any]:
+    return {
         "pairs": len(mixed.pairs),
         "pairs_replayed": len(mixed.pairs) - len(fresh.pairs),
         "unpaired": len(mixed.unpaired),
+        "unpaired_replayed": len(mixed.unpaired) - len(fresh.unpaired),
         "desirable": sum(example.label for example in mixed.unpaired),
+        "label_groups": len({example.group for example in mixed.unpaired}),
         "prompts": len(mixed.prompts),
-        "refused": refused,
-        "readers": asdict(log_stats(own)),
+        "prompts_replayed": len(mixed.prompts) - len(fresh.prompts),
     }
-    write_json(folder / COUNTS_FILE, counts)
-    return counts

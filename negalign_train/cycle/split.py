@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
+from typing import Literal
 
 from negalign_train.approval import approved_text
-from negalign_train.cases.source import evaluation_cases, feedback_cases
+from negalign_train.cases.source import evaluation_cases, feedback_cases, file_cases
 from negalign_train.cycle.plan import SNAPSHOT, Context
+from negalign_train.errors import CycleError
 from negalign_train.feedback.snapshot import read_snapshot
-from negalign_train.preferences.splits import case_groups, held_out_groups
-from negalign_train.preferences.view import prompt_key, root_prompts
+from negalign_train.preferences.splits import case_groups, groups_on_both_sides, held_out_groups
+from negalign_train.preferences.view import newest_events, prompt_key, view_log
 from negalign_train.records import Case, Event
 from negalign_train.severity.score import explain_unscorable
 from negalign_train.special_tokens import without_special_tokens
@@ -19,21 +21,39 @@ from negalign_train.training.turns import special_strings
 from negalign_train.workspace import read_json, write_json
 
 SPLIT = "split.json"
+Fate = Literal["trained", "held_out", "evaluation", "withdrawn"]
 
 
 @dataclass(frozen=True)
 class Split:
-    """Case id to group, and the groups no cycle trains on: held out of the log, or the gate's own.
+    """Case id to group, and the groups no cycle trains on.
 
-    ``frozen`` are the groups that hold a frozen evaluation case.
+    ``frozen`` are the groups that hold a frozen evaluation case, ``held_out`` those held out of the
+    log, and ``withdrawn`` those that were trained on until an event told that they share a study or
+    a patient with one of the others: they are not judged on either.
     """
 
     groups: Mapping[str, str]
     held_out: frozenset[str]
     frozen: frozenset[str]
+    withdrawn: frozenset[str]
+
+    @property
+    def kept_back(self) -> frozenset[str]:
+        """All groups that are not trained on."""
+        return self.held_out | self.frozen | self.withdrawn
 
     def trains(self, case_id: str) -> bool:
-        return self.groups[case_id] not in self.held_out | self.frozen
+        return self.groups[case_id] not in self.kept_back
+
+    def fate(self, case_id: str) -> Fate:
+        """What happens to the events of a case."""
+        group = self.groups[case_id]
+        if group in self.frozen:
+            return "evaluation"
+        if group in self.withdrawn:
+            return "withdrawn"
+        return "held_out" if group in self.held_out else "trained"
 
 
 def events_by_cycle(context: Context) -> dict[int, list[Event]]:
@@ -55,47 +75,66 @@ def without_control_tokens(
 
 
 def read_split(context: Context, cycle: int) -> Split:
-    data = read_json(context.workspace.cycle_dir(cycle) / SPLIT)
-    return Split(data["groups"], frozenset(data["held_out"]), frozenset(data["frozen"]))
+    """The split that cycle ``cycle`` made.
+
+    Raises:
+        CycleError: another release made it.
+    """
+    path = context.workspace.cycle_dir(cycle) / SPLIT
+    data = read_json(path)
+    missing = [field.name for field in fields(Split) if field.name not in data]
+    if missing:
+        raise CycleError(
+            f"{path} lacks {', '.join(missing)}: another release wrote it. Go on with that one, or "
+            "take the log into a new workspace (`negalign feedback export`)"
+        )
+    kept_back = (frozenset(data[name]) for name in ("held_out", "frozen", "withdrawn"))
+    return Split(data["groups"], *kept_back)
 
 
 def make_split(context: Context, events: Mapping[int, Sequence[Event]]) -> Split:
     """The split of this cycle, ``split.json``: earlier cases keep their group and their fate.
 
-    A case is never trained on if a frozen evaluation case has its id, its group or its prompt.
+    A case is never trained on if a frozen evaluation case has its id or its group, or its prompt
+    where equal prompts are one case.
     """
     path = context.folder / SPLIT
     if path.is_file():
         return read_split(context, context.plan.cycle)
     recipe, plan = context.recipe, context.plan
-    earlier = None if plan.cycle == 1 else read_split(context, plan.cycle - 1)
-    known = {} if earlier is None else dict(earlier.groups)
-    if recipe.feedback.source == "simulated":
-        cases = feedback_cases(recipe.cases, plan.cycle, plan.seed)
-        known = {case.case_id: case.group for case in cases} | known
+    join_equal_prompts = recipe.cases.joins_equal_prompts
+    earlier = Split({}, frozenset(), frozenset(), frozenset())
+    if plan.cycle > 1:
+        earlier = read_split(context, plan.cycle - 1)
+    frozen_cases = evaluation_cases(recipe.cases, plan.seed)
+    known = _source_groups(context, frozen_cases) | dict(earlier.groups)
+    kept_back = earlier.kept_back | {case.group for case in frozen_cases}
     everything = [event for some in events.values() for event in some]
-    groups = case_groups(everything, known)
-    settled = set() if earlier is None else set(earlier.groups.values())
-    new = set(groups.values()) - settled
-    held = held_out_groups(new, recipe.preferences.held_out_fraction, plan.seed)
-    if earlier is not None:
-        held |= earlier.held_out
-    split = Split(groups, held, _frozen_groups(context, everything, groups))
-    value = asdict(split) | {"held_out": sorted(held), "frozen": sorted(split.frozen)}
-    write_json(path, value)
+    groups = case_groups(
+        everything, known, kept_back=kept_back, join_equal_prompts=join_equal_prompts
+    )
+    new = set(groups.values()) - set(earlier.groups.values())
+    held = held_out_groups(new, recipe.preferences.held_out_fraction, plan.seed) | earlier.held_out
+    frozen = {case.group for case in frozen_cases}
+    if join_equal_prompts:
+        prompts = {prompt_key(case.prompt) for case in frozen_cases}
+        frozen |= {groups[e.case_id] for e in everything if prompt_key(e.prompt) in prompts}
+    withdrawn = groups_on_both_sides(everything, dict(earlier.groups), held | frozen)
+    split = Split(groups, held, frozenset(frozen), earlier.withdrawn | withdrawn)
+    value = {name: sorted(names) for name, names in asdict(split).items() if name != "groups"}
+    write_json(path, {"groups": split.groups} | value)
     return split
 
 
-def _frozen_groups(
-    context: Context, events: Sequence[Event], groups: Mapping[str, str]
-) -> frozenset[str]:
-    cases = evaluation_cases(context.recipe.cases, context.plan.seed)
-    ids, prompts = {c.case_id for c in cases}, {prompt_key(c.prompt) for c in cases}
-    return frozenset(case.group for case in cases) | frozenset(
-        groups[event.case_id]
-        for event in events
-        if event.case_id in ids or prompt_key(event.prompt) in prompts
-    )
+def _source_groups(context: Context, frozen_cases: Sequence[Case]) -> dict[str, str]:
+    """Case id to group, as the case source says."""
+    settings, plan = context.recipe.cases, context.plan
+    cases = list(frozen_cases)
+    if settings.path is not None:
+        cases += file_cases(settings)
+    elif context.recipe.feedback.source == "simulated":
+        cases += feedback_cases(settings, plan.cycle, plan.seed)
+    return {case.case_id: case.group for case in cases}
 
 
 @dataclass(frozen=True)
@@ -106,30 +145,36 @@ class HeldOutOfLog:
     not_judged: int
 
     def distinct(self) -> list[Case]:
-        cases = [case for some in self.by_cycle.values() for case in some]
-        return list({case.case_id: case for case in cases}.values())
+        return [case for some in self.by_cycle.values() for case in some]
 
 
 def held_out_of_log(context: Context) -> HeldOutOfLog:
-    """One case per held-out case id: the prompt its negotiation began with, and as reference the
-    last text a reader approved of. A case whose reference the scorer cannot read is not judged.
+    """One case per held-out case id, under the cycle that read an approved text of it first.
+
+    It holds the prompt that its negotiation began with, whichever cycle that came in, and as
+    reference the last text that a reader approved of and none disapproved of. A case whose
+    reference the scorer cannot read is not judged.
     """
     events = without_control_tokens(context, events_by_cycle(context))
     split = read_split(context, context.plan.cycle)
-    by_cycle: dict[int, tuple[Case, ...]] = {}
-    seen: set[str] = set()
-    judged: set[str] = set()
-    for cycle, some in events.items():
-        roots = root_prompts(some)
-        cases: dict[str, Case] = {}
-        for event in sorted(some, key=lambda event: (event.case_id, event.turn, event.event_id)):
-            if split.groups[event.case_id] not in split.held_out:
-                continue
-            seen.add(event.case_id)
-            text = approved_text(event)
-            if text is not None and explain_unscorable(text, text) is None:
-                group, prompt = split.groups[event.case_id], roots[event.event_id]
-                cases[event.case_id] = Case(event.case_id, group, prompt, text, source="log")
-        by_cycle[cycle] = tuple(cases.values())
-        judged |= cases.keys()
-    return HeldOutOfLog(by_cycle, len(seen - judged))
+    cycles = {event.event_id: cycle for cycle, some in events.items() for event in some}
+    everything = newest_events(event for some in events.values() for event in some)
+    held = [event for event in everything if split.fate(event.case_id) == "held_out"]
+    view = view_log(held, context.plan.cycle, cycles, join_equal_prompts=False)
+    contradicted = view.contradicted()
+    first: dict[str, int] = {}
+    cases: dict[str, Case] = {}
+    ordered = sorted(view.rooted(), key=lambda e: (view.cycles[e.event_id], e.turn, e.event_id))
+    for event in ordered:
+        text = approved_text(event)
+        if text is None or view.verdict(event.case_id, text) in contradicted:
+            continue
+        if explain_unscorable(text, text) is None:
+            name, group = event.case_id, split.groups[event.case_id]
+            first.setdefault(name, view.cycles[event.event_id])
+            cases[name] = Case(name, group, view.roots[event.event_id], text, source="log")
+    by_cycle = {
+        cycle: tuple(case for name, case in sorted(cases.items()) if first[name] == cycle)
+        for cycle in events
+    }
+    return HeldOutOfLog(by_cycle, len({event.case_id for event in held} - cases.keys()))

@@ -1,18 +1,20 @@
 """Replay: examples of earlier cycles mixed into the fresh ones, against forgetting.
 
 The number replayed is a share of the fresh examples, so a cycle costs the same however long the
-history is. Which ones is decided by a hash of seed and example, not by their order in the files.
+history is. Every example has its turn before one comes again: those replayed least often go first,
+and a hash of seed, cycle and example decides among equals, not their order in the files.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
-from negalign_train.preferences.build import PreferenceSet
+from negalign_train.preferences.build import PreferenceSet, Standing
 from negalign_train.preferences.files import read_pairs, read_prompts, read_unpaired
 from negalign_train.preferences.weights import mean_one
 from negalign_train.records import PreferencePair, PromptExample, UnpairedExample
@@ -23,27 +25,65 @@ COUNTS_FILE = "preferences.json"
 
 Example = TypeVar("Example", PreferencePair, UnpairedExample, PromptExample)
 Weighted = TypeVar("Weighted", PreferencePair, UnpairedExample)
+Identity = tuple[str, str]
+"""Kind of an example, and its id."""
+
+
+@dataclass(frozen=True)
+class Draw:
+    """The dice of one cycle's replay."""
+
+    seed: int
+    cycle: int
+
+    def number(self, name: Identity) -> str:
+        """The same for one example in one cycle, and another one in the next."""
+        return hashlib.sha256(f"{self.seed} {self.cycle} {name[1]}".encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class EarlierExamples:
-    """The examples that earlier cycles made themselves, without what those had replayed."""
+    """The examples that earlier cycles made themselves, and how often each was replayed since."""
 
     pairs: tuple[PreferencePair, ...] = ()
     unpaired: tuple[UnpairedExample, ...] = ()
     prompts: tuple[PromptExample, ...] = ()
+    replays: Mapping[Identity, int] = field(default_factory=dict)
+
+    @property
+    def total(self) -> int:
+        return len(self.pairs) + len(self.unpaired) + len(self.prompts)
 
 
 def read_earlier(folders: Iterable[tuple[int, Path]]) -> EarlierExamples:
-    """Reads (cycle, folder) of earlier cycles; an example counts in the cycle it came from only."""
+    """Reads (cycle, folder) of earlier cycles. An example belongs to the cycle it came from; that a
+    later one trained on it, too, is counted.
+    """
     pairs: list[PreferencePair] = []
     unpaired: list[UnpairedExample] = []
     prompts: list[PromptExample] = []
+    replays: Counter[Identity] = Counter()
     for cycle, folder in folders:
-        pairs += [p for p in read_pairs(folder / PAIRS_FILE) if p.origin_cycle == cycle]
-        unpaired += [u for u in read_unpaired(folder / UNPAIRED_FILE) if u.origin_cycle == cycle]
-        prompts += [p for p in read_prompts(folder / PROMPTS_FILE) if p.origin_cycle == cycle]
-    return EarlierExamples(tuple(pairs), tuple(unpaired), tuple(prompts))
+        own_pairs, old_pairs = _by_origin(read_pairs(folder / PAIRS_FILE), cycle)
+        own_unpaired, old_unpaired = _by_origin(read_unpaired(folder / UNPAIRED_FILE), cycle)
+        own_prompts, old_prompts = _by_origin(read_prompts(folder / PROMPTS_FILE), cycle)
+        pairs += own_pairs
+        unpaired += own_unpaired
+        prompts += own_prompts
+        replays.update(_identity(x) for x in (*old_pairs, *old_unpaired, *old_prompts))
+    return EarlierExamples(tuple(pairs), tuple(unpaired), tuple(prompts), dict(replays))
+
+
+def still_standing(earlier: EarlierExamples, standing: Standing) -> EarlierExamples:
+    """``earlier`` less what readers have revised or contradicted since."""
+    return replace(
+        earlier,
+        pairs=tuple(x for x in earlier.pairs if x.pair_id in standing.pairs),
+        unpaired=tuple(x for x in earlier.unpaired if x.example_id in standing.unpaired),
+        prompts=tuple(
+            x for x in earlier.prompts if standing.references.get(x.case_id) == x.reference
+        ),
+    )
 
 
 def with_replay(
@@ -51,46 +91,58 @@ def with_replay(
     earlier: EarlierExamples,
     replay_fraction: float,
     held_out_groups: frozenset[str],
-    seed: int,
+    draw: Draw,
 ) -> PreferenceSet:
     """``fresh`` followed by at most ``replay_fraction`` times as many earlier examples.
 
     Weights have mean 1 over the mixture. Examples that are fresh again, and those of a held-out
     group, are never replayed.
     """
-    pairs = _chosen(fresh.pairs, earlier.pairs, replay_fraction, held_out_groups, seed)
-    unpaired = _chosen(fresh.unpaired, earlier.unpaired, replay_fraction, held_out_groups, seed)
-    prompts = _chosen(fresh.prompts, earlier.prompts, replay_fraction, held_out_groups, seed)
+
+    def replayed(own: Sequence[Example], pool: Sequence[Example]) -> list[Example]:
+        allowed = [example for example in pool if example.group not in held_out_groups]
+        ordered = _in_turn(own, allowed, earlier.replays, draw)
+        return ordered[: int(replay_fraction * len(own))]
+
     return replace(
         fresh,
-        pairs=_reweighted([*fresh.pairs, *pairs]),
-        unpaired=_reweighted([*fresh.unpaired, *unpaired]),
-        prompts=(*fresh.prompts, *prompts),
+        pairs=_reweighted([*fresh.pairs, *replayed(fresh.pairs, earlier.pairs)]),
+        unpaired=_reweighted([*fresh.unpaired, *replayed(fresh.unpaired, earlier.unpaired)]),
+        prompts=(*fresh.prompts, *replayed(fresh.prompts, earlier.prompts)),
     )
 
 
-def _identity(example: PreferencePair | UnpairedExample | PromptExample) -> str:
-    if isinstance(example, PreferencePair):
-        return example.pair_id
-    return example.example_id if isinstance(example, UnpairedExample) else example.case_id
-
-
-def _chosen(
+def _in_turn(
     fresh: Sequence[Example],
     earlier: Sequence[Example],
-    fraction: float,
-    held_out: frozenset[str],
-    seed: int,
+    replays: Mapping[Identity, int],
+    draw: Draw,
 ) -> list[Example]:
-    """The replayed examples, in an order that depends on seed and identities only."""
-    taken = {_identity(example) for example in fresh}
+    """Earlier examples that are not fresh again: least replayed first, then by the dice."""
     pool = {
         _identity(example): example
         for example in sorted(earlier, key=lambda example: example.origin_cycle)
-        if example.group not in held_out and _identity(example) not in taken
     }
-    order = sorted(pool, key=lambda name: hashlib.sha256(f"{seed} {name}".encode()).hexdigest())
-    return [pool[name] for name in order[: int(fraction * len(fresh))]]
+    for example in fresh:
+        pool.pop(_identity(example), None)
+    order = sorted(pool, key=lambda name: (replays.get(name, 0), draw.number(name)))
+    return [pool[name] for name in order]
+
+
+def _identity(example: PreferencePair | UnpairedExample | PromptExample) -> Identity:
+    if isinstance(example, PreferencePair):
+        return "pair", example.pair_id
+    if isinstance(example, UnpairedExample):
+        return "unpaired", example.example_id
+    return "prompt", example.case_id
+
+
+def _by_origin(examples: Sequence[Example], cycle: int) -> tuple[list[Example], list[Example]]:
+    """The examples that ``cycle`` made, and those that it replayed."""
+    return (
+        [example for example in examples if example.origin_cycle == cycle],
+        [example for example in examples if example.origin_cycle != cycle],
+    )
 
 
 def _reweighted(examples: Sequence[Weighted]) -> tuple[Weighted, ...]:

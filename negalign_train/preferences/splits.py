@@ -31,19 +31,16 @@ def case_groups(
     Give every event of the log, earlier cycles' too, and a group keeps its name over cycles.
 
     Args:
-        kept_back: groups no cycle trains on; a new case linked with one of them joins that one.
+        kept_back: groups no cycle trains on; a new case that is linked with one of them, or whose
+            patient or study is its name, joins it.
     """
-    newest = newest_events(events)
-    by_case: dict[str, list[Event]] = defaultdict(list)
-    for event in newest:
-        by_case[event.case_id].append(event)
     groups: dict[str, str] = {}
-    for cases in _linked_cases(newest, known, join_equal_prompts=join_equal_prompts):
+    for members in _linked_events(events, known, join_equal_prompts=join_equal_prompts):
+        cases = {event.case_id for event in members}
         own = {case_id: known[case_id] for case_id in cases if case_id in known}
-        names = sorted(own.values(), key=lambda name: (name not in kept_back, name))
+        names = [*sorted(_names(members, known) & kept_back), *sorted(own.values())]
         if not names:
-            members = [event for case_id in cases for event in by_case[case_id]]
-            names = [_group_name(members, join_equal_prompts=join_equal_prompts)]
+            names = [_new_name(members, join_equal_prompts=join_equal_prompts)]
         groups |= dict.fromkeys(cases, names[0]) | own
     return dict(sorted(groups.items()))
 
@@ -55,19 +52,28 @@ def groups_on_both_sides(
     told: what was trained on them cannot be taken back, but nothing more is, nor judged on them.
     """
     found: set[str] = set()
-    for cases in _linked_cases(newest_events(events), known, join_equal_prompts=False):
-        names = {known[case_id] for case_id in cases if case_id in known}
-        if names & kept_back:
-            found |= names - kept_back
-    return frozenset(found)
+    for members in _linked_events(events, known, join_equal_prompts=False):
+        if _names(members, known) & kept_back:
+            found |= {known[event.case_id] for event in members if event.case_id in known}
+    return frozenset(found - kept_back)
 
 
-def _linked_cases(
-    events: Sequence[Event], known: Mapping[str, str], *, join_equal_prompts: bool
-) -> list[list[str]]:
-    """The case ids of ``events``, by what links them."""
+def _names(events: Sequence[Event], known: Mapping[str, str]) -> set[str]:
+    """What a group of ``events`` may be called already: its known groups, and the studies and
+    patients, by which a case source may have named its own.
+    """
+    found = {name for e in events for name in (known.get(e.case_id), e.study_id, e.patient_id)}
+    return {name for name in found if name is not None}
+
+
+def _linked_events(
+    events: Iterable[Event], known: Mapping[str, str], *, join_equal_prompts: bool
+) -> list[list[Event]]:
+    """The newest events, by what links their cases."""
     joined = Joined()
-    for event in events:
+    by_case: dict[str, list[Event]] = defaultdict(list)
+    for event in newest_events(events):
+        by_case[event.case_id].append(event)
         case = ("case", event.case_id)
         links = (
             ("study", event.study_id),
@@ -79,10 +85,13 @@ def _linked_cases(
         for kind, name in links:
             if name is not None:
                 joined.join(case, (kind, name))
-    return joined.components("case")
+    return [
+        [event for case_id in cases for event in by_case[case_id]]
+        for cases in joined.components("case")
+    ]
 
 
-def _group_name(events: Sequence[Event], *, join_equal_prompts: bool) -> str:
+def _new_name(events: Sequence[Event], *, join_equal_prompts: bool) -> str:
     """The name of a new group. Patients and studies stand in it by fingerprint: names of groups go
     into records that leave the log.
     """
