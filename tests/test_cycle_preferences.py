@@ -218,8 +218,8 @@ def test_kto_runs_on_labels_alone_and_grpo_on_prompts_alone(
     ("candidate", "fields", "lack"),
     [
         (None, {"edited": WRONG}, r"candidate dpo \(dpo\) needs preference pairs, and there is no"),
-        ("kto", {"case_id": "c"}, r"candidate k \(kto\) needs labels of at least two case groups"),
-        ("grpo", {"case_id": "c"}, r"candidate g \(grpo\) needs 2 prompts for one step, and there"),
+        ("kto", {"case_id": "c"}, r"candidate k \(kto\) needs labels of at least two case"),
+        ("grpo", {"case_id": "c"}, r"candidate g \(grpo\) needs 2 prompts for one step"),
     ],
 )
 def test_a_candidate_without_data_is_named_with_what_it_lacks(

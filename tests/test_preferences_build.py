@@ -464,8 +464,8 @@ def test_all_that_stands_was_made_by_some_cycle_however_the_log_is_cut(events, d
         made |= {pair.pair_id for pair in result.pairs}
         made |= {label.example_id for label in result.unpaired}
         roots = {root.prompt for root in root_events(known).values()}
-        for example in (*result.pairs, *result.unpaired, *result.prompts):
-            assert example.prompt in roots
+        prompts = [p.prompt for p in result.pairs] + [x.prompt for x in result.unpaired]
+        assert {*prompts, *(x.prompt for x in result.prompts)} <= roots
     assert result.standing.pairs | result.standing.unpaired <= made
 
 

@@ -57,10 +57,17 @@ class Split:
 
 
 def events_by_cycle(context: Context) -> dict[int, list[Event]]:
-    """The frozen events of this cycle and every earlier one."""
-    return {
+    """The frozen events of this cycle and every earlier one. An event that was revised since is the
+    revision's cycle's: what it said before no longer counts.
+    """
+    frozen = {
         cycle: [event for _, event in read_snapshot(context.workspace.cycle_dir(cycle) / SNAPSHOT)]
         for cycle in range(1, context.plan.cycle + 1)
+    }
+    newest = {event.event_id: cycle for cycle, some in frozen.items() for event in some}
+    return {
+        cycle: [event for event in some if newest[event.event_id] == cycle]
+        for cycle, some in frozen.items()
     }
 
 

@@ -70,7 +70,9 @@ def read_earlier(folders: Iterable[tuple[int, Path]]) -> EarlierExamples:
         pairs += own_pairs
         unpaired += own_unpaired
         prompts += own_prompts
-        replays.update(_identity(x) for x in (*old_pairs, *old_unpaired, *old_prompts))
+        replays.update(map(_identity, old_pairs))
+        replays.update(map(_identity, old_unpaired))
+        replays.update(map(_identity, old_prompts))
     return EarlierExamples(tuple(pairs), tuple(unpaired), tuple(prompts), dict(replays))
 
 
