@@ -242,8 +242,8 @@ def test_a_log_whose_prompts_are_all_one_case_says_that_they_are_held_out(
         build(cycle_of(tmp_path, recipe, 1, events))
     assert (
         "Of 30 new events, 30 of them with an edit, 30 are held out of training, since they belong "
-        "to 1 of 1 case groups (preferences.held_out_fraction 0.999, cases of one prompt as one); 0 "
-        "are left, 0 of them with an edit"
+        "to 1 of 1 case groups (preferences.held_out_fraction 0.999, cases of one prompt as one); "
+        "0 are left, 0 of them with an edit"
     ) in str(told.value)
 
 
