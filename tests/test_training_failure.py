@@ -107,6 +107,15 @@ def test_a_cycle_repeats_nothing_of_the_childs_output(base, tmp_path, monkeypatc
     assert "exit code 1" in str(error.value)
 
 
+def test_a_candidate_that_names_itself_is_not_named_twice(base, tmp_path, monkeypatch):
+    def stopped(_: Any) -> None:
+        raise TrainingError("candidate test: a guard stopped it")
+
+    monkeypatch.setattr(training_run, "train_candidate", stopped)
+    with pytest.raises(CycleError, match=r"^candidate test: a guard stopped it\. Its training"):
+        fake_cycle(write_run(tmp_path, base), monkeypatch)
+
+
 def test_what_an_earlier_launch_left_is_not_taken_for_the_cause(base, tmp_path, monkeypatch):
     run = write_run(tmp_path, base)
     run.output_dir.mkdir()

@@ -130,8 +130,9 @@ def train(
         forget_failure(output_dir)
         code = _launch(context.located.accelerate_config(), config, log)
         if code != 0 or not is_finished(output_dir, identity):
+            reason, who = read_failure(output_dir), f"candidate {candidate.name}"
             raise CycleError(
-                f"candidate {candidate.name}: {read_failure(output_dir)}. Its training ended with "
+                f"{reason if reason.startswith(who) else f'{who}: {reason}'}. Its training ended with "
                 f"exit code {code}, and its whole output is in {log}; correct the cause, or take "
                 "the candidate out of the recipe, and run the same command again"
             )
