@@ -6,7 +6,8 @@ from typing import Any
 
 import yaml
 
-from negalign_train.cycle.plan import LocatedRecipe, Plan, declared, recipe_keys
+from negalign_train.cycle.declared import declared, recipe_keys
+from negalign_train.cycle.plan import LocatedRecipe, Plan
 from negalign_train.cycle.run import run_cycles
 from negalign_train.database import open_database
 from negalign_train.fingerprint import file_sha256

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Engine
 
 from negalign_train.cycle.base_model import resolve_model
+from negalign_train.cycle.declared import changed_keys, declared, recipe_keys
 from negalign_train.errors import CycleError, RecipeError
 from negalign_train.feedback.store import FeedbackStore
 from negalign_train.fingerprint import base_digest, file_sha256, fingerprint
@@ -68,36 +69,7 @@ class Plan:
         """The keys whose value in ``recipe`` is not the declared one; a key that neither file
         gives keeps the value it had.
         """
-        then, now = _flat(self.recipe), _flat(declared(recipe))
-        absent = object()
-        return sorted(
-            key
-            for key in {*self.recipe_keys, *recipe_keys(recipe)}
-            if then.get(key, absent) != now.get(key, absent)
-        )
-
-
-def declared(recipe: CycleRecipe) -> dict[str, Any]:
-    """Everything but the candidates, defaults filled in, as JSON."""
-    value: dict[str, Any] = recipe.model_dump(mode="json", by_alias=True, exclude={"candidates"})
-    return value
-
-
-def recipe_keys(recipe: CycleRecipe) -> tuple[str, ...]:
-    """The dotted keys that the recipe's file gives, less the candidates."""
-    dump = recipe.model_dump(mode="json", by_alias=True, exclude={"candidates"}, exclude_unset=True)
-    return tuple(sorted(_flat(dump)))
-
-
-def _flat(value: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """Nested keys as dotted ones; an empty section is a value."""
-    flat: dict[str, Any] = {}
-    for key, item in value.items():
-        if isinstance(item, Mapping) and item:
-            flat |= _flat(item, f"{above}{key}.")
-        else:
-            flat[f"{above}{key}"] = item
-    return flat
+        return changed_keys(self.recipe, self.recipe_keys, recipe)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -42,7 +43,7 @@ class TrainedCandidate:
 
 
 def _run_of(
-    context: Context, candidate: CandidateSettings, calibration: Calibration | None
+    context: Context, candidate: CandidateSettings, calibration: Calibration
 ) -> CandidateRun:
     """All that the launched process is told."""
     plan, folder = context.plan, context.folder
@@ -74,10 +75,10 @@ def _run_of(
 
 
 def _reward_calibration(
-    context: Context, candidate: CandidateSettings, calibration: Calibration | None
+    context: Context, candidate: CandidateSettings, calibration: Calibration
 ) -> Path | None:
     """The calibration file for GRPO, where it changes anything."""
-    if candidate.method != "grpo" or calibration is None or not calibration.adopted:
+    if candidate.method != "grpo" or not calibration.adopted:
         return None
     return context.folder / CALIBRATION
 
@@ -150,8 +151,10 @@ def make_room(folder: Path, identity: str, made_of: Mapping[str, Any]) -> None:
     stored = _stored_identity(folder)
     if stored == identity:
         return
-    if folder.exists():
-        folder.rename(_aside(folder, stored or "unknown"))
+    if stored is not None:
+        folder.rename(_aside(folder, stored))
+    elif folder.exists():
+        shutil.rmtree(folder)  # it died before it said what it was going to train
     if (before := _aside(folder, identity)).exists():
         before.rename(folder)
     write_json(folder / IDENTITY, {"identity": identity, "made_of": made_of})

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Engine
 
 from negalign_train.database import reading, writing
 from negalign_train.errors import RegistryError
@@ -98,7 +98,8 @@ class Registry:
             if rows.find_adapter(connection, record.adapter_id) is None:
                 check_parent(connection, record)
                 rows.insert_adapter(connection, stored, file_sha256(folder / MANIFEST))
-                self._record(connection, "publish", record.adapter_id, "cycle", "published")
+                change = ("publish", None, record.adapter_id, None, "cycle", "published")
+                rows.record_change(connection, Change(*change, self._now()))
         return self.get(record.adapter_id)
 
     def get(self, adapter_id: str) -> AdapterRecord:
@@ -235,7 +236,8 @@ class Registry:
                     "WHY`"
                 )
             check_parent(connection, adapter)
-            self._record(connection, action, adapter_id, by, reason, CHAMPION, current, *rests_on)
+            change = (action, CHAMPION, adapter_id, current, by, reason, self._now(), *rests_on)
+            rows.record_change(connection, Change(*change))
             return rows.get_adapter(connection, adapter_id)
 
     def reject(self, adapter_id: str, reason: str) -> AdapterRecord:
@@ -254,7 +256,8 @@ class Registry:
                     "take a champion back with `negalign adapters rollback`"
                 )
             if record.state == "candidate":
-                self._record(connection, "reject", adapter_id, "cycle", reason)
+                change = ("reject", None, adapter_id, None, "cycle", reason)
+                rows.record_change(connection, Change(*change, self._now()))
             return rows.get_adapter(connection, adapter_id)
 
     def rollback(self, to: str | None, by: str, reason: str) -> AdapterRecord | None:
@@ -274,7 +277,8 @@ class Registry:
         with writing(self._engine) as connection:
             check_rollback(connection, adapter_id)
             current = rows.alias_id(connection, CHAMPION)
-            self._record(connection, "rollback", adapter_id, by, reason, CHAMPION, current)
+            change = ("rollback", CHAMPION, adapter_id, current, by, reason)
+            rows.record_change(connection, Change(*change, self._now()))
         return self.champion()
 
     def approve(self, adapter: str, by: str, reason: str) -> AdapterRecord | None:
@@ -291,26 +295,12 @@ class Registry:
             current = rows.alias_id(connection, APPROVED)
             if current == adapter_id:
                 raise RegistryError(f"{adapter_id or 'the base model'} is approved already")
-            self._record(connection, "approve", adapter_id, by, reason, APPROVED, current)
+            change = ("approve", APPROVED, adapter_id, current, by, reason)
+            rows.record_change(connection, Change(*change, self._now()))
         return self.approved()
 
-    def _record(
-        self,
-        connection: Connection,
-        action: str,
-        adapter_id: str | None,
-        by: str,
-        reason: str,
-        alias: Alias | None = None,
-        previous_id: str | None = None,
-        record: str | None = None,
-        record_sha256: str | None = None,
-    ) -> None:
-        now = self._clock().isoformat()
-        rows.record_change(
-            connection,
-            Change(action, alias, adapter_id, previous_id, by, reason, now, record, record_sha256),
-        )
+    def _now(self) -> str:
+        return self._clock().isoformat()
 
     def _reference(self, record: Path) -> tuple[str, str]:
         """Where a record lies, relative to the workspace if inside, and its SHA-256."""
