@@ -47,3 +47,18 @@ def test_a_file_is_parsed_once_until_it_changes(
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"gone\.jsonl"):
         evaluation_cases(settings_of(tmp_path / "gone.jsonl"), seed=1)
+
+
+def test_cases_of_one_prompt_are_cases_of_their_own_unless_the_recipe_joins_them(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "cases.jsonl"
+    one = [replace(c, prompt="Write the report.", group=c.case_id) for c in
+           synthetic_cases(0, 80, seed=5)]  # fmt: skip
+    write_cases(path, one)
+    settings = settings_of(path)
+    assert len({case.case_id for case in evaluation_cases(settings, seed=1)}) == 5
+    assert len(feedback_cases(settings, 1, seed=1)) == 5
+    joined = settings.model_copy(update={"equal_prompts": "same_case"})
+    with pytest.raises(DataError, match="5 evaluation cases are needed, 1 are there"):
+        evaluation_cases(joined, seed=1)

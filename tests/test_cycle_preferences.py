@@ -11,6 +11,8 @@ import yaml
 
 from negalign_train.cycle.plan import Context, LocatedRecipe
 from negalign_train.cycle.preferences_step import build
+from negalign_train.cycle.requirements import prompts_of_a_step
+from negalign_train.cycle.run import _prepare
 from negalign_train.cycle.split import held_out_of_log, read_split
 from negalign_train.database import open_database
 from negalign_train.errors import CycleError
@@ -274,8 +276,22 @@ def test_candidates_that_change_in_an_unfinished_cycle_are_held_against_what_is_
         for n in range(6)
     ]
     build(cycle_of(tmp_path, recipe_of(NOTHING, "kto"), 1, events))
+    changed = cycle_of(tmp_path, recipe_of(NOTHING), 1, events)
     with pytest.raises(CycleError, match="needs preference pairs"):
-        build(cycle_of(tmp_path, recipe_of(NOTHING), 1, events))
+        _prepare(changed)
+    assert (changed.folder / "snapshot.parquet").is_file()  # earlier candidates were trained on it
+
+
+def test_a_log_that_is_too_thin_is_not_frozen(tmp_path: Path, make_event: Make) -> None:
+    thin = cycle_of(tmp_path, recipe_of(NOTHING), 1, [make_event(edited=None)])
+    with pytest.raises(CycleError, match="needs preference pairs"):
+        _prepare(thin)
+    assert not (thin.folder / "snapshot.parquet").exists()
+
+
+def test_a_step_of_grpo_needs_prompts_for_all_processes() -> None:
+    (candidate,) = recipe_of(NOTHING, "grpo").candidates
+    assert [prompts_of_a_step(candidate, processes) for processes in (1, 4)] == [2, 8]
 
 
 def test_a_revised_event_is_not_replayed_as_it_was(tmp_path: Path, make_event: Make) -> None:

@@ -229,3 +229,21 @@ def test_any_legal_event_survives_the_round_trip(
     assert found.errors == event.errors
     assert found.total_severity == pytest.approx(event.total_severity, abs=1e-12)
     assert event_to_dict(found) == event_to_dict(event)
+
+
+def test_study_and_patient_are_kept_and_an_event_without_them_is_as_it_always_was(event_dict):
+    plain = parse_event(event_dict())
+    assert (plain.study_id, plain.patient_id) == (None, None)
+    assert {"study_id", "patient_id"}.isdisjoint(event_to_dict(plain))
+    assert parse_event(event_dict(study_id=None, patient_id=None)) == plain
+    named = event_dict(study_id="acc-1", patient_id="p-1")
+    event = parse_event(named)
+    assert (event.study_id, event.patient_id) == ("acc-1", "p-1")
+    assert event_to_dict(event) == named
+
+
+@pytest.mark.parametrize("name", ["study_id", "patient_id"])
+def test_a_blank_study_or_patient_is_quarantined(event_dict, name):
+    with pytest.raises(QuarantineError) as told:
+        parse_event(event_dict(**{name: " "}))
+    assert told.value.code == "bad_id"

@@ -32,3 +32,17 @@ def test_an_edit_is_the_reference_and_else_another_approved_text_of_the_case(
     assert [example.event_id for example in own] == ["1"]
     assert examples[0].row[4] == 0.5
     assert examples[0].total == 0.5
+
+
+def test_a_text_that_another_reader_rejected_is_nobodys_reference(
+    make_event: Callable[..., Event],
+) -> None:
+    disputed = "The lungs are clear."
+    events = [
+        make_event(event_id="1", case_id="a", grade="accept", completion=disputed),
+        make_event(event_id="2", case_id="a", grade="reject", completion=disputed, edited=None),
+        make_event(event_id="3", case_id="a", edited=None),
+    ]
+    examples, refused = judged_examples(events, GROUPS)
+    assert examples == []
+    assert refused.counts == {"no_reference": 3}

@@ -13,6 +13,7 @@ from negalign_train.cycle.plan import Context
 from negalign_train.cycle.requirements import check_candidates_have_data
 from negalign_train.cycle.split import Split, events_by_cycle, make_split, without_control_tokens
 from negalign_train.feedback.stats import log_stats
+from negalign_train.launch import read_launch_file
 from negalign_train.preferences.build import PreferenceSet, build_preferences
 from negalign_train.preferences.files import write_pairs, write_prompts, write_unpaired
 from negalign_train.preferences.replay import (
@@ -41,7 +42,8 @@ def build(context: Context) -> dict[str, object]:
     built = path.is_file()
     counts: dict[str, object] = read_json(path) if built else _build(context)
     # Candidates may change in an unfinished cycle, so what is built is looked at again.
-    check_candidates_have_data(context.recipe, context.plan.cycle, counts)
+    processes = read_launch_file(context.located.accelerate_config()).num_processes
+    check_candidates_have_data(context.recipe, context.plan.cycle, counts, processes)
     if not built:
         write_json(path, counts)
     return counts

@@ -17,18 +17,21 @@ _SOURCES = {
 }
 
 
-def check_candidates_have_data(recipe: CycleRecipe, cycle: int, counts: Mapping[str, Any]) -> None:
+def check_candidates_have_data(
+    recipe: CycleRecipe, cycle: int, counts: Mapping[str, Any], processes: int
+) -> None:
     """Refuses a cycle in which a candidate has nothing to train on. The method decides what is
     needed: KTO runs on labels alone, GRPO on prompts alone.
 
     Args:
         counts: those of ``preferences.json``.
+        processes: how many the launch file starts.
 
     Raises:
         CycleError: naming the candidate, what it lacks, and where the events went.
     """
     for candidate in recipe.candidates:
-        lack = _lack(candidate, counts)
+        lack = _lack(candidate, counts, processes)
         if lack is None:
             continue
         what, sentence = lack
@@ -39,7 +42,9 @@ def check_candidates_have_data(recipe: CycleRecipe, cycle: int, counts: Mapping[
         )
 
 
-def _lack(candidate: CandidateSettings, counts: Mapping[str, Any]) -> tuple[str, str] | None:
+def _lack(
+    candidate: CandidateSettings, counts: Mapping[str, Any], processes: int
+) -> tuple[str, str] | None:
     """What is missing, and in words; None where the candidate can train."""
     if candidate.method in ("dpo", "sft"):
         return None if counts["pairs"] else ("pairs", "preference pairs, and there is no pair")
@@ -48,20 +53,21 @@ def _lack(candidate: CandidateSettings, counts: Mapping[str, Any]) -> tuple[str,
             return None
         found = f"{counts['unpaired']} labels of {counts['label_groups']}"
         return "labels", f"labels of at least two case groups, and there are {found}"
-    needed = prompts_of_a_step(candidate)
+    needed = prompts_of_a_step(candidate, processes)
     if counts["prompts"] >= needed:
         return None
     return "prompts", f"{needed} prompts for one step, and there are {counts['prompts']}"
 
 
-def prompts_of_a_step(candidate: CandidateSettings) -> int:
-    """Distinct prompts of one GRPO step in one process: TRL leaves out a step that it cannot fill
-    (trl 1.16.0, trainer/utils.py, ``RepeatSampler``).
+def prompts_of_a_step(candidate: CandidateSettings, processes: int) -> int:
+    """Distinct prompts of one GRPO step: TRL leaves out a step that it cannot fill (trl 1.16.0,
+    trainer/utils.py, ``RepeatSampler``).
     """
     trainer = candidate.trainer
     accumulation = trainer.get("gradient_accumulation_steps", 1)
     steps = trainer.get("steps_per_generation") or accumulation
-    batch = trainer.get("generation_batch_size") or trainer["per_device_train_batch_size"] * steps
+    rows = trainer["per_device_train_batch_size"] * processes * steps
+    batch = trainer.get("generation_batch_size") or rows
     return max(1, int(batch) // int(trainer["num_generations"]))
 
 

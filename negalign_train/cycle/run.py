@@ -100,12 +100,13 @@ def _evaluate_candidates(
 
 def _prepare(context: Context) -> tuple[dict[str, object], HeldOutCases]:
     """Training files and held-out cases. A log that is too thin is not frozen: import more, and
-    the same command reads it again.
+    the same command reads it again. What was built once stays, whatever candidates are added.
     """
+    built = (context.folder / COUNTS_FILE).is_file()
     try:
         return build(context), held_out(context)
     except CycleError:
-        if context.recipe.feedback.source == "log":
+        if context.recipe.feedback.source == "log" and not built:
             for name in ("snapshot.parquet", COUNTS_FILE, SPLIT):
                 (context.folder / name).unlink(missing_ok=True)
         raise

@@ -129,7 +129,7 @@ _EVENT = _object(
         "revision": _count("1 at first; a correction has the next number, and the newest counts."),
         "case_id": _identifier(
             "Id of the case, that is of what the generator was asked to report: the same for every "
-            "report on it, and for no other. Cases are never joined by equal prompts."
+            "report on it, and for no other. Two cases may have one prompt."
         ),
         "created_at": {
             "description": "When it was graded: ISO 8601 with a time zone.",
