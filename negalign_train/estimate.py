@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from negalign_train.base_kind import refuse_kind
 from negalign_train.errors import RecipeError
 from negalign_train.recipe_candidate import LoraSettings, Quantisation
 
@@ -67,7 +68,13 @@ class Architecture:
 
 
 def read_architecture(config: Mapping[str, Any]) -> Architecture:
-    """Raises RecipeError where ``config`` is not of a model of Llama's shape."""
+    """The architecture that a config.json describes, its text part where it is a composite's.
+
+    Raises:
+        RecipeError: the model is no decoder, or not of Llama's shape.
+    """
+    refuse_kind(config, str(config.get("_name_or_path") or "model"))
+    config = {**config, **(config.get("text_config") or {})}
     try:
         heads = int(config["num_attention_heads"])
         return Architecture(

@@ -29,11 +29,11 @@ def check_recipe(located: LocatedRecipe, seed: int) -> None:
         raise RecipeError(f"seed {seed} is not in [0, {MAX_SEED}]; choose one that is")
     launch = read_launch_file(located.accelerate_config())
     for candidate in located.recipe.candidates:
-        run = _trial_run(located.recipe, candidate, seed, launch.num_processes)
+        run = trial_run(located.recipe, candidate, seed, launch.num_processes)
         refuse_clashes(candidate.name, setup_of(run, trainer_config(run), launch.zero_stage))
 
 
-def _trial_run(
+def trial_run(
     recipe: CycleRecipe, candidate: CandidateSettings, seed: int, processes: int
 ) -> CandidateRun:
     """A run with the recipe's settings and no files.

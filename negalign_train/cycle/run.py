@@ -34,6 +34,7 @@ from negalign_train.cycle.plan import (
     read_plan,
 )
 from negalign_train.cycle.preferences_step import build
+from negalign_train.cycle.preflight import check_base, check_lengths
 from negalign_train.cycle.seal import seal_cycle
 from negalign_train.cycle.split import SPLIT
 from negalign_train.cycle.summary import summarise_cycle
@@ -104,7 +105,9 @@ def _prepare(context: Context) -> tuple[dict[str, object], HeldOutCases]:
     """
     built = (context.folder / COUNTS_FILE).is_file()
     try:
-        return build(context), held_out(context)
+        counts = build(context)
+        check_lengths(context)
+        return counts, held_out(context)
     except CycleError:
         if context.recipe.feedback.source == "log" and not built:
             for name in ("snapshot.parquet", COUNTS_FILE, SPLIT):
@@ -116,6 +119,7 @@ def run_cycle(context: Context, progress: Progress) -> dict[str, Any]:
     """All steps of the open cycle, those already done taken from disk; returns its summary."""
     clock = _Clock(progress)
     check_readers(context.recipe, context.store.reader_ids())
+    check_base(context)
     calibration = calibrate(context)
     with clock.step("feedback", f"cycle {context.plan.cycle}: gathering graded feedback"):
         snapshot = take_snapshot(context, calibration)

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from negalign_train.errors import GateError
 from negalign_train.evaluation.decode import Chooser, decode_batch, greedy, sampler
 from negalign_train.records import Prompt
+from negalign_train.training.context_length import context_length
 from negalign_train.training.tokenise import render_prompt
 from negalign_train.training.turns import end_tokens
 
@@ -105,9 +106,9 @@ def _choosers(
 def _check_positions(
     model: PreTrainedModel | PeftModel, rows: Sequence[Sequence[int]], max_new_tokens: int
 ) -> None:
-    limit = model.config.max_position_embeddings
+    limit = context_length(model.config)
     longest = max((len(row) for row in rows), default=0)
-    if longest + max_new_tokens > limit:
+    if limit is not None and longest + max_new_tokens > limit:
         raise GateError(
             f"a prompt of {longest} tokens and max_new_tokens {max_new_tokens} exceed the model's "
             f"{limit} positions; lower model.max_new_tokens or shorten the prompts"

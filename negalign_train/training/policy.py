@@ -123,7 +123,7 @@ def load_policy(run: CandidateRun) -> PeftModel:
     # ZeRO-3 cannot gather parameters of two dtypes together (DeepSpeed 8072); it keeps float32
     # copies of what it trains anyway.
     autocast = not base_is_sharded()
-    _check_targets(base, lora)
+    check_targets(base, lora)
     if (start := run.start_adapter_dir) is None:
         policy = get_peft_model(base, _lora_config(lora), autocast_adapter_dtype=autocast)
     else:
@@ -193,7 +193,7 @@ def _lora_config(lora: LoraSettings) -> LoraConfig:
     )
 
 
-def _check_targets(base: PreTrainedModel, lora: LoraSettings) -> None:
+def check_targets(base: PreTrainedModel, lora: LoraSettings) -> None:
     """PEFT passes over target modules that do not exist, if one of them does."""
     present = {name.rsplit(".", 1)[-1] for name, _ in base.named_modules()}
     if missing := sorted(set(lora.target_modules) - present):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from negalign_train.training.batches import (
     unpaired_sequence,
     unweighted,
 )
+from negalign_train.training.context_length import context_length
 from negalign_train.training.dpo import WeightedDPOTrainer
 from negalign_train.training.grpo import severity_grpo_trainer
 from negalign_train.training.kto import WeightedKTOTrainer
@@ -153,8 +155,8 @@ def _refuse_empty(task: Task, examples: Sequence[object]) -> None:
 def _max_tokens(task: Task) -> int:
     """The longest sequence allowed: trainer.max_length, and never more than the base can see."""
     assert isinstance(task.config, DPOConfig | KTOConfig)
-    context: int = task.policy.config.get_text_config().max_position_embeddings
-    return min(task.config.max_length or context, context)
+    limits = (task.config.max_length, context_length(task.policy.config))
+    return min((limit for limit in limits if limit is not None), default=sys.maxsize)
 
 
 def _pair_session(task: Task) -> Session:

@@ -17,6 +17,7 @@ from negalign_train.records import CATEGORIES, Evidence, SeverityScore
 from negalign_train.severity.judges.base import Judgement, ReportPair
 from negalign_train.severity.score import explain_unscorable
 from negalign_train.severity.taxonomy import Category, taxonomy
+from negalign_train.training.context_length import context_length
 
 PROMPT = (
     "Compare a draft radiology report with the approved report of the same study.\n\n"
@@ -88,8 +89,8 @@ class SelfJudge:
         for pair in pairs:
             reason = explain_unscorable(pair.reference, pair.candidate)
             rows = [] if reason else [self._ids(render(pair, c)) for c in taxonomy()]
-            limit = int(self._model.config.max_position_embeddings)
-            if any(len(row) >= limit for row in rows):
+            limit = context_length(self._model.config)
+            if limit is not None and any(len(row) >= limit for row in rows):
                 reason = "too_long_for_model"
             score = None if reason else _score(self._expected(rows))
             found.append(Judgement(self.name, self.version, score, reason))
