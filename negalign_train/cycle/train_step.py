@@ -132,8 +132,9 @@ def train(
         code = _launch(context.located.accelerate_config(), config, log)
         if code != 0 or not is_finished(output_dir, identity):
             reason, who = read_failure(output_dir), f"candidate {candidate.name}"
+            cause = reason if reason.startswith(who) else f"{who}: {reason}"
             raise CycleError(
-                f"{reason if reason.startswith(who) else f'{who}: {reason}'}. Its training ended with "
+                f"{cause}. Its training ended with "
                 f"exit code {code}, and its whole output is in {log}; correct the cause, or take "
                 "the candidate out of the recipe, and run the same command again"
             )
