@@ -131,15 +131,16 @@ class GateSettings(Strict):
     min_cases: int = Field(ge=2)
     """Fewer scored cases than this is inconclusive."""
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
-    """Of the intervals that superiority and the guardrails are read from."""
-    max_category_increase: Fraction
-    """Non-inferiority margin: no category's mean may be shown to rise by more than this."""
-    max_category_increase_overall: Fraction = 0.01
+    """1 minus the chance that a cycle promotes a candidate that is no better, or that breaks a
+    margin; it is shared among the candidates, and each end of an interval is read by itself."""
+    max_category_increase: Fraction = Field(gt=0)
+    """Non-inferiority margin: every category's mean must be shown to rise by no more than this."""
+    max_category_increase_overall: Fraction = Field(default=0.03, gt=0)
     """The same against the model the first cycle started from: many small rises add up."""
     severe_threshold: float = Field(default=0.8, gt=0, le=1)
     """A report is severe when one of its nine severities reaches this."""
     max_severe_rate_increase: Fraction
-    """Rise of the share of severe reports that is allowed."""
+    """The share of severe reports must be shown to rise by no more than this; 0 asks for a fall."""
     length_ratio: tuple[float, float]
     """Allowed mean words of the candidate over mean words of the references."""
     max_template_share_increase: Fraction
@@ -157,7 +158,8 @@ class GateSettings(Strict):
     max_reference_logps_drop: float = Field(gt=0)
     """Nats per token by which the log-probability of the held-out references may fall."""
     max_retention_increase: float = Field(ge=0, le=MAX_SEVERITY)
-    """Rise of mean S on any earlier cycle's held-out cases that may not be shown."""
+    """Mean S on the earlier cycles' held-out cases together must be shown to rise by no more than
+    this, and on no single cycle's be shown to rise by more."""
 
     @field_validator("length_ratio")
     @classmethod
@@ -275,12 +277,12 @@ def refuse_too_few_cases(recipe: CycleRecipe) -> None:
             f"feedback.min_events {feedback.min_events} cannot be reached: "
             f"cases.num_feedback_cases {cases.num_feedback_cases} give at most {most} events"
         )
-    tail = (1 - recipe.gate.confidence) / 2 * evaluation.num_bootstrap
+    tail = (1 - recipe.gate.confidence) / len(recipe.candidates) * evaluation.num_bootstrap
     if tail < 1:
         raise ValueError(
-            f"gate.confidence {recipe.gate.confidence} leaves less than one of "
-            f"{evaluation.num_bootstrap} draws (evaluation.num_bootstrap) outside on either side; "
-            "raise num_bootstrap"
+            f"gate.confidence {recipe.gate.confidence}, shared among {len(recipe.candidates)} "
+            f"candidates, leaves less than one of {evaluation.num_bootstrap} draws "
+            "(evaluation.num_bootstrap) outside on either side; raise num_bootstrap"
         )
 
 

@@ -93,14 +93,15 @@ evaluation:
   max_retention_cases: 40
   num_bootstrap: 4000
 
-# Gate: declared before training; its digest stands in the gate record.
+# Gate: declared before training; its digest stands in the gate record. Every margin must be
+# shown to hold: with 400 cases a category's rise is known to about 0.02 (docs/gate.md).
 gate:
   min_cases: {plan.min_cases}   # fewer judged cases than this is inconclusive
-  confidence: 0.95
-  max_category_increase: 0.02
-  max_category_increase_overall: 0.01
+  confidence: 0.95                      # at most 5 % wrong promotions a cycle, over all candidates
+  max_category_increase: 0.03           # of [0, 1]: 3 more of 100 reports with the worst such error
+  max_category_increase_overall: 0.03   # the same since the first cycle: small rises add up
   severe_threshold: 0.8
-  max_severe_rate_increase: 0.0
+  max_severe_rate_increase: 0.03        # 3 more of 100 reports with a severe error
   length_ratio: [0.8, 1.25]
   max_template_share_increase: 0.05
   min_distinct_ratio: 0.8
@@ -109,7 +110,7 @@ gate:
   max_kl_to_parent: 1.0
   max_kl_to_base: 3.0
   max_reference_logps_drop: 0.5
-  max_retention_increase: 0.1
+  max_retention_increase: 0.2           # of mean S in [0, 9]: few cases are held out of a cycle
 """)
 
 

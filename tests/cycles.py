@@ -25,8 +25,10 @@ def small_recipe(**changes) -> CycleRecipe:
     data["cases"] |= {"num_feedback_cases": 160, "num_evaluation_cases": 100}
     data["feedback"]["min_events"] = 20
     data["evaluation"] |= {"num_kl_cases": 16, "max_retention_cases": 20}
-    # On 100 cases one severe error more or less is chance.
-    data["gate"] |= {"min_cases": 50, "max_severe_rate_increase": 0.05}
+    # What 100 cases can show.
+    data["gate"] |= {"min_cases": 50, "max_severe_rate_increase": 0.15}
+    data["gate"] |= {"max_category_increase": 0.15, "max_category_increase_overall": 0.15}
+    data["gate"] |= {"max_retention_increase": 1.0}
     data["candidates"] = data["candidates"][:1]
     for section, values in changes.items():
         data[section] = data[section] | values if isinstance(values, dict) else values

@@ -79,7 +79,7 @@ def test_the_gate_compares_with_the_model_of_the_first_cycle_too(two_cycles):
     assert second["mean_S_start"] == pytest.approx(summaries[0]["mean_S_before"])
     (record,) = read_json(folder / "cycles" / "c0002" / "gate_record.json")["records"]
     limits = {c["name"]: c["limit"] for c in record["criteria"]}
-    assert limits["overall:false_negative"] == [None, 0.01]
+    assert limits["overall:false_negative"] == [None, 0.15]
 
 
 def test_replay_brings_earlier_pairs_back_and_stays_capped(two_cycles):

@@ -6,7 +6,7 @@ import torch
 from negalign_train.errors import GateError
 from negalign_train.evaluation.divergence import (
     divergence,
-    load_with_parent,
+    load_beside_parent,
     reference_logps,
     tokenise_completions,
 )
@@ -58,7 +58,7 @@ def kl(p, q):
 
 @pytest.mark.parametrize("batch_size", [1, 8])
 def test_divergence_equals_the_sum_over_the_vocabulary_row_by_row(folders, sequences, batch_size):
-    model = load_with_parent(folders["base"], folders["candidate"], folders["parent"])
+    model = load_beside_parent(folders["base"], folders["candidate"], folders["parent"])
     found = divergence(model, sequences, batch_size)
     candidate, parent, base = (logps_of(folders, n)[0] for n in ("candidate", "parent", "base"))
     assert found.kl_to_parent == pytest.approx(kl(candidate, parent), abs=1e-5)
@@ -70,12 +70,14 @@ def test_divergence_equals_the_sum_over_the_vocabulary_row_by_row(folders, seque
 
 
 def test_without_a_parent_adapter_the_parent_is_the_base(folders, sequences):
-    found = divergence(load_with_parent(folders["base"], folders["candidate"], None), sequences, 8)
+    found = divergence(
+        load_beside_parent(folders["base"], folders["candidate"], None), sequences, 8
+    )
     assert found.kl_to_parent == found.kl_to_base > 0
 
 
 def test_parent_against_itself_is_zero(folders, sequences):
-    model = load_with_parent(folders["base"], folders["parent"], folders["parent"])
+    model = load_beside_parent(folders["base"], folders["parent"], folders["parent"])
     assert divergence(model, sequences, 8).kl_to_parent == pytest.approx(0, abs=1e-7)
 
 

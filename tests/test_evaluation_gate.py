@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from negalign_train.errors import GateError
-from negalign_train.evaluation.bootstrap import Comparison, Interval
-from negalign_train.evaluation.gate import GateEvidence, criteria_digest, decide
+from negalign_train.evaluation.bootstrap import Comparison, Interval, Means
+from negalign_train.evaluation.gate import GateEvidence, Rise, criteria_digest, decide
 from negalign_train.evaluation.metrics import Divergence, ReportMetrics
 from negalign_train.evaluation.records import (
     choose,
@@ -48,7 +48,10 @@ METRICS = ReportMetrics(
 )
 LOWER = Interval(-0.1, -0.15, -0.05)
 FLAT = Interval(0.0, -0.01, 0.01)
-COMPARISON = Comparison(200, 150, LOWER, dict.fromkeys(CATEGORIES, FLAT), Interval(-0.05, -0.1, 0))
+MEANS = Means(0.5, dict.fromkeys(CATEGORIES, 0.05), 0.2)
+COMPARISON = Comparison(
+    200, 150, LOWER, dict.fromkeys(CATEGORIES, FLAT), Interval(-0.05, -0.1, 0), MEANS, MEANS
+)
 
 
 def evidence(**overrides):
@@ -57,14 +60,17 @@ def evidence(**overrides):
         "candidate": "dpo",
         "parent_adapter": "c0001-dpo-aaaa",
         "candidate_adapter": "c0002-dpo-bbbb",
+        "num_candidates": 1,
         "parent": replace(METRICS, mean_S=0.6),
         "metrics": METRICS,
         "comparison": COMPARISON,
         "overall": COMPARISON,
+        "placeholder_rate": Interval(0.0, 0.0, 0.008),
         "divergence": Divergence(0.1, 0.2, 5000),
         "parent_reference_logps": -0.50,
         "reference_logps": -0.55,
-        "retention": {1: FLAT},
+        "retention": {1: Rise(FLAT, 40, 36)},
+        "retention_pooled": Rise(FLAT, 40, 36),
     }
     return GateEvidence(**(fields | overrides))
 
@@ -74,7 +80,7 @@ def decided(**overrides):
 
 
 def failed(record):
-    return [criterion.name for criterion in record.criteria if not criterion.passed]
+    return [c.name for c in record.criteria if c.state in ("broken", "open")]
 
 
 def test_candidate_that_is_shown_better_and_keeps_every_guardrail_is_promoted():
@@ -82,7 +88,7 @@ def test_candidate_that_is_shown_better_and_keeps_every_guardrail_is_promoted():
     assert record.outcome == "promoted"
     assert failed(record) == []
     assert record.reasons == ("mean S is shown to be lower and every guardrail holds",)
-    assert len(record.criteria) == 31
+    assert len(record.criteria) == 32
 
 
 def category(name, interval):
@@ -92,39 +98,99 @@ def category(name, interval):
 @pytest.mark.parametrize(
     ("name", "overrides"),
     [
-        ("mean_S", {"comparison": replace(COMPARISON, total=Interval(-0.1, -0.3, 0.0))}),
-        ("mean_S", {"comparison": replace(COMPARISON, total=Interval(-0.1, -0.3, 0.1))}),
+        ("mean_S", {"comparison": replace(COMPARISON, total=Interval(0.0, -0.3, 0.3))}),
         (
             "category:device_error",
             {"comparison": category("device_error", Interval(0.1, 0.021, 0.2))},
         ),
         (
             "overall:device_error",
-            {"overall": category("device_error", Interval(0.05, 0.011, 0.1))},
+            {"overall": category("device_error", Interval(0.05, 0.031, 0.1))},
         ),
-        ("severe_rate", {"comparison": replace(COMPARISON, severe_rate=Interval(0.02, 0, 0.1))}),
+        ("severe_rate", {"comparison": replace(COMPARISON, severe_rate=Interval(0.1, 0.02, 0.2))}),
         ("length_ratio", {"metrics": replace(METRICS, length_ratio=0.79)}),
         ("length_ratio", {"metrics": replace(METRICS, length_ratio=1.26)}),
         ("template_share", {"metrics": replace(METRICS, template_share=0.16)}),
         ("distinct_ratio", {"metrics": replace(METRICS, distinct_ratio=0.49)}),
-        ("placeholder_rate", {"metrics": replace(METRICS, placeholder_rate=0.02)}),
+        ("placeholder_rate", {"placeholder_rate": Interval(0.1, 0.02, 0.2)}),
         ("kl_to_parent", {"divergence": Divergence(0.6, 0.2, 5000)}),
         ("kl_to_base", {"divergence": Divergence(0.1, 1.1, 5000)}),
         ("reference_logps_drop", {"reference_logps": -0.61}),
-        ("retention:c0001", {"retention": {1: Interval(0.1, 0.031, 0.2)}}),
+        ("retention:c0001", {"retention": {1: Rise(Interval(0.1, 0.031, 0.2), 40, 36)}}),
+        ("retention", {"retention_pooled": Rise(Interval(0.1, 0.031, 0.2), 40, 36)}),
     ],
 )
-def test_one_failed_criterion_rejects(name, overrides):
+def test_one_broken_criterion_rejects(name, overrides):
     record = decided(**overrides)
     assert record.outcome == "rejected"
     assert failed(record) == [name]
     assert record.reasons[0].startswith(f"{name}: ")
 
 
-def test_rise_that_is_not_shown_does_not_reject():
-    wide = Interval(0.1, -0.2, 0.4)
-    record = decided(comparison=category("device_error", wide), retention={1: wide})
+WIDE = Interval(0.0, -0.2, 0.4)
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides"),
+    [
+        ("mean_S", {"comparison": replace(COMPARISON, total=Interval(-0.1, -0.3, 0.0))}),
+        ("category:device_error", {"comparison": category("device_error", WIDE)}),
+        ("overall:device_error", {"overall": category("device_error", WIDE)}),
+        ("severe_rate", {"comparison": replace(COMPARISON, severe_rate=WIDE)}),
+        ("placeholder_rate", {"placeholder_rate": Interval(0.0, 0.0, 0.1)}),
+        ("retention", {"retention_pooled": Rise(WIDE, 40, 36)}),
+    ],
+)
+def test_what_is_not_shown_is_open_and_says_how_many_cases_would_show_it(name, overrides):
+    record = decided(**overrides)
+    assert record.outcome == "inconclusive"
+    assert failed(record) == [name]
+    (criterion,) = (c for c in record.criteria if c.name == name)
+    assert criterion.cases_needed is not None
+    assert f"about {criterion.cases_needed} cases would show it" in record.reasons[0]
+
+
+def test_a_measured_rise_of_the_margin_is_open_for_any_number_of_cases():
+    record = decided(comparison=category("device_error", Interval(0.1, -0.2, 0.4)))
+    assert record.outcome == "inconclusive"
+    assert "no number of cases would show it at this estimate" in record.reasons[0]
+
+
+def test_one_broken_guardrail_rejects_whatever_else_is_open():
+    broken = category("device_error", Interval(0.1, 0.03, 0.2))
+    record = decided(comparison=broken, retention_pooled=Rise(WIDE, 40, 36))
+    assert record.outcome == "rejected"
+    assert len(record.reasons) == 2
+
+
+def test_one_earlier_cycle_by_itself_need_not_be_shown():
+    assert decided(retention={1: Rise(WIDE, 40, 36)}).outcome == "promoted"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "names", "reason"),
+    [
+        ({"retention": {}, "retention_pooled": None}, ["retention"], "no held-out case of an"),
+        (
+            {"retention": {1: Rise(FLAT, 30, 19)}, "retention_pooled": Rise(FLAT, 30, 19)},
+            ["retention", "retention:c0001"],
+            "19 case groups, fewer than 20",
+        ),
+        ({"retention": {1: None}}, ["retention:c0001"], "no case that was scored"),
+    ],
+)
+def test_a_guardrail_that_cannot_be_applied_is_listed_so(overrides, names, reason):
+    record = decided(**overrides)
+    absent = [c for c in record.criteria if c.state == "not applied"]
+    assert [c.name for c in absent] == names
+    assert all(reason in c.detail for c in absent)
     assert record.outcome == "promoted"
+
+
+def test_the_error_rate_is_shared_among_the_candidates_and_written_down():
+    data = gate_record_to_dict(decided(num_candidates=4))
+    assert data["num_candidates"] == 4
+    assert data["level"] == pytest.approx(0.05 / 4)
 
 
 @pytest.mark.parametrize(
@@ -146,16 +212,21 @@ def test_thin_evidence_is_inconclusive_even_where_the_interval_is_clear(name, ov
     ("name", "overrides"),
     [
         ("kl_to_base", {"divergence": None}),
-        ("kl_to_parent", {"divergence": Divergence(float("nan"), 0.2, 1)}),
         ("reference_logps_drop", {"reference_logps": None}),
         ("reference_logps_drop", {"parent_reference_logps": None}),
-        ("retention:c0001", {"retention": {1: None}}),
+        ("placeholder_rate", {"placeholder_rate": None}),
     ],
 )
-def test_missing_measurement_fails_closed(name, overrides):
+def test_missing_measurement_promotes_nobody(name, overrides):
     record = decided(**overrides)
-    assert record.outcome == "rejected"
+    assert record.outcome == "inconclusive"
     assert f"{name}: not measured" in record.reasons
+
+
+def test_a_number_that_is_not_finite_rejects():
+    record = decided(divergence=Divergence(float("nan"), 0.2, 1))
+    assert record.outcome == "rejected"
+    assert record.reasons == ("kl_to_parent: not a finite number",)
 
 
 def test_no_comparison_at_all_is_inconclusive():
@@ -171,7 +242,8 @@ def test_criteria_changed_after_the_declaration_are_refused():
 
 
 def candidate(name, mean_S, **overrides):
-    return decided(candidate=name, metrics=replace(METRICS, mean_S=mean_S), **overrides)
+    lower = Interval(mean_S - 0.6, mean_S - 0.65, mean_S - 0.55)
+    return decided(candidate=name, comparison=replace(COMPARISON, total=lower), **overrides)
 
 
 def test_best_passing_candidate_is_chosen_and_the_beaten_one_says_why():
@@ -184,8 +256,8 @@ def test_best_passing_candidate_is_chosen_and_the_beaten_one_says_why():
     assert best is not None
     assert best.evidence.candidate == "kto"
     settled = settle(records)
-    assert [record.outcome for record in settled] == ["rejected", "promoted", "rejected"]
-    assert "candidate kto passed with a lower mean S" in settled[0].reasons[0]
+    assert [record.outcome for record in settled] == ["rejected", "promoted", "inconclusive"]
+    assert "candidate kto passed with a larger fall of mean S" in settled[0].reasons[0]
     assert settled[1:] == tuple(records[1:])
 
 
@@ -209,8 +281,8 @@ def test_chain_survives_json_and_shows_a_changed_or_missing_record():
 
 def test_record_as_json_holds_the_whole_decision():
     data = gate_record_to_dict(decided(divergence=None))
-    assert (data["schema"], data["cycle"], data["candidate"]) == ("negalign.gate/1", 2, "dpo")
-    assert data["outcome"] == "rejected"
+    assert (data["schema"], data["cycle"], data["candidate"]) == ("negalign.gate/2", 2, "dpo")
+    assert data["outcome"] == "inconclusive"
     assert data["evidence"]["comparison"]["total"] == {
         "estimate": -0.1,
         "low": -0.15,
@@ -220,8 +292,10 @@ def test_record_as_json_holds_the_whole_decision():
     assert by_name["kl_to_base"] == {
         "name": "kl_to_base",
         "kind": "guardrail",
+        "state": "open",
         "value": None,
+        "interval": None,
         "limit": [None, 1.0],
-        "passed": False,
         "detail": "nats per token, over all cycles",
+        "cases_needed": None,
     }

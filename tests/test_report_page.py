@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from negalign_train.evaluation.bootstrap import Comparison, Interval
-from negalign_train.evaluation.gate import GateEvidence, criteria_digest, decide
+from negalign_train.evaluation.bootstrap import Comparison, Interval, Means
+from negalign_train.evaluation.gate import GateEvidence, Rise, criteria_digest, decide
 from negalign_train.evaluation.metrics import Divergence, ReportMetrics
 from negalign_train.evaluation.records import seal, settle
 from negalign_train.recipe import GateSettings
@@ -57,6 +57,11 @@ def metrics(scale: float) -> ReportMetrics:
     )
 
 
+def means(scale: float) -> Means:
+    values = {name: value * scale for name, value in SEVERITIES.items()}
+    return Means(0.69 * scale, values, 0.31 * scale)
+
+
 def sealed(kl_to_parent=0.08) -> tuple[dict[str, Any], ...]:
     records = []
     for name, scale in (("dpo", 0.7), ("kto", 0.8), ("grpo", 1.02)):
@@ -71,20 +76,25 @@ def sealed(kl_to_parent=0.08) -> tuple[dict[str, Any], ...]:
             Interval(change, change - 0.05, change + 0.05),
             per_category,
             Interval(-0.05, -0.09, -0.01),
+            means(1.0),
+            means(scale),
         )
         evidence = GateEvidence(
             cycle=2,
             candidate=name,
             parent_adapter="c0001-dpo-1f9a2b3c",
             candidate_adapter=f"c0002-{name}-77aa01fe",
+            num_candidates=3,
             parent=metrics(1.0),
             metrics=metrics(scale),
             comparison=comparison,
             overall=comparison,
+            placeholder_rate=Interval(0.0, 0.0, 0.005),
             divergence=None if name == "grpo" else Divergence(kl_to_parent, 0.15, 9000),
             parent_reference_logps=-0.52,
             reference_logps=-0.5,
-            retention={1: Interval(-0.1, -0.15, -0.04)},
+            retention={1: Rise(Interval(-0.1, -0.15, -0.04), 40, 36)},
+            retention_pooled=Rise(Interval(-0.1, -0.15, -0.04), 40, 36),
         )
         records.append(decide(evidence, SETTINGS, criteria_digest(SETTINGS)))
     return tuple(seal(settle(records), previous=None))
@@ -111,7 +121,7 @@ def page(**overrides: Any) -> CyclePage:
         ),
         seconds={"feedback": 11.2, "train_dpo": 74.0, "evaluate": 21.4},
         fingerprints={"recipe": "ab" * 32, "base_model": "cd" * 32},
-        reader_check=ReaderCheck(0.71, 0.5, -0.26, -0.16),
+        reader_check=ReaderCheck(400, 0.71, 0.5, -0.26, -0.16),
     )
     return replace(found, **overrides)
 
@@ -126,7 +136,7 @@ def test_page_shows_the_readers_scale_beside_the_gates_and_who_gave_severities()
     seen = text_of(render_cycle_page(page()))
     assert "At the readers' scale" not in seen
     scaled = page(
-        calibrated_check=ReaderCheck(0.61, 0.44, -0.21, -0.13),
+        calibrated_check=ReaderCheck(398, 0.61, 0.44, -0.21, -0.13),
         scorer="rules 0123abcd; calibration: re-scaled: wrong_location",
     )
     seen = text_of(render_cycle_page(scaled))
@@ -139,15 +149,15 @@ def test_page_shows_the_decision_and_what_it_rests_on():
     for expected in (
         "Promoted: dpo",
         "0.690 → 0.483",
-        "-0.207 interval -0.257 to -0.157",
+        "-0.207 change, -0.257 to -0.157",
         "31.0 % → 21.7 %",
         "Champion before c0001-dpo-1f9a2b3c",
         "Champion now c0002-dpo-77aa01fe",
-        "mean S 0.710 → 0.500",
+        "by the simulation's ground truth (400 cases): mean S 0.710 → 0.500",
         "false negative 0.200 → 0.140 -0.060",
-        "length ratio 1.020 0.8 to 1.25 pass",
-        "mean S -0.157 < 0 pass",
-        "retention: c0001 -0.150 ≤ 0.03 pass",
+        "length ratio 1.020 – 0.8 to 1.25 ✓ held",
+        "mean S -0.207 -0.257 to -0.157 < 0 ✓ held",
+        "retention: c0001 -0.100 -0.150 to -0.040 ≤ 0.03 ✓ held",
         "pairs replayed 66",
         "margin too small 12",
         "r-01 140 60 50 30 0.410 38",
@@ -165,13 +175,13 @@ def test_rejected_cycle_says_why_and_keeps_its_champion():
     assert "Not promoted: dpo" in seen
     assert "kl_to_parent: 0.7 is above 0.5 (nats per token)" in seen
     assert "c0001-dpo-1f9a2b3c (unchanged)" in seen
-    assert html.count('class="failed"') == 1
+    assert html.count('<tr class="broken">') == 1
 
 
 def test_unmeasured_candidate_shows_no_number():
     records = (sealed()[2],)
     seen = text_of(render_cycle_page(page(gate_records=records)))
-    assert "kl to parent not measured ≤ 0.5 fail" in seen
+    assert "kl to parent not measured – ≤ 0.5 ? open" in seen
 
 
 def test_cycle_without_any_scored_report_still_renders():
@@ -233,3 +243,31 @@ def test_longest_bar_fills_the_scale():
     assert (first.name, second.name) == ("false_positive", "false_negative")
     assert (first.before_length, first.after_length) == (150.0, 75.0)
     assert (second.before_length, second.after_length) == (75.0, 300.0)
+
+
+def test_an_open_category_shows_its_estimate_and_interval_and_is_not_called_a_pass():
+    records = list(sealed())
+    criteria = [dict(criterion) for criterion in records[0]["criteria"]]
+    opened = next(c for c in criteria if c["name"] == "category:device_error")
+    opened |= {"state": "open", "value": 0.039, "interval": [-0.006, 0.089], "cases_needed": 950}
+    records[0] = {**records[0], "criteria": criteria}
+    html = render_cycle_page(page(gate_records=tuple(records)))
+    expected = (
+        "category: device error +0.039 -0.006 to +0.089 ≤ 0.02 ? open, about 950 cases needed"
+    )
+    assert expected in text_of(html)
+    assert '<tr class="open">' in html
+    assert "pass" not in text_of(html)
+
+
+def test_what_criteria_have_in_common_is_said_once():
+    seen = text_of(render_cycle_page(page()))
+    assert seen.count("rise against the parent") == 1
+    assert seen.count("rise since the first cycle") == 1
+
+
+def test_page_shows_what_was_kept_of_earlier_cycles():
+    kept = {"mean_S": {"1": {"1": 0.71, "2": 0.64}}, "num_cases": {"1": 36}}
+    seen = text_of(render_cycle_page(page(retention=kept | {"backward_transfer": -0.07})))
+    assert "Backward transfer -0.070; above 0 is forgotten." in seen
+    assert "1 36 0.710 0.640" in seen

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -109,7 +111,8 @@ def show(summary: dict[str, Any], workspace: Workspace) -> None:
     console.print(
         f"[bold]Cycle {summary['cycle']}[/bold]  "
         f"[bold {_COLOURS[decision]}]{decision.upper()}[/bold {_COLOURS[decision]}]  "
-        f"candidate {summary['candidate']}, {summary['num_cases']} held-out cases, "
+        f"candidate {summary['candidate']}, {summary['num_cases']} of {summary['num_held_out']} "
+        "held-out cases scored for parent and candidate, "
         f"{summary['seconds']:.0f} s",
         highlight=False,
     )
@@ -117,61 +120,58 @@ def show(summary: dict[str, Any], workspace: Workspace) -> None:
         f"  champion  {summary['parent'] or 'base model'} → {summary['champion'] or 'base model'}",
         highlight=False,
     )
-    candidate = next(c for c in summary["candidates"] if c["name"] == summary["candidate"])
-    change = f"[{_number(summary['ci_low'])}, {_number(summary['ci_high'])}]"
-    console.print(
-        f"  mean S    {_number(summary['mean_S_before'])} → {_number(candidate['mean_S'])} "
-        f"(95 % interval of the difference {change})",
-        highlight=False, markup=False,
-    )  # fmt: skip
+    print_line = partial(console.print, highlight=False, markup=False)
+    sure = f"each end {100 * (1 - summary['level']):.3g} % sure"
+    before, after = _number(summary["mean_S_before"]), _number(summary["mean_S_candidate"])
+    print_line(f"  mean S    {before} → {after} (change {_interval(summary)}, {sure})")
     overall = summary["since_first_cycle"]
     if overall is not None and summary["cycle"] > 1:
-        console.print(
-            f"  in all    {_number(overall['mean_S_start'])} → {_number(candidate['mean_S'])} "
-            "since the first cycle started "
-            f"([{_number(overall['ci_low'])}, {_number(overall['ci_high'])}])",
-            highlight=False, markup=False,
-        )  # fmt: skip
+        start, now = _number(overall["mean_S_start"]), _number(overall["mean_S_now"])
+        print_line(
+            f"  in all    {start} → {now} since the first cycle started "
+            f"({_interval(overall)}, {overall['num_cases']} cases)"
+        )
     check = summary["readers_check"]
     if check is not None:
-        console.print(
-            f"  readers   {_number(check['mean_S_before'])} → {_number(check['mean_S_after'])} "
-            f"(the same reports as simulated readers see them, "
-            f"[{_number(check['ci_low'])}, {_number(check['ci_high'])}])",
-            highlight=False, markup=False,
-        )  # fmt: skip
-    # Summaries of the first release hold neither of these two.
-    if (scaled := summary.get("calibrated_check")) is not None:
-        console.print(
-            f"  scale     {_number(scaled['mean_S_before'])} → {_number(scaled['mean_S_after'])} "
-            f"(the scorer at its readers' scale, [{_number(scaled['ci_low'])}, "
-            f"{_number(scaled['ci_high'])}])",
-            highlight=False, markup=False,
-        )  # fmt: skip
-    if "scorer" in summary:
-        reason = summary["scorer"]["reason"]
-        console.print(f"  scorer    {reason}", highlight=False, markup=False)
+        what = "the same reports by the simulation's ground truth"
+        print_line(f"  truth     {_change(check)} ({what}, {_interval(check)})")
+    if (scaled := summary["calibrated_check"]) is not None:
+        what = "the scorer at its readers' scale"
+        print_line(f"  scale     {_change(scaled)} ({what}, {_interval(scaled)})")
+    print_line(f"  scorer    {summary['scorer']['reason']}")
     for reason in summary["reasons"]:
-        console.print(f"  because   {reason}", highlight=False, markup=False)
+        print_line(f"  because   {reason}")
+    candidate = next(c for c in summary["candidates"] if c["name"] == summary["candidate"])
+    for name, reason in candidate["not_applied"].items():
+        print_line(f"  note      {name} was not applied: {reason}")
     for note in data_notes(summary["data"]):
-        console.print(f"  note      {note}", highlight=False, markup=False)
+        print_line(f"  note      {note}")
     print_table(_categories(summary))
     folder = workspace.cycle_dir(summary["cycle"])
     console.print(f"  page      {folder / 'report.html'}", highlight=False)
 
 
+def _interval(found: Mapping[str, Any]) -> str:
+    return f"[{_number(found['ci_low'])}, {_number(found['ci_high'])}]"
+
+
+def _change(found: Mapping[str, Any]) -> str:
+    return f"{_number(found['mean_S_before'])} → {_number(found['mean_S_after'])}"
+
+
 def _categories(summary: dict[str, Any]) -> Table:
+    """The candidate's own column, promoted or not."""
     table = Table(box=None, pad_edge=False, padding=(0, 2))
     table.add_column("  category")
-    table.add_column("before", justify="right")
-    table.add_column("champion", justify="right")
+    table.add_column("parent", justify="right")
+    table.add_column("candidate", justify="right")
     for category in taxonomy():
         values = summary["per_category"][category.name]
-        before, after = _number(values["before"]), _number(values["after"])
+        before, after = _number(values["before"]), _number(values["candidate"])
         table.add_row(f"  {category.id} {category.name}", before, after)
     table.add_row(
         "  severe-error rate",
         _number(summary["severe_rate_before"]),
-        _number(summary["severe_rate_after"]),
+        _number(summary["severe_rate_candidate"]),
     )
     return table

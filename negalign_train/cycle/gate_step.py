@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from negalign_train.cycle.judge_step import Evaluations, HeldOutCases
 from negalign_train.cycle.plan import GATE, GATE_FILE, Context
 from negalign_train.cycle.train_step import TrainedCandidate
-from negalign_train.evaluation.bootstrap import BootstrapSettings, Interval, paired_bootstrap
-from negalign_train.evaluation.gate import GateEvidence, GateRecord, criteria_digest, decide
+from negalign_train.evaluation.bootstrap import (
+    BootstrapSettings,
+    paired_bootstrap,
+    placeholder_rate,
+)
+from negalign_train.evaluation.gate import (
+    GateEvidence,
+    GateRecord,
+    Rise,
+    criteria_digest,
+    criterion_level,
+    decide,
+)
 from negalign_train.evaluation.metrics import summarise
 from negalign_train.evaluation.records import seal, settle
 from negalign_train.fingerprint import fingerprint
@@ -24,7 +35,7 @@ from negalign_train.workspace import read_json, write_json
 def bootstrap_settings(context: Context) -> BootstrapSettings:
     gate = context.recipe.gate
     return BootstrapSettings(
-        gate.confidence,
+        criterion_level(gate.confidence, len(context.recipe.candidates)),
         context.recipe.evaluation.num_bootstrap,
         gate.severe_threshold,
         seed=context.plan.seed,
@@ -65,10 +76,16 @@ def _publish(context: Context, trained: TrainedCandidate) -> str:
 
 
 def _rise(
-    context: Context, parent: tuple[ScoredReport, ...], candidate: tuple[ScoredReport, ...]
-) -> Interval | None:
+    context: Context, parent: Sequence[ScoredReport], candidate: Sequence[ScoredReport]
+) -> Rise | None:
     found = paired_bootstrap(parent, candidate, bootstrap_settings(context))
-    return None if found is None else found.total
+    return None if found is None else Rise(found.total, found.num_cases, found.num_groups)
+
+
+def _together(retention: Mapping[int, tuple[ScoredReport, ...]]) -> list[ScoredReport]:
+    """Each case once: a case may come back in a later cycle's log."""
+    reports = (report for cycle in sorted(retention) for report in retention[cycle])
+    return list({report.case_id: report for report in reports}.values())
 
 
 def _evidence(
@@ -86,10 +103,12 @@ def _evidence(
         candidate=candidate,
         parent_adapter=context.plan.parent,
         candidate_adapter=adapter_id,
+        num_candidates=len(context.recipe.candidates),
         parent=summarise(parent.reports, references, threshold),
         metrics=summarise(own.reports, references, threshold),
         comparison=paired_bootstrap(parent.reports, own.reports, settings),
         overall=paired_bootstrap(evaluations.origin.reports, own.reports, settings),
+        placeholder_rate=placeholder_rate(own.reports, settings),
         divergence=own.divergence,
         parent_reference_logps=parent.reference_logps,
         reference_logps=own.reference_logps,
@@ -97,6 +116,7 @@ def _evidence(
             cycle: _rise(context, parent.retention[cycle], own.retention[cycle])
             for cycle in parent.retention
         },
+        retention_pooled=_rise(context, _together(parent.retention), _together(own.retention)),
     )
 
 

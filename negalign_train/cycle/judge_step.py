@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+from peft import PeftModel
+from transformers import PreTrainedModel
 
 from negalign_train.cases.source import evaluation_cases
 from negalign_train.cycle.plan import Context
@@ -13,11 +17,10 @@ from negalign_train.cycle.split import held_out_of_log
 from negalign_train.errors import CycleError
 from negalign_train.evaluation.divergence import (
     divergence,
-    load_with_parent,
+    load_beside_parent,
     reference_logps,
     tokenise_completions,
 )
-from negalign_train.evaluation.gate import MIN_GROUPS
 from negalign_train.evaluation.generation import Sampling
 from negalign_train.evaluation.metrics import Divergence
 from negalign_train.evaluation.rollouts import ReportWriter, report_writer
@@ -27,7 +30,7 @@ from negalign_train.severity.judges.rules import RulesJudge
 from negalign_train.severity.score import score_report
 from negalign_train.simulate.panel import judge_for
 from negalign_train.simulate.readers import true_score
-from negalign_train.training.policy import load_for_inference, load_tokenizer
+from negalign_train.training.policy import load_tokenizer
 from negalign_train.workspace import Workspace, read_json, write_json
 
 BASE = "base"
@@ -92,8 +95,7 @@ def held_out(context: Context) -> HeldOutCases:
     retention = {
         cycle: cases[:limit]
         for cycle, cases in of_log.by_cycle.items()
-        # Fewer cannot show a rise: the bootstrap over so few groups is too narrow.
-        if cycle < plan.cycle and len({case.group for case in cases[:limit]}) >= MIN_GROUPS
+        if cycle < plan.cycle and limit > 0
     }
     return HeldOutCases(tuple(gate), retention, of_log.not_judged)
 
@@ -123,10 +125,16 @@ def _generate(
 
 def _measure(context: Context, adapter_dir: Path | None, cases: HeldOutCases) -> Evaluation:
     recipe, plan = context.recipe, context.plan
-    model = load_for_inference(context.model_dir, adapter_dir, recipe.model.dtype)
+    parent_dir = context.adapter_dir(plan.parent)
     tokenizer = load_tokenizer(context.model_dir)
+
+    @cache
+    def model() -> PreTrainedModel | PeftModel:
+        """One base for reports, log-probabilities and KL; a server's reports do not need it."""
+        return load_beside_parent(context.model_dir, adapter_dir, parent_dir, recipe.model.dtype)
+
     with report_writer(
-        recipe.evaluation, context.served_base, adapter_dir, tokenizer, lambda: model
+        recipe.evaluation, context.served_base, adapter_dir, tokenizer, model
     ) as writer:
         reports = _generate(context, writer, cases.gate)
         retention = {
@@ -134,17 +142,16 @@ def _measure(context: Context, adapter_dir: Path | None, cases: HeldOutCases) ->
         }
     prompts = [case.prompt for case in cases.gate]
     references = tokenise_completions(tokenizer, prompts, [case.reference for case in cases.gate])
-    logps = reference_logps(model, references, recipe.evaluation.batch_size)
+    logps = reference_logps(model(), references, recipe.evaluation.batch_size)
     moved = None
-    if adapter_dir is not None and adapter_dir != context.adapter_dir(plan.parent):
+    if adapter_dir is not None and adapter_dir != parent_dir:
         first = recipe.evaluation.num_kl_cases
         own = tokenise_completions(
             tokenizer, prompts[:first], [report.completion for report in reports[:first]]
         )
-        pair = load_with_parent(
-            context.model_dir, adapter_dir, context.adapter_dir(plan.parent), recipe.model.dtype
-        )
-        moved = divergence(pair, own, recipe.evaluation.batch_size)
+        moving = model()
+        assert isinstance(moving, PeftModel)
+        moved = divergence(moving, own, recipe.evaluation.batch_size)
     readers = None
     if recipe.feedback.source == "simulated" and recipe.cases.num_evaluation_cases:
         judge = judge_for(recipe.cases.source)

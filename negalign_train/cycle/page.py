@@ -56,7 +56,7 @@ def _lineage(context: Context, summary: Mapping[str, Any]) -> tuple[LineageRow, 
     )
 
 
-def _check(value: Mapping[str, float] | None) -> ReaderCheck | None:
+def _check(value: Mapping[str, Any] | None) -> ReaderCheck | None:
     return None if value is None else ReaderCheck(**value)
 
 
@@ -93,6 +93,7 @@ def write_page(
         reader_check=_check(summary["readers_check"]),
         calibrated_check=_check(summary["calibrated_check"]),
         scorer=_scorer(summary["scorer"]),
+        retention=summary["retention"],
     )
     with replacing(context.folder / PAGE) as temporary:
         temporary.write_text(render_cycle_page(page), encoding="utf-8")

@@ -9,25 +9,19 @@ from typing import Any
 from negalign_train.cycle.calibration_step import scorer_record
 from negalign_train.cycle.gate_step import bootstrap_settings
 from negalign_train.cycle.judge_step import Evaluation, Evaluations
-from negalign_train.cycle.plan import Context
-from negalign_train.evaluation.bootstrap import Interval, paired_bootstrap
+from negalign_train.cycle.plan import SUMMARY, Context
+from negalign_train.cycle.retention import retention_summary
+from negalign_train.evaluation.bootstrap import Comparison, paired_bootstrap
 from negalign_train.evaluation.gate import GateRecord
-from negalign_train.evaluation.records import choose
+from negalign_train.evaluation.records import change_rank, choose
 from negalign_train.records import CATEGORIES, ScoredReport
 from negalign_train.severity.calibration import Calibration
+from negalign_train.workspace import read_json
 
 
 def headline(records: Sequence[GateRecord]) -> GateRecord:
-    """The record the summary speaks of: the promoted one, else the candidate of lowest mean S."""
-    best = choose(records)
-    if best is not None:
-        return best
-
-    def rank(record: GateRecord) -> tuple[bool, float, str]:
-        mean_S = record.evidence.metrics.mean_S
-        return mean_S is None, mean_S or 0.0, record.evidence.candidate
-
-    return min(records, key=rank)
+    """The record the summary speaks of: the promoted one, else the one whose mean S fell most."""
+    return choose(records) or min(records, key=change_rank)
 
 
 def _as_read(evaluation: Evaluation) -> list[ScoredReport]:
@@ -39,32 +33,37 @@ def _as_read(evaluation: Evaluation) -> list[ScoredReport]:
     ]
 
 
-def _reader_check(
-    context: Context, parent: Evaluation, candidate: Evaluation
-) -> dict[str, float] | None:
-    """Mean S as noise-free simulated readers see it, with its interval; None for a real log."""
-    if parent.reader_scores is None:
-        return None
-    found = paired_bootstrap(_as_read(parent), _as_read(candidate), bootstrap_settings(context))
-    assert found is not None  # readers score every report
-    before = sum(score.total for score in parent.reader_scores) / len(parent.reader_scores)
+def _change(found: Comparison) -> dict[str, float | int]:
+    """Mean S of both sides on the cases scored for both, and the interval of the change."""
     return {
-        "mean_S_before": before,
-        "mean_S_after": before + found.total.estimate,
+        "num_cases": found.num_cases,
+        "mean_S_before": found.parent.mean_S,
+        "mean_S_after": found.candidate.mean_S,
         "ci_low": found.total.low,
         "ci_high": found.total.high,
     }
 
 
-def _overall(record: GateRecord) -> dict[str, float] | None:
-    """S of the model the first cycle started from, and the interval of the candidate's change."""
+def _reader_check(
+    context: Context, parent: Evaluation, candidate: Evaluation
+) -> dict[str, float | int] | None:
+    """Mean S by the simulation's ground truth, with its interval; None for a real log."""
+    if parent.reader_scores is None:
+        return None
+    found = paired_bootstrap(_as_read(parent), _as_read(candidate), bootstrap_settings(context))
+    assert found is not None  # the ground truth scores every report
+    return _change(found)
+
+
+def _overall(record: GateRecord) -> dict[str, float | int] | None:
+    """The same against the model that the first cycle started from."""
     found = record.evidence.overall
     if found is None:
         return None
-    mean_S = record.evidence.metrics.mean_S
-    assert mean_S is not None  # cases were scored for both
     return {
-        "mean_S_start": mean_S - found.total.estimate,
+        "num_cases": found.num_cases,
+        "mean_S_start": found.parent.mean_S,
+        "mean_S_now": found.candidate.mean_S,
         "ci_low": found.total.low,
         "ci_high": found.total.high,
     }
@@ -72,7 +71,7 @@ def _overall(record: GateRecord) -> dict[str, float] | None:
 
 def _calibrated_check(
     context: Context, calibration: Calibration, parent: Evaluation, candidate: Evaluation
-) -> dict[str, float] | None:
+) -> dict[str, float | int] | None:
     """Mean S at the readers' scale, with its interval; None where no category is re-scaled.
 
     The gate itself decides on the scorer's own scale, which no cycle moves.
@@ -82,22 +81,7 @@ def _calibrated_check(
     before = [_at_scale(report, calibration) for report in parent.reports]
     after = [_at_scale(report, calibration) for report in candidate.reports]
     found = paired_bootstrap(before, after, bootstrap_settings(context))
-    if found is None:
-        return None
-    # Means over the cases that both reports of could be scored, as the interval's.
-    other = {report.case_id: report.score for report in after}
-    common = [
-        report.score.total
-        for report in before
-        if report.score is not None and other[report.case_id] is not None
-    ]
-    mean = sum(common) / len(common)
-    return {
-        "mean_S_before": mean,
-        "mean_S_after": mean + found.total.estimate,
-        "ci_low": found.total.low,
-        "ci_high": found.total.high,
-    }
+    return None if found is None else _change(found)
 
 
 def _at_scale(report: ScoredReport, calibration: Calibration) -> ScoredReport:
@@ -106,29 +90,37 @@ def _at_scale(report: ScoredReport, calibration: Calibration) -> ScoredReport:
     )
 
 
-def _interval(record: GateRecord) -> Interval | None:
-    found = record.evidence.comparison
-    return None if found is None else found.total
-
-
 def _candidate(record: GateRecord) -> dict[str, Any]:
-    interval = _interval(record)
     evidence = record.evidence
+    found = evidence.comparison
     return {
         "name": evidence.candidate,
         "adapter": evidence.candidate_adapter,
         "outcome": record.outcome,
         "reasons": list(record.reasons),
-        "mean_S": evidence.metrics.mean_S,
-        "ci_low": None if interval is None else interval.low,
-        "ci_high": None if interval is None else interval.high,
-        "severe_rate": evidence.metrics.severe_rate,
+        "num_cases": 0 if found is None else found.num_cases,
+        "mean_S": None if found is None else found.candidate.mean_S,
+        "ci_low": None if found is None else found.total.low,
+        "ci_high": None if found is None else found.total.high,
+        "severe_rate": None if found is None else found.candidate.severe_rate,
+        "per_category": None if found is None else dict(found.candidate.per_category),
         "template_share": evidence.metrics.template_share,
         "length_ratio": evidence.metrics.length_ratio,
         "distinct_ratio": evidence.metrics.distinct_ratio,
         "kl_to_parent": None if evidence.divergence is None else evidence.divergence.kl_to_parent,
         "kl_to_base": None if evidence.divergence is None else evidence.divergence.kl_to_base,
+        "not_applied": {
+            each.name: each.detail for each in record.criteria if each.state == "not applied"
+        },
     }
+
+
+def _earlier_retention(context: Context) -> dict[str, Any] | None:
+    if context.plan.cycle == 1:
+        return None
+    earlier = read_json(context.workspace.cycle_dir(context.plan.cycle - 1) / SUMMARY)
+    retention: dict[str, Any] = earlier["retention"]
+    return retention
 
 
 def summarise_cycle(
@@ -140,14 +132,16 @@ def summarise_cycle(
     seconds: Mapping[str, float],
 ) -> dict[str, Any]:
     """The cycle's summary. ``ci_low`` and ``ci_high`` bound S(candidate) - S(parent) of the
-    candidate the summary speaks of; ``mean_S_after`` is the new champion's, so it equals
-    ``mean_S_before`` where nothing was promoted.
+    candidate the summary speaks of, each with an error rate of ``level``; ``*_after`` is the new
+    champion's, so it equals ``*_before`` where nothing was promoted, and ``*_candidate`` the
+    candidate's own. Means are over the ``num_cases`` held-out cases scored for both.
     """
     best = headline(records)
     promoted = best.outcome == "promoted"
-    before, after = best.evidence.parent, best.evidence.metrics
-    champion = after if promoted else before
-    interval = _interval(best)
+    found = best.evidence.comparison
+    parent, candidate = (None, None) if found is None else (found.parent, found.candidate)
+    champion = candidate if promoted else parent
+    texts = best.evidence.metrics if promoted else best.evidence.parent
     name = best.evidence.candidate
     own = evaluations.candidates[name]
     return {
@@ -159,25 +153,36 @@ def summarise_cycle(
         "champion": best.evidence.candidate_adapter if promoted else context.plan.parent,
         "parent": context.plan.parent,
         "candidate": name,
-        "mean_S_before": before.mean_S,
-        "mean_S_after": champion.mean_S,
-        "ci_low": None if interval is None else interval.low,
-        "ci_high": None if interval is None else interval.high,
-        "severe_rate_before": before.severe_rate,
-        "severe_rate_after": champion.severe_rate,
+        "level": best.level,
+        "num_cases": 0 if found is None else found.num_cases,
+        "num_held_out": best.evidence.metrics.num_cases,
+        "mean_S_before": None if parent is None else parent.mean_S,
+        "mean_S_candidate": None if candidate is None else candidate.mean_S,
+        "mean_S_after": None if champion is None else champion.mean_S,
+        "ci_low": None if found is None else found.total.low,
+        "ci_high": None if found is None else found.total.high,
+        "severe_rate_before": None if parent is None else parent.severe_rate,
+        "severe_rate_candidate": None if candidate is None else candidate.severe_rate,
+        "severe_rate_after": None if champion is None else champion.severe_rate,
         "per_category": {
             category: {
-                "before": None if before.per_category is None else before.per_category[category],
-                "after": None if champion.per_category is None else champion.per_category[category],
+                "before": None if parent is None else parent.per_category[category],
+                "candidate": None if candidate is None else candidate.per_category[category],
+                "after": None if champion is None else champion.per_category[category],
             }
             for category in CATEGORIES
         },
-        "length_ratio": champion.length_ratio,
-        "distinct_ratio": champion.distinct_ratio,
-        "template_share_before": before.template_share,
-        "template_share": champion.template_share,
-        "num_cases": after.num_cases,
+        "length_ratio": texts.length_ratio,
+        "distinct_ratio": texts.distinct_ratio,
+        "template_share_before": best.evidence.parent.template_share,
+        "template_share": texts.template_share,
         "since_first_cycle": _overall(best),
+        "retention": retention_summary(
+            context.plan.cycle,
+            evaluations.parent.retention,
+            (own if promoted else evaluations.parent).retention,
+            _earlier_retention(context),
+        ),
         "readers_check": _reader_check(context, evaluations.parent, own),
         "scorer": scorer_record(calibration),
         "calibrated_check": _calibrated_check(context, calibration, evaluations.parent, own),

@@ -22,6 +22,10 @@ from negalign_train.training.tokenise import render_prompt
 from negalign_train.training.turns import end_of_turn
 
 _PARENT_ADAPTER = "parent"
+HEAD_CELLS = 2**25
+"""Completion tokens times vocabulary of one forward: 134 MB a float32 tensor, of which about six
+are alive at once. A longer completion stands alone.
+"""
 
 
 @dataclass(frozen=True)
@@ -65,13 +69,15 @@ def tokenise_completions(
     )
 
 
-def load_with_parent(
-    model_dir: Path, candidate_dir: Path, parent_dir: Path | None, dtype: str = "float32"
-) -> PeftModel:
-    """One base with the candidate active and, where there is one, the parent beside it."""
-    model = load_for_inference(model_dir, candidate_dir, dtype)
-    assert isinstance(model, PeftModel)
-    if parent_dir is not None:
+def load_beside_parent(
+    model_dir: Path, adapter_dir: Path | None, parent_dir: Path | None, dtype: str = "float32"
+) -> PreTrainedModel | PeftModel:
+    """One base with ``adapter_dir`` active (None: the bare base) and, where the parent is another
+    adapter, the parent beside it.
+    """
+    model = load_for_inference(model_dir, adapter_dir, dtype)
+    if parent_dir is not None and adapter_dir is not None and parent_dir != adapter_dir:
+        assert isinstance(model, PeftModel)
         model.load_adapter(str(parent_dir), adapter_name=_PARENT_ADAPTER, is_trainable=False)
         model.requires_grad_(False)
     return model.eval()
@@ -80,8 +86,8 @@ def load_with_parent(
 def divergence(model: PeftModel, sequences: Sequences, batch_size: int) -> Divergence:
     """Exact KL(candidate || parent) and KL(candidate || base), a sum over the whole vocabulary.
 
-    ``model`` comes from ``load_with_parent`` and stands on the candidate before and after. Without
-    a parent adapter the parent is the base, and the two are one number.
+    ``model`` comes from ``load_beside_parent`` and stands on the candidate before and after.
+    Without a parent adapter the parent is the base, and the two are one number.
 
     Raises:
         GateError: there is no completion, or a divergence is not finite.
@@ -90,7 +96,7 @@ def divergence(model: PeftModel, sequences: Sequences, batch_size: int) -> Diver
     has_parent = _PARENT_ADAPTER in model.peft_config
     sums = torch.zeros(2, dtype=torch.float64)
     with torch.inference_mode():
-        for batch in _batches(sequences, batch_size, model.device):
+        for batch in _batches(sequences, batch_size, model):
             logps = _logps(model, batch, nullcontext)
             to_base = _kl_sum(logps, _logps(model, batch, model.disable_adapter), batch.kept)
             to_parent = to_base
@@ -118,7 +124,7 @@ def reference_logps(
     """
     total = 0.0
     with torch.inference_mode():
-        for batch in _batches(sequences, batch_size, model.device):
+        for batch in _batches(sequences, batch_size, model):
             logps = _logps(model, batch, nullcontext)
             taken = logps.gather(-1, batch.targets.unsqueeze(-1)).squeeze(-1)
             total += float(taken[batch.kept].sum(dtype=torch.float64))
@@ -131,23 +137,42 @@ def _tokens_of(sequences: Sequences) -> int:
     return sequences.num_tokens
 
 
-def _batches(sequences: Sequences, size: int, device: torch.device) -> Iterator[_Batch]:
-    """Length-sorted batches: the sums do not depend on the order, padding is kept small."""
+def _batches(
+    sequences: Sequences, size: int, model: PreTrainedModel | PeftModel
+) -> Iterator[_Batch]:
+    """Length-sorted batches of at most ``size`` rows, fewer where their logits would exceed
+    ``HEAD_CELLS``: the sums do not depend on the order or the batches, padding is kept small.
+    """
     pairs = sorted(
         zip(sequences.prompts, sequences.completions, strict=True),
         key=lambda pair: len(pair[0]) + len(pair[1]),
     )
-    for first in range(0, len(pairs), size):
-        part = pairs[first : first + size]
+    vocabulary = model.config.get_text_config().vocab_size
+    first = 0
+    while first < len(pairs):
+        last = first + _rows_that_fit(pairs[first : first + size], vocabulary)
+        part, first = pairs[first:last], last
         ids, mask = left_padded([prompt + done for prompt, done in part], sequences.pad_token_id)
         targets, kept = left_padded([done for _, done in part], sequences.pad_token_id)
         yield _Batch(
-            ids.to(device),
-            mask.to(device),
-            positions_of(mask).to(device),
-            targets.to(device),
-            kept.bool().to(device),
+            ids.to(model.device),
+            mask.to(model.device),
+            positions_of(mask).to(model.device),
+            targets.to(model.device),
+            kept.bool().to(model.device),
         )
+
+
+def _rows_that_fit(
+    pairs: Sequence[tuple[tuple[int, ...], tuple[int, ...]]], vocabulary: int
+) -> int:
+    """How many of the first rows, padded to their longest completion, keep to ``HEAD_CELLS``."""
+    longest = 0
+    for number, (_, completion) in enumerate(pairs):
+        longest = max(longest, len(completion) + 1)  # the head sees the position before, too
+        if number and (number + 1) * longest * vocabulary > HEAD_CELLS:
+            return number
+    return len(pairs)
 
 
 def _logps(

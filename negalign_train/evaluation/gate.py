@@ -1,9 +1,11 @@
-"""The gate: pre-declared criteria, one decision per candidate (DESIGN 2.5). Pure.
+"""The gate: pre-declared criteria, one decision per candidate (DESIGN 2.5, docs/gate.md). Pure.
 
-A candidate is ``inconclusive`` where the evidence is too thin to decide: fewer scored cases than
-``min_cases``, too few independent groups, or too many unscored reports. It is ``promoted`` where
-S is shown to be lower and every guardrail holds, else ``rejected``; an interval that straddles 0 is
-"not shown to be better", a rejection. A measurement that is missing fails its criterion.
+A guardrail is *held* where the interval shows that the rise is within its margin, *broken* where it
+shows a rise beyond it, else *open*. Any broken one, or a mean S that is not even measured to be
+lower, rejects; any open one, or too little evidence, is inconclusive; all held and S shown to be
+lower promotes. Promotion needs all guardrails at once, so their number asks for no correction (an
+intersection-union test, Berger 1982); the number of candidates does, every one being a chance to be
+promoted by luck (Bonferroni).
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from negalign_train.errors import GateError
-from negalign_train.evaluation.bootstrap import Comparison, Interval
+from negalign_train.evaluation.bootstrap import Comparison, Interval, cases_needed
 from negalign_train.evaluation.metrics import Divergence, ReportMetrics
 from negalign_train.fingerprint import fingerprint
 from negalign_train.recipe import MIN_GROUPS as MIN_GROUPS
@@ -22,54 +24,79 @@ from negalign_train.recipe import GateSettings
 from negalign_train.records import CATEGORIES
 
 Outcome = Literal["promoted", "rejected", "inconclusive"]
-Kind = Literal["evidence", "superiority", "guardrail"]
+Kind = Literal["evidence", "superiority", "guardrail", "watch"]
+State = Literal["held", "broken", "open", "not applied"]
+
+
+@dataclass(frozen=True)
+class Rise:
+    """The rise of mean S on the held-out cases of one earlier cycle, or of all together."""
+
+    interval: Interval
+    num_cases: int
+    num_groups: int
 
 
 @dataclass(frozen=True)
 class GateEvidence:
-    """Everything measured on one candidate. None is "not measured", and fails its criterion.
+    """Everything measured on one candidate. None is "not measured", which promotes nobody.
 
     ``comparison`` is with the parent, ``overall`` with the model that the first cycle started from,
-    on the same cases. ``retention`` holds, per earlier cycle, the interval of the rise of mean S on
-    that cycle's held-out cases; ``reference_logps`` are mean nats per token of the held-out
-    references.
+    on the same cases. ``retention`` holds, per earlier cycle, the rise of mean S on that cycle's
+    held-out cases (None: no case scored for both), ``retention_pooled`` on all of them together;
+    ``reference_logps`` are mean nats per token of the held-out references. ``num_candidates`` is
+    how many the cycle judges.
     """
 
     cycle: int
     candidate: str
     parent_adapter: str | None
     candidate_adapter: str | None
+    num_candidates: int
     parent: ReportMetrics
     metrics: ReportMetrics
     comparison: Comparison | None
     overall: Comparison | None
+    placeholder_rate: Interval | None
     divergence: Divergence | None
     parent_reference_logps: float | None
     reference_logps: float | None
-    retention: Mapping[int, Interval | None]
+    retention: Mapping[int, Rise | None]
+    retention_pooled: Rise | None
 
 
 @dataclass(frozen=True)
 class Criterion:
-    """One line of the decision: ``value`` is None where it was not measured."""
+    """One line of the decision.
+
+    ``interval`` is None where the limit is on the measured value alone; ``cases_needed`` is about
+    how many cases would settle an open one, None where no number would.
+    """
 
     name: str
     kind: Kind
+    state: State
     value: float | None
+    """The estimate; None where it was not measured."""
+    interval: tuple[float, float] | None
     limit: tuple[float | None, float | None]
     """Least and greatest allowed value; None is open on that side."""
-    passed: bool
     detail: str = ""
+    cases_needed: int | None = None
 
 
 @dataclass(frozen=True)
 class GateRecord:
-    """The decision on one candidate and everything it rests on."""
+    """The decision on one candidate and everything it rests on.
+
+    ``level`` is the error rate of every end of every interval: (1 - confidence) / candidates.
+    """
 
     outcome: Outcome
     reasons: tuple[str, ...]
     criteria: tuple[Criterion, ...]
     criteria_digest: str
+    level: float
     evidence: GateEvidence
 
 
@@ -78,8 +105,13 @@ def criteria_digest(settings: GateSettings) -> str:
     return fingerprint(settings.model_dump(mode="json"))
 
 
+def criterion_level(confidence: float, num_candidates: int) -> float:
+    """Error rate of one criterion, so that ``num_candidates`` together keep ``confidence``."""
+    return (1 - confidence) / num_candidates
+
+
 def decide(evidence: GateEvidence, settings: GateSettings, declared_digest: str) -> GateRecord:
-    """The decision on one candidate.
+    """The decision on one candidate; the evidence's intervals are of ``criterion_level``.
 
     Raises:
         GateError: the criteria are not those declared before training.
@@ -90,143 +122,179 @@ def decide(evidence: GateEvidence, settings: GateSettings, declared_digest: str)
             f"the gate criteria changed after cycle {evidence.cycle} was declared (digest "
             f"{declared_digest[:12]}, now {digest[:12]}); restore them, or start a new cycle"
         )
+    level = criterion_level(settings.confidence, evidence.num_candidates)
     criteria = (
         *_evidence_criteria(evidence, settings),
-        *_comparison_criteria(evidence, settings),
-        *_report_criteria(evidence, settings),
+        *_comparison_criteria(evidence, settings, level),
+        *_report_criteria(evidence, settings, level),
         *_drift_criteria(evidence, settings),
-        *_retention_criteria(evidence, settings),
+        *_retention_criteria(evidence, settings, level),
     )
-    failed = [criterion for criterion in criteria if not criterion.passed]
-    outcome: Outcome = "rejected" if failed else "promoted"
-    if any(criterion.kind == "evidence" for criterion in failed):
-        outcome = "inconclusive"
-    reasons = tuple(_reason(criterion) for criterion in failed)
+    outcome, reasons = _outcome(criteria)
+    return GateRecord(outcome, reasons, criteria, digest, level, evidence)
+
+
+def _outcome(criteria: tuple[Criterion, ...]) -> tuple[Outcome, tuple[str, ...]]:
+    """Thin evidence decides nothing; then one broken criterion rejects, one open one leaves it."""
+    thin = [each for each in criteria if each.kind == "evidence" and each.state != "held"]
+    broken = [each for each in criteria if each.kind != "evidence" and each.state == "broken"]
+    undecided = [each for each in criteria if each.kind != "watch" and each.state == "open"]
+    failed = thin + broken + [each for each in undecided if each not in thin]
     if not failed:
-        reasons = ("mean S is shown to be lower and every guardrail holds",)
-    return GateRecord(outcome, reasons, criteria, digest, evidence)
+        return "promoted", ("mean S is shown to be lower and every guardrail holds",)
+    outcome: Outcome = "rejected" if broken and not thin else "inconclusive"
+    return outcome, tuple(_reason(each) for each in failed)
 
 
-def _criterion(
+def _limited(
     name: str,
-    kind: Kind,
     value: float | None,
     at_least: float | None = None,
     at_most: float | None = None,
     detail: str = "",
+    kind: Kind = "guardrail",
 ) -> Criterion:
-    """Passes where a finite value lies within its limits; a missing or NaN value fails."""
-    if value is not None and not math.isfinite(value):
-        value, detail = None, "not a finite number"
-    passed = value is not None and (
-        (at_least is None or value >= at_least) and (at_most is None or value <= at_most)
-    )
-    return Criterion(name, kind, value, (at_least, at_most), passed, detail)
+    """A limit on the measured value: held or broken. Missing is open, infinite or NaN broken."""
+    limit = (at_least, at_most)
+    if value is None:
+        return Criterion(name, kind, "open", None, None, limit, detail)
+    if not math.isfinite(value):
+        return Criterion(name, kind, "broken", None, None, limit, "not a finite number")
+    held = (at_least is None or value >= at_least) and (at_most is None or value <= at_most)
+    return Criterion(name, kind, "held" if held else "broken", value, None, limit, detail)
+
+
+def _rise(
+    name: str,
+    interval: Interval | None,
+    margin: float,
+    num_cases: int,
+    level: float,
+    detail: str,
+    kind: Kind = "guardrail",
+) -> Criterion:
+    """A margin for something measured with an interval: held, broken or open."""
+    limit = (None, margin)
+    if interval is None:
+        return Criterion(name, kind, "open", None, None, limit, detail)
+    ends = (interval.low, interval.high)
+    if interval.high <= margin:
+        return Criterion(name, kind, "held", interval.estimate, ends, limit, detail)
+    if interval.low > margin:
+        return Criterion(name, kind, "broken", interval.estimate, ends, limit, detail)
+    needed = cases_needed(interval, margin, num_cases, level)
+    return Criterion(name, kind, "open", interval.estimate, ends, limit, detail, needed)
 
 
 def _evidence_criteria(evidence: GateEvidence, settings: GateSettings) -> list[Criterion]:
     found = evidence.comparison
     worst = max(evidence.parent.unscored_rate, evidence.metrics.unscored_rate)
     return [
-        _criterion(
+        _limited(
             "scored_cases",
-            "evidence",
             0 if found is None else found.num_cases,
             at_least=settings.min_cases,
             detail="cases scored for parent and candidate",
+            kind="evidence",
         ),
-        _criterion(
+        _limited(
             "case_groups",
-            "evidence",
             0 if found is None else found.num_groups,
             at_least=min(settings.min_cases, MIN_GROUPS),
             detail="independent groups among them",
+            kind="evidence",
         ),
-        _criterion(
+        _limited(
             "unscored_rate",
-            "evidence",
             worst,
             at_most=settings.max_unscored_rate,
             detail="the higher of parent and candidate",
+            kind="evidence",
         ),
     ]
 
 
-def _comparison_criteria(evidence: GateEvidence, settings: GateSettings) -> list[Criterion]:
-    found = evidence.comparison
-    high = None if found is None else found.total.high
-    superiority = Criterion(
-        "mean_S",
-        "superiority",
-        high,
-        (None, 0.0),
-        high is not None and math.isfinite(high) and high < 0,
-        "upper end of the interval of S(candidate) - S(parent), below 0"
-        + ("" if found is None else f"; {_show(found.total)}"),
-    )
-    categories = _category_rises("category", found, settings.max_category_increase)
-    overall = _category_rises("overall", evidence.overall, settings.max_category_increase_overall)
-    severe = _criterion(
-        "severe_rate",
-        "guardrail",
-        None if found is None else found.severe_rate.estimate,
-        at_most=settings.max_severe_rate_increase,
-        detail="candidate - parent" if found is None else _show(found.severe_rate),
-    )
-    return [superiority, *categories, *overall, severe]
+def _superiority(found: Comparison | None, level: float) -> Criterion:
+    """Held where S is shown to be lower; broken where it was not even measured to be."""
+    detail, limit = "candidate - parent, to be shown below 0", (None, 0.0)
+    if found is None:
+        return Criterion("mean_S", "superiority", "open", None, None, limit, detail)
+    total = found.total
+    ends = (total.low, total.high)
+    state: State = "open"
+    if total.high < 0:
+        state = "held"
+    elif total.estimate >= 0:
+        state = "broken"
+    needed = cases_needed(total, 0.0, found.num_cases, level) if state == "open" else None
+    return Criterion("mean_S", "superiority", state, total.estimate, ends, limit, detail, needed)
 
 
-def _category_rises(kind: str, found: Comparison | None, margin: float) -> list[Criterion]:
+def _comparison_criteria(
+    evidence: GateEvidence, settings: GateSettings, level: float
+) -> list[Criterion]:
+    found, overall = evidence.comparison, evidence.overall
+    num_cases = 0 if found is None else found.num_cases
+    severe = None if found is None else found.severe_rate
+    margins = settings.max_category_increase, settings.max_category_increase_overall
     return [
-        _rise(f"{kind}:{name}", None if found is None else found.per_category[name], margin)
+        _superiority(found, level),
+        *_category_rises("category", found, margins[0], level, "rise against the parent"),
+        *_category_rises("overall", overall, margins[1], level, "rise since the first cycle"),
+        _rise(
+            "severe_rate",
+            severe,
+            settings.max_severe_rate_increase,
+            num_cases,
+            level,
+            "rise of the share of reports with a severe error",
+        ),
+    ]
+
+
+def _category_rises(
+    kind: str, found: Comparison | None, margin: float, level: float, detail: str
+) -> list[Criterion]:
+    if found is None:
+        return [_rise(f"{kind}:{name}", None, margin, 0, level, detail) for name in CATEGORIES]
+    return [
+        _rise(f"{kind}:{name}", found.per_category[name], margin, found.num_cases, level, detail)
         for name in CATEGORIES
     ]
 
 
-def _rise(name: str, interval: Interval | None, margin: float) -> Criterion:
-    """Fails where a rise beyond ``margin`` is shown: the interval's lower end lies above it."""
-    return _criterion(
-        name,
-        "guardrail",
-        None if interval is None else interval.low,
-        at_most=margin,
-        detail="lower end of the interval of the rise"
-        + ("" if interval is None else f"; {_show(interval)}"),
-    )
-
-
-def _report_criteria(evidence: GateEvidence, settings: GateSettings) -> list[Criterion]:
+def _report_criteria(
+    evidence: GateEvidence, settings: GateSettings, level: float
+) -> list[Criterion]:
     parent, metrics = evidence.parent, evidence.metrics
     shortest, longest = settings.length_ratio
     return [
-        _criterion(
+        _limited(
             "length_ratio",
-            "guardrail",
             metrics.length_ratio,
             at_least=shortest,
             at_most=longest,
             detail="mean words over the references' mean words",
         ),
-        _criterion(
+        _limited(
             "template_share",
-            "guardrail",
             metrics.template_share - parent.template_share,
             at_most=settings.max_template_share_increase,
             detail=f"rise of the most frequent report's share, now {metrics.template_share:.3f}",
         ),
-        _criterion(
+        _limited(
             "distinct_ratio",
-            "guardrail",
             metrics.distinct_ratio,
             at_least=settings.min_distinct_ratio,
             detail="distinct reports over distinct references",
         ),
-        _criterion(
+        _rise(
             "placeholder_rate",
-            "guardrail",
-            metrics.placeholder_rate,
-            at_most=settings.max_placeholder_rate,
-            detail="empty, cut off or holding a placeholder",
+            evidence.placeholder_rate,
+            settings.max_placeholder_rate,
+            metrics.num_cases,
+            level,
+            "share of reports empty, cut off or holding a placeholder",
         ),
     ]
 
@@ -235,23 +303,20 @@ def _drift_criteria(evidence: GateEvidence, settings: GateSettings) -> list[Crit
     moved = evidence.divergence
     before, after = evidence.parent_reference_logps, evidence.reference_logps
     return [
-        _criterion(
+        _limited(
             "kl_to_parent",
-            "guardrail",
             None if moved is None else moved.kl_to_parent,
             at_most=settings.max_kl_to_parent,
             detail="nats per token",
         ),
-        _criterion(
+        _limited(
             "kl_to_base",
-            "guardrail",
             None if moved is None else moved.kl_to_base,
             at_most=settings.max_kl_to_base,
             detail="nats per token, over all cycles",
         ),
-        _criterion(
+        _limited(
             "reference_logps_drop",
-            "guardrail",
             None if before is None or after is None else before - after,
             at_most=settings.max_reference_logps_drop,
             detail="nats per token that the held-out references lost",
@@ -259,23 +324,65 @@ def _drift_criteria(evidence: GateEvidence, settings: GateSettings) -> list[Crit
     ]
 
 
-def _retention_criteria(evidence: GateEvidence, settings: GateSettings) -> list[Criterion]:
+def _retention_criteria(
+    evidence: GateEvidence, settings: GateSettings, level: float
+) -> list[Criterion]:
+    """The earlier cycles' cases together must be held; each cycle by itself must not be broken.
+
+    One cycle holds out few cases, and twenty cycles would be twenty chances to stay open.
+    """
+    margin, pooled = settings.max_retention_increase, evidence.retention_pooled
+    together = _retention("retention", "guardrail", pooled, margin, level)
+    if not evidence.retention:
+        absent = "no held-out case of an earlier cycle"
+        together = _not_applied("retention", "guardrail", margin, absent)
     return [
-        _rise(f"retention:c{cycle:04d}", interval, settings.max_retention_increase)
-        for cycle, interval in sorted(evidence.retention.items())
+        together,
+        *(
+            _retention(f"retention:c{cycle:04d}", "watch", rise, margin, level)
+            for cycle, rise in sorted(evidence.retention.items())
+        ),
     ]
 
 
-def _show(interval: Interval) -> str:
-    return f"{interval.estimate:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
+def _retention(name: str, kind: Kind, rise: Rise | None, margin: float, level: float) -> Criterion:
+    if rise is None:
+        return _not_applied(name, kind, margin, "no case that was scored for parent and candidate")
+    if rise.num_groups < MIN_GROUPS:
+        few = f"{rise.num_groups} case groups, fewer than {MIN_GROUPS}"
+        return _not_applied(name, kind, margin, few)
+    detail = f"rise of mean S on {rise.num_cases} held-out cases of earlier cycles"
+    return _rise(name, rise.interval, margin, rise.num_cases, level, detail, kind)
+
+
+def _not_applied(name: str, kind: Kind, margin: float, reason: str) -> Criterion:
+    return Criterion(name, kind, "not applied", None, None, (None, margin), reason)
+
+
+def show_interval(value: float, interval: tuple[float, float]) -> str:
+    return f"{value:+.3f} [{interval[0]:+.3f}, {interval[1]:+.3f}]"
 
 
 def _reason(criterion: Criterion) -> str:
-    if criterion.value is None:
-        return f"{criterion.name}: not measured"
+    """What failed, in a sentence: the estimate and its interval, then the margin."""
+    name, value, (least, most) = criterion.name, criterion.value, criterion.limit
+    if value is None:
+        return f"{name}: {'not measured' if criterion.state == 'open' else criterion.detail}"
+    if criterion.interval is None:
+        way, limit = ("below", least) if least is not None and value < least else ("above", most)
+        return f"{name}: {value:.4g} is {way} {limit:.4g} ({criterion.detail})"
+    shown = show_interval(value, criterion.interval)
     if criterion.kind == "superiority":
-        return f"{criterion.name}: not shown to be lower ({criterion.detail})"
-    least, most = criterion.limit
-    if least is not None and criterion.value < least:
-        return f"{criterion.name}: {criterion.value:.4g} is below {least:.4g} ({criterion.detail})"
-    return f"{criterion.name}: {criterion.value:.4g} is above {most:.4g} ({criterion.detail})"
+        found = "not lower" if criterion.state == "broken" else "not shown to be lower"
+        return f"{name}: {found}, {shown}{_settled(criterion)}"
+    if criterion.state == "broken":
+        return f"{name}: {shown} is shown to be above {most:g} ({criterion.detail})"
+    return f"{name}: {shown} is not shown to be at most {most:g}{_settled(criterion)}"
+
+
+def _settled(criterion: Criterion) -> str:
+    if criterion.state != "open":
+        return ""
+    if criterion.cases_needed is None:
+        return "; no number of cases would show it at this estimate"
+    return f"; about {criterion.cases_needed} cases would show it at this estimate"

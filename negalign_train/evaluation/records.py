@@ -7,22 +7,24 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from negalign_train.errors import GateError
-from negalign_train.evaluation.gate import GateRecord
+from negalign_train.evaluation.gate import Criterion, GateRecord
 from negalign_train.fingerprint import fingerprint
 
-SCHEMA = "negalign.gate/1"
+SCHEMA = "negalign.gate/2"
 
 
 def choose(records: Sequence[GateRecord]) -> GateRecord | None:
-    """Of the candidates that passed, the one of lowest mean S (ties by name); None if none did."""
+    """Of the candidates that passed, the one whose mean S fell most (ties by name), or None."""
     passed = [record for record in records if record.outcome == "promoted"]
-    return min(passed, key=_rank, default=None)
+    return min(passed, key=change_rank, default=None)
 
 
-def _rank(record: GateRecord) -> tuple[float, str]:
-    mean_S = record.evidence.metrics.mean_S
-    assert mean_S is not None  # a candidate without a score cannot have passed
-    return mean_S, record.evidence.candidate
+def change_rank(record: GateRecord) -> tuple[bool, float, str]:
+    """Sorts records by their change of mean S against the parent, each on the cases scored for both
+    sides; a candidate that could not be compared comes last.
+    """
+    found = record.evidence.comparison
+    return found is None, 0.0 if found is None else found.total.estimate, record.evidence.candidate
 
 
 def settle(records: Sequence[GateRecord]) -> tuple[GateRecord, ...]:
@@ -39,7 +41,7 @@ def settle(records: Sequence[GateRecord]) -> tuple[GateRecord, ...]:
             outcome="rejected",
             reasons=(
                 "passed every criterion, but candidate "
-                f"{best.evidence.candidate} passed with a lower mean S",
+                f"{best.evidence.candidate} passed with a larger fall of mean S",
             ),
         )
         for record in records
@@ -78,20 +80,28 @@ def verify_chain(sealed: Sequence[Mapping[str, Any]], previous: str | None = Non
 
 
 def gate_record_to_dict(record: GateRecord) -> dict[str, Any]:
-    """A record as a JSON object of schema ``negalign.gate/1``; it holds no report text."""
+    """A record as a JSON object of schema ``negalign.gate/2``; it holds no report text."""
     evidence = asdict(record.evidence)
     identity = {
         name: evidence.pop(name)
         for name in ("cycle", "candidate", "parent_adapter", "candidate_adapter")
     }
     evidence["retention"] = {str(cycle): value for cycle, value in evidence["retention"].items()}
-    criteria = [asdict(criterion) for criterion in record.criteria]
     return {
         "schema": SCHEMA,
         **identity,
         "outcome": record.outcome,
         "reasons": list(record.reasons),
         "criteria_digest": record.criteria_digest,
-        "criteria": [item | {"limit": list(item["limit"])} for item in criteria],
+        "num_candidates": evidence.pop("num_candidates"),
+        "level": record.level,
+        "criteria": [_criterion(each) for each in record.criteria],
         "evidence": evidence,
     }
+
+
+def _criterion(criterion: Criterion) -> dict[str, Any]:
+    value = asdict(criterion) | {"limit": list(criterion.limit)}
+    if criterion.interval is not None:
+        value["interval"] = list(criterion.interval)
+    return value

@@ -9,7 +9,8 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from negalign_train.report.charts import category_bars, interval_chart
+from negalign_train.report.charts import CategoryBar, category_bars, interval_chart
+from negalign_train.report.criteria import criterion_groups, tally
 
 _TEMPLATE = "page.html.j2"
 _TITLES = {
@@ -46,9 +47,11 @@ class LineageRow:
 
 @dataclass(frozen=True)
 class ReaderCheck:
-    """Mean S of the same reports on another scale than the gate's (independent readers', or the
-    scorer's after calibration), with the interval of the change.
+    """Mean S of the same reports by another measure than the gate's (the simulation's ground truth,
+    or the scorer after calibration) over ``num_cases``, with the interval of the change.
     """
+
+    num_cases: int
 
     mean_S_before: float
     mean_S_after: float
@@ -60,9 +63,10 @@ class ReaderCheck:
 class CyclePage:
     """Everything the page shows. It must hold no report text and no prompt.
 
-    ``gate_records`` are the cycle's sealed records (schema ``negalign.gate/1``), at least one.
+    ``gate_records`` are the cycle's sealed records (schema ``negalign.gate/2``), at least one.
     ``counts``, ``refusals``, ``seconds`` and ``fingerprints`` are shown in their order, underscores
-    of their keys as spaces. ``champion_*`` None is the bare base model.
+    of their keys as spaces. ``champion_*`` None is the bare base model; ``retention`` is that
+    section of the summary.
     """
 
     cycle: int
@@ -81,6 +85,7 @@ class CyclePage:
     reader_check: ReaderCheck | None = None
     calibrated_check: ReaderCheck | None = None
     scorer: str | None = None
+    retention: Mapping[str, Any] | None = None
 
 
 def render_cycle_page(page: CyclePage) -> str:
@@ -97,8 +102,6 @@ def render_cycle_page(page: CyclePage) -> str:
         "S": lambda value: "–" if value is None else f"{value:.3f}",
         "percent": lambda value: "–" if value is None else f"{100 * value:.1f} %",
         "duration": _duration,
-        "value": _value,
-        "limit": _limit,
     }
     best = headline(page.gate_records)
     evidence = best["evidence"]
@@ -113,16 +116,29 @@ def render_cycle_page(page: CyclePage) -> str:
         title=_TITLES[best["outcome"]],
         comparison=evidence["comparison"],
         chart=interval_chart(rows),
-        bars=category_bars(evidence["parent"]["per_category"], evidence["metrics"]["per_category"]),
+        bars=_bars(evidence["comparison"]),
+        groups=criterion_groups(best["criteria"]),
+        tally=tally(best["criteria"]),
+        sure=100 * (1 - best["level"]),
+    )
+
+
+def _bars(comparison: Mapping[str, Any] | None) -> tuple[CategoryBar, ...]:
+    """Both sides over the cases scored for both; none where there is no such case."""
+    if comparison is None:
+        return ()
+    return category_bars(
+        comparison["parent"]["per_category"], comparison["candidate"]["per_category"]
     )
 
 
 def headline(records: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """The record the page speaks of: the promoted one, else the candidate of lowest mean S."""
+    """The record the page speaks of: the promoted one, else the one whose mean S fell most."""
 
     def rank(record: Mapping[str, Any]) -> tuple[bool, bool, float, str]:
-        mean_S = record["evidence"]["metrics"]["mean_S"]
-        return record["outcome"] != "promoted", mean_S is None, mean_S or 0.0, record["candidate"]
+        found = record["evidence"]["comparison"]
+        change = 0.0 if found is None else found["total"]["estimate"]
+        return record["outcome"] != "promoted", found is None, change, record["candidate"]
 
     return min(records, key=rank)
 
@@ -132,20 +148,3 @@ def _duration(seconds: float) -> str:
     if whole < 60:
         return f"{seconds:.1f} s"
     return f"{whole // 60} min {whole % 60:02d} s"
-
-
-def _value(value: float | None) -> str:
-    """A measured number; whole ones without decimals."""
-    if value is None:
-        return "not measured"
-    return f"{value:.0f}" if float(value).is_integer() and abs(value) >= 1 else f"{value:.3f}"
-
-
-def _limit(criterion: Mapping[str, Any]) -> str:
-    """The allowed range in words of mathematics."""
-    least, most = criterion["limit"]
-    if criterion["kind"] == "superiority":
-        return f"< {most:g}"
-    if least is not None and most is not None:
-        return f"{least:g} to {most:g}"
-    return f"≥ {least:g}" if least is not None else f"≤ {most:g}"
