@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from negalign_train.errors import GateError
+from negalign_train.evaluation import divergence as module
 from negalign_train.evaluation.divergence import (
+    _logps,
     divergence,
     load_beside_parent,
     reference_logps,
@@ -95,3 +97,20 @@ def test_nothing_to_measure_is_an_error(folders):
     empty = tokenise_completions(load_tokenizer(folders["base"]), [], [])
     with pytest.raises(GateError, match="at least one held-out case"):
         reference_logps(model, empty, 8)
+
+
+def test_a_small_bound_on_the_logits_changes_no_figure(folders, sequences, monkeypatch):
+    model = load_beside_parent(folders["base"], folders["candidate"], folders["parent"])
+    whole = divergence(model, sequences, 8), reference_logps(model, sequences, 8)
+    vocabulary = model.config.vocab_size
+    # Room for the two short completions (5 columns each), or for the longest alone.
+    monkeypatch.setattr(module, "HEAD_CELLS", 2 * 5 * vocabulary)
+    held: list[int] = []
+    monkeypatch.setattr(
+        module, "_logps", lambda *args: held.append(len(args[1].ids)) or _logps(*args)
+    )
+    cut = divergence(model, sequences, 8), reference_logps(model, sequences, 8)
+    assert set(held) == {1, 2}
+    assert cut[0].kl_to_parent == pytest.approx(whole[0].kl_to_parent, abs=1e-6)
+    assert cut[0].kl_to_base == pytest.approx(whole[0].kl_to_base, abs=1e-6)
+    assert cut[1] == pytest.approx(whole[1], abs=1e-6)

@@ -72,11 +72,11 @@ def tokenise_completions(
 def load_beside_parent(
     model_dir: Path, adapter_dir: Path | None, parent_dir: Path | None, dtype: str = "float32"
 ) -> PreTrainedModel | PeftModel:
-    """One base with ``adapter_dir`` active (None: the bare base) and, where the parent is another
-    adapter, the parent beside it.
+    """One base with ``adapter_dir`` active (None: the bare base) and, where there is one, the
+    parent beside it.
     """
     model = load_for_inference(model_dir, adapter_dir, dtype)
-    if parent_dir is not None and adapter_dir is not None and parent_dir != adapter_dir:
+    if parent_dir is not None and adapter_dir is not None:
         assert isinstance(model, PeftModel)
         model.load_adapter(str(parent_dir), adapter_name=_PARENT_ADAPTER, is_trainable=False)
         model.requires_grad_(False)
