@@ -106,9 +106,12 @@ def test_a_small_bound_on_the_logits_changes_no_figure(folders, sequences, monke
     # Room for the two short completions (5 columns each), or for the longest alone.
     monkeypatch.setattr(module, "HEAD_CELLS", 2 * 5 * vocabulary)
     held: list[int] = []
-    monkeypatch.setattr(
-        module, "_logps", lambda *args: held.append(len(args[1].ids)) or _logps(*args)
-    )
+
+    def counted(*args):
+        held.append(len(args[1].ids))
+        return _logps(*args)
+
+    monkeypatch.setattr(module, "_logps", counted)
     cut = divergence(model, sequences, 8), reference_logps(model, sequences, 8)
     assert set(held) == {1, 2}
     assert cut[0].kl_to_parent == pytest.approx(whole[0].kl_to_parent, abs=1e-6)
