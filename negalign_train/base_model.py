@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from negalign_train.base_kind import refuse_kind
 from negalign_train.errors import RecipeError
 from negalign_train.estimate import Architecture, read_architecture
 
@@ -36,6 +37,7 @@ def read_base_model(name: str, folder: Path) -> BaseModel:
         RecipeError: one of them is missing, or the model is not of Llama's shape.
     """
     config = _read_config(folder)
+    refuse_kind(config, name)
     if "quantization_config" in config:
         raise RecipeError(
             f"{folder} holds weights that are quantised already; give the whole model, "

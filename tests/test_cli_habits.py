@@ -209,5 +209,5 @@ def test_adapters_verify_and_path_have_json_for_machines(
     problems = json.loads(capsys.readouterr().out)
     assert problems["b"] is None
     assert "README.md is damaged" in problems["a"]
-    assert exits(monkeypatch, "adapters", "path", "b", *place, "--json") == 0
+    assert exits(monkeypatch, "adapters", "path", "b", "--published", *place, "--json") == 0
     assert json.loads(capsys.readouterr().out)["path"] == str(registry.path("b").resolve())

@@ -177,6 +177,7 @@ def test_target_modules_are_the_maps_that_the_weights_hold(tmp_path: Path) -> No
     ("change", "message"),
     [
         ({"config": {"d_model": 8, "max_position_embeddings": 64}}, "Llama's shape only"),
+        ({"config": {"is_encoder_decoder": True, "model_type": "t5"}}, "is an encoder-decoder"),
         ({"config": CONFIGS[LLAMA]}, "has no max_position_embeddings"),
         (
             {"config": CONFIGS[LLAMA] | {"quantization_config": {"quant_method": "awq"}}},

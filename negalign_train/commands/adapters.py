@@ -127,6 +127,7 @@ def path(
     ] = False,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     database_url: DatabaseUrlOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Print a folder that plain PEFT loads here, base and all, after checking its hashes.
 
@@ -138,12 +139,16 @@ def path(
     """
     registry = _registry(workspace, database_url)
     if published:
-        typer.echo(registry.path(registry.verify(adapter).adapter_id).resolve())
-        return
-    # Joins cycles and registry: not needed by the other commands here.
-    from negalign_train.cycle.serving import loadable_folder
+        folder = registry.path(registry.verify(adapter).adapter_id).resolve()
+    else:
+        # Joins cycles and registry: not needed by the other commands here.
+        from negalign_train.cycle.serving import loadable_folder
 
-    typer.echo(loadable_folder(Workspace(workspace), registry, adapter, base))
+        folder = loadable_folder(Workspace(workspace), registry, adapter, base)
+    if as_json:
+        print_json({"adapter_id": registry.resolve(adapter), "path": str(folder)})
+    else:
+        typer.echo(folder)
 
 
 @app.command()

@@ -8,6 +8,7 @@ from typing import Annotated, cast, get_args
 
 import typer
 from rich.console import Console
+from sqlalchemy import Engine
 
 from negalign_train.approval import approved_text
 from negalign_train.base_model import read_base_model
@@ -70,10 +71,11 @@ def init(
     # Only where it lies matters here: the other settings follow.
     where = ModelSettings(model_name_or_path=model, max_new_tokens=1, temperature=0)
     base = read_base_model(model, resolve_model(where).folder)
-    log = None if workspace is None else _log_facts(workspace, database_url, base.folder)
+    engine = None if workspace is None else open_engine(workspace, database_url)
+    log = None if engine is None else _log_facts(engine, base.folder)
     plan = plan_recipe(base, machine, methods, log)
     recipe = recipe_text(plan, out.name, launch.name)
-    _check(recipe, launch_text(machine), launch.name)
+    _check(recipe, launch_text(machine), launch.name, engine)
     for path, text in ((launch, launch_text(machine)), (out, recipe)):
         with replacing(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
@@ -107,19 +109,18 @@ def _machine(gpu_memory: float | None, gpus: int | None) -> Machine:
     return Machine(count, gpu_memory, found.bfloat16 if found.num_gpus else True)
 
 
-def _log_facts(workspace: Path, database_url: str | None, model_dir: Path) -> LogFacts:
+def _log_facts(log: Engine, model_dir: Path) -> LogFacts:
     """Lengths of the log in the model's own tokens.
 
     Raises:
-        NegalignError: there is no such workspace, or its log is empty.
+        RecipeError: the log is empty.
     """
     from negalign_train.feedback.store import FeedbackStore
     from negalign_train.training.policy import load_tokenizer
 
-    store = FeedbackStore(open_engine(workspace, database_url))
-    events = [event for _, event in store.events()]
+    events = [event for _, event in FeedbackStore(log).events()]
     if not events:
-        raise RecipeError(f"the log of {workspace} is empty; import feedback first")
+        raise RecipeError("the log of --workspace is empty; import feedback first")
     tokenizer = load_tokenizer(model_dir)
 
     def longest(texts: list[str]) -> int:
@@ -140,10 +141,10 @@ def _log_facts(workspace: Path, database_url: str | None, model_dir: Path) -> Lo
     )
 
 
-def _check(recipe: str, launch: str, launch_name: str) -> None:
+def _check(recipe: str, launch: str, launch_name: str, log: Engine | None) -> None:
     """Parses the recipe and checks it as `negalign cycle` does, before anything is written."""
-    from negalign_train.cycle.checks import check_recipe
     from negalign_train.cycle.plan import LocatedRecipe
+    from negalign_train.cycle.trial import check_start
 
     console = Console(stderr=True, soft_wrap=True)
     console.print("[dim]· checking the recipe as a cycle would[/dim]", highlight=False)
@@ -151,7 +152,7 @@ def _check(recipe: str, launch: str, launch_name: str) -> None:
         path = Path(folder) / "cycle.yaml"
         path.write_text(recipe, encoding="utf-8")
         (Path(folder) / launch_name).write_text(launch, encoding="utf-8")
-        check_recipe(LocatedRecipe(load_yaml(path, CycleRecipe), path), seed=1)
+        check_start(LocatedRecipe(load_yaml(path, CycleRecipe), path), log)
 
 
 def _report(plan: RecipePlan, out: Path, launch: Path, workspace: Path | None) -> None:
