@@ -21,6 +21,10 @@ _NF4_BYTES = 0.5 + 0.127 / 8
 """Four bits, and 0.127 for doubly quantised scales (QLoRA, arXiv 2305.14314, Sec. 3)."""
 _TRAINED_BYTES = 16
 """Weight, gradient and Adam's two moments of an adapter parameter, float32."""
+HEAD_CELLS = 2**25
+"""Completion tokens times vocabulary that one forward at the gate holds: 134 MB a float32 tensor,
+of which about six are alive at once. A longer completion stands alone.
+"""
 HEAD_TILE_BYTES = 3 * 4096 * 32768 * 4
 """Three float32 tiles of TRL 1.16's chunked head (trl/kernels/chunked_logprob.py)."""
 
@@ -167,6 +171,19 @@ def memory(architecture: Architecture, training: Training) -> Memory:
         activations=training.tokens * per_token,
         head=float(HEAD_TILE_BYTES),
     )
+
+
+def gate_memory(
+    architecture: Architecture, dtype: str, lora: LoraSettings, rows: int, tokens: int
+) -> float:
+    """Bytes at the gate: one base, never quantised, the candidate's and the parent's adapter, the
+    keys and values of ``rows`` reports of ``tokens`` (prompt included), and six tensors of logits.
+    """
+    width = BYTES[dtype]
+    cache = rows * tokens * 2 * architecture.num_layers
+    cache *= architecture.num_kv_heads * architecture.head_dim * width
+    adapters = 2 * 4 * lora_parameters(architecture, lora)
+    return float(width * architecture.parameters + adapters + cache + 6 * 4 * HEAD_CELLS)
 
 
 def pair_flops(

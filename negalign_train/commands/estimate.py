@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
-from negalign_train.commands.common import JsonOption, print_json, print_table
+from negalign_train.approval import approved_text
+from negalign_train.commands.common import (
+    DatabaseUrlOption,
+    JsonOption,
+    open_engine,
+    print_json,
+    print_table,
+)
 from negalign_train.estimate import (
     Architecture,
     Training,
     architecture_of,
+    gate_memory,
     lora_parameters,
     memory,
     pair_flops,
 )
+from negalign_train.evaluation.outlook import (
+    ASSUMED,
+    Outlook,
+    Spread,
+    gate_outlook,
+    measured_spread,
+)
+from negalign_train.feedback.store import FeedbackStore
 from negalign_train.recipe import CycleRecipe, load_yaml
 from negalign_train.recipe_candidate import CandidateSettings
+from negalign_train.workspace import Workspace, read_json
 
 _GB = 1e9
 
@@ -35,11 +53,16 @@ def estimate(
         int, typer.Option(min=1, help="GPUs that share the base (ZeRO-3), else 1.")
     ] = 1,
     processes: Annotated[int, typer.Option(min=1, help="GPUs that share the work.")] = 1,
+    workspace: Annotated[
+        Path | None,
+        typer.Option("--workspace", "-w", help="Its log and last cycle tell what the gate shows."),
+    ] = None,
+    database_url: DatabaseUrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Estimate memory and training time of each candidate, before you rent a GPU.
+    """Estimate memory and training time of each candidate, and what the gate could show.
 
-    Arithmetic from the model's config.json; nothing is measured.
+    Arithmetic from the model's config.json and the number of held-out cases; nothing is measured.
 
     Example: `negalign estimate --config my-cycle.yaml --pairs 2000 --tflops 60`
     """
@@ -47,6 +70,7 @@ def estimate(
 
     recipe = load_yaml(config, CycleRecipe)
     architecture = architecture_of(resolve_model(recipe.model).folder)
+    outlook = _outlook(recipe, workspace, database_url)
     rows = []
     for candidate in recipe.candidates:
         tokens = candidate_tokens(candidate, prompt_tokens + completion_tokens)
@@ -71,13 +95,67 @@ def estimate(
                     "head": need.head / _GB,
                     "total": need.total / _GB,
                 },
+                "gate_memory_gb": gate_memory(
+                    architecture,
+                    recipe.model.dtype,
+                    candidate.lora,
+                    recipe.evaluation.batch_size,
+                    prompt_tokens + recipe.model.max_new_tokens,
+                )
+                / _GB,
                 "training_minutes": flops / (tflops * 1e12 * processes) / 60,
             }
         )
     if as_json:
-        print_json({"estimated": True, "candidates": rows})
+        gate = None if outlook is None else asdict(outlook)
+        print_json({"estimated": True, "candidates": rows, "gate": gate})
         return
     print_table(_table(architecture, rows))
+    for line in _gate_lines(recipe, outlook):
+        typer.echo(line)
+
+
+def _outlook(
+    recipe: CycleRecipe, workspace: Path | None, database_url: str | None
+) -> Outlook | None:
+    """What the gate could show; None where nothing tells how many cases it will have."""
+    spread, num_cases = ASSUMED, recipe.cases.num_evaluation_cases
+    if workspace is not None:
+        store = FeedbackStore(open_engine(workspace, database_url))
+        if not num_cases:
+            judged = {e.case_id for _, e in store.events() if approved_text(e) is not None}
+            num_cases = int(recipe.preferences.held_out_fraction * len(judged))
+        spread = _last_spread(Workspace(workspace)) or ASSUMED
+    if num_cases == 0:
+        return None
+    return gate_outlook(recipe.gate, len(recipe.candidates), num_cases, spread)
+
+
+def _last_spread(workspace: Workspace) -> Spread | None:
+    from negalign_train.cycle.plan import GATE_FILE, completed_cycles
+
+    cycles = completed_cycles(workspace)
+    if not cycles:
+        return None
+    records = read_json(workspace.cycle_dir(cycles[-1]) / GATE_FILE)["records"]
+    return measured_spread(records[-1])
+
+
+def _gate_lines(recipe: CycleRecipe, found: Outlook | None) -> list[str]:
+    """What the gate could show, in sentences."""
+    if found is None:
+        return ["gate: no held-out case is known; give --workspace to count those of its log"]
+    lines = [
+        f"gate: {found.num_cases} held-out cases could show a fall of mean S of "
+        f"{found.fall_of_S:.3f} or more (spread {found.spread.source})",
+        f"  and hold a category's margin of {found.category_margin:.3f} or more, and one of the "
+        f"severe-error rate of {found.severe_rate_margin:.3f}, if the candidate equals its parent",
+    ]
+    if found.num_cases < recipe.gate.min_cases:
+        lines.append(f"  but gate.min_cases asks for {recipe.gate.min_cases}: inconclusive")
+    for name in found.too_narrow(recipe.gate):
+        lines.append(f"  gate.{name} {getattr(recipe.gate, name):g} is narrower than that")
+    return lines
 
 
 def candidate_tokens(candidate: CandidateSettings, sequence_tokens: int) -> int:
@@ -105,7 +183,7 @@ def _training(
 def _table(architecture: Architecture, rows: list[dict[str, Any]]) -> Table:
     table = Table(
         "candidate", "LoRA", "tokens a step", "GB a GPU", "of these base", "adapter",
-        "activations", "training minutes",
+        "activations", "GB at the gate", "training minutes",
         title=f"estimated, {architecture.parameters / 1e9:.3g} B parameters",
     )  # fmt: skip
     for row in rows:
@@ -113,6 +191,6 @@ def _table(architecture: Architecture, rows: list[dict[str, Any]]) -> Table:
         cells = [f"{need[name]:.2f}" for name in ("total", "base", "adapter", "activations")]
         table.add_row(
             row["candidate"], f"{row['lora_parameters'] / 1e6:.3g} M", str(row["tokens_per_step"]),
-            *cells, f"{row['training_minutes']:.3g}",
+            *cells, f"{row['gate_memory_gb']:.2f}", f"{row['training_minutes']:.3g}",
         )  # fmt: skip
     return table

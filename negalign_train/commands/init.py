@@ -79,7 +79,7 @@ def init(
     for path, text in ((launch, launch_text(machine)), (out, recipe)):
         with replacing(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
-    _report(plan, out, launch, workspace)
+    _report(plan, out, launch, workspace, database_url)
 
 
 def _methods(names: str) -> tuple[Method, ...]:
@@ -155,7 +155,9 @@ def _check(recipe: str, launch: str, launch_name: str, log: Engine | None) -> No
         check_start(LocatedRecipe(load_yaml(path, CycleRecipe), path), log)
 
 
-def _report(plan: RecipePlan, out: Path, launch: Path, workspace: Path | None) -> None:
+def _report(
+    plan: RecipePlan, out: Path, launch: Path, workspace: Path | None, database_url: str | None
+) -> None:
     typer.echo(f"{out} and {launch} written; `negalign cycle` takes them.")
     log = plan.log
     if log is not None:
@@ -179,6 +181,8 @@ def _report(plan: RecipePlan, out: Path, launch: Path, workspace: Path | None) -
         completion_tokens=100 if log is None else log.completion,
         tflops=tflops,
         processes=plan.processes,
+        workspace=workspace,
+        database_url=database_url,
     )
     place = "my-workspace" if workspace is None else workspace
     if workspace is None:

@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from negalign_train.errors import GateError
+from negalign_train.estimate import HEAD_CELLS
 from negalign_train.evaluation.decode import left_padded, positions_of
 from negalign_train.evaluation.metrics import Divergence
 from negalign_train.records import Prompt
@@ -22,10 +23,6 @@ from negalign_train.training.tokenise import render_prompt
 from negalign_train.training.turns import end_of_turn
 
 _PARENT_ADAPTER = "parent"
-HEAD_CELLS = 2**25
-"""Completion tokens times vocabulary of one forward: 134 MB a float32 tensor, of which about six
-are alive at once. A longer completion stands alone.
-"""
 
 
 @dataclass(frozen=True)
