@@ -24,8 +24,8 @@ from typing import Any
 import yaml
 
 from negalign_train.evaluation.bootstrap import BootstrapSettings, Comparison, paired_bootstrap
-from negalign_train.records import ScoredReport
-from negalign_train.workspace import Workspace
+from negalign_train.storage.workspace import Workspace
+from negalign_train.vocabulary.records import ScoredReport
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPE = ROOT / "recipes" / "embedded" / "cycle.yaml"
@@ -61,7 +61,7 @@ def run_arm(name: str, recipe: dict[str, Any], seed: int, args: argparse.Namespa
     path = folder / "cycle.yaml"
     path.write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
     command = [
-        sys.executable, "-m", "negalign_train.cli", "cycle", "--config", str(path),
+        sys.executable, "-m", "negalign_train.commands.cli", "cycle", "--config", str(path),
         "--workspace", str(folder / "workspace"), "--seed", str(seed),
         "--cycles", str(args.cycles), "--json",
     ]  # fmt: skip
@@ -89,7 +89,7 @@ def adapter_of(summary: dict[str, Any]) -> str:
 
 def total_change(workspace: Path, summaries: list[dict[str, Any]]) -> Comparison | None:
     """The last champion against the model before the first cycle, on the same held-out cases."""
-    from negalign_train.cycle.judge_step import evaluation_path, read_evaluation
+    from negalign_train.cycle.steps.evaluate import evaluation_path, read_evaluation
 
     promoted = [summary for summary in summaries if summary["decision"] == "promoted"]
     if not promoted:
@@ -121,7 +121,7 @@ def change_line(name: str, seed: int, summaries: list[dict[str, Any]], out: Path
 
 def pooled_reports(out: Path, name: str, runs: dict[int, list[Any]]) -> list[ScoredReport]:
     """The last candidate's held-out reports of all seeds; a seed's cases are its own."""
-    from negalign_train.cycle.judge_step import evaluation_path, read_evaluation
+    from negalign_train.cycle.steps.evaluate import evaluation_path, read_evaluation
 
     reports = []
     for seed, summaries in runs.items():

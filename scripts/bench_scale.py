@@ -29,13 +29,13 @@ from typing import Any
 import yaml
 from build_sample_log import sample_events
 
-from negalign_train.fingerprint import base_digest
 from negalign_train.preferences.build import build_preferences
 from negalign_train.preferences.files import write_pairs, write_prompts, write_unpaired
-from negalign_train.recipe import CycleRecipe, load_yaml
-from negalign_train.recipe_candidate import CandidateRun
-from negalign_train.records import Event, PreferencePair
-from negalign_train.resources import data_path
+from negalign_train.recipe.candidate import CandidateRun
+from negalign_train.recipe.cycle import CycleRecipe, load_yaml
+from negalign_train.storage.fingerprint import base_digest
+from negalign_train.vocabulary.records import Event, PreferencePair
+from negalign_train.vocabulary.resources import data_path
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPE = ROOT / "recipes" / "embedded" / "cycle.yaml"
@@ -116,8 +116,8 @@ def train(run: CandidateRun, folder: Path) -> dict[str, Any]:
 
 def build(recipe: CycleRecipe, events: Sequence[Event], size: int, folder: Path) -> dict[str, Any]:
     """Builds preferences until there are ``size`` pairs, writes and tokenises them, timed."""
-    from negalign_train.training.policy import load_tokenizer
-    from negalign_train.training.tokenise import tokenise_pairs
+    from negalign_train.training.policy.loading import load_tokenizer
+    from negalign_train.training.rows.tokenise import tokenise_pairs
 
     groups = {event.case_id: event.case_id for event in events}
     start = time.perf_counter()
@@ -193,7 +193,7 @@ def repeat(preset: Preset, folder: Path) -> list[dict[str, Any]]:
     path = folder / "cycle.yaml"
     path.write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
     command = [
-        sys.executable, "-m", "negalign_train.cli", "cycle", "--config", str(path),
+        sys.executable, "-m", "negalign_train.commands.cli", "cycle", "--config", str(path),
         "--workspace", str(folder / "workspace"), "--seed", str(SEED),
         "--cycles", str(preset.cycles), "--json",
     ]  # fmt: skip

@@ -21,18 +21,18 @@ from statistics import mean
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import severity_baselines as baselines
-import severity_codes as codes
-import severity_figures as figures
-import severity_judges as judges
-from severity_entries import Entry, Settings
-from severity_material import Material, make_material, one_per_group
-from severity_tables import show
+from benchmarks import severity_baselines as baselines
+from benchmarks import severity_codes as codes
+from benchmarks import severity_figures as figures
+from benchmarks import severity_judges as judges
+from benchmarks.severity_entries import Entry, Settings
+from benchmarks.severity_material import Material, make_material, one_per_group
+from benchmarks.severity_tables import show
 
 from negalign_train.cases.openi import load_openi, part_of
 from negalign_train.quiet import quieten
-from negalign_train.records import Case
-from negalign_train.severity.lexicon import lexicon
+from negalign_train.severity.reading.lexicon import lexicon
+from negalign_train.vocabulary.records import Case
 
 
 def settings_of(args: argparse.Namespace, work_dir: Path) -> Settings:

@@ -22,7 +22,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from bench_shapes import ARMS, Workload
+from benchmarks.training_shapes import ARMS, Workload
 
 LARGEST_ERROR = 1e-5
 """Relative, of a float64 model; TRL keeps its reference columns and Llama its norms in float32."""
@@ -141,9 +141,9 @@ def measure(
     Raises:
         SystemExit: our gradients are not TRL's.
     """
-    from bench_arms import build_arm, gradient_error
-    from bench_measure import step_shares
-    from bench_process import interleaved, start
+    from benchmarks.training_arms import build_arm, gradient_error
+    from benchmarks.training_measure import step_shares
+    from benchmarks.training_process import interleaved, start
 
     error = gradient_error(workload)
     if error > LARGEST_ERROR:
@@ -172,8 +172,8 @@ def measure(
 
 def _one_by_one(workload: Workload, options: argparse.Namespace) -> dict[str, Any]:
     """On a GPU each arm has the device to itself; rounds of processes stand in for turns."""
-    from bench_measure import executed_flops, median_of
-    from bench_process import alone
+    from benchmarks.training_measure import executed_flops, median_of
+    from benchmarks.training_process import alone
 
     found = {
         name: median_of(

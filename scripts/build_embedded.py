@@ -18,8 +18,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from negalign_train.cases.synthetic import synthetic_cases
-from negalign_train.fingerprint import base_digest
 from negalign_train.simulate.habits import Habits, careless_report
+from negalign_train.storage.fingerprint import base_digest
 
 DIGESTED = 1_000
 """Training texts that the provenance has the digest of."""
@@ -57,7 +57,7 @@ def main() -> None:
     args = parser.parse_args()
     # Heavy: only for one who trains.
     import torch
-    from small_generator import Schedule, build_model, build_tokenizer, encode, train_model
+    from generators.small import Schedule, build_model, build_tokenizer, encode, train_model
 
     torch.manual_seed(args.seed)
     started = time.monotonic()

@@ -17,10 +17,10 @@ from pathlib import Path
 
 from negalign_train.cases.synthetic import synthetic_cases
 from negalign_train.feedback.schema import event_to_dict
-from negalign_train.recipe import ReaderPanel
-from negalign_train.records import Event, Generator
+from negalign_train.recipe.cycle import ReaderPanel
 from negalign_train.simulate.habits import Habits, careless_report
 from negalign_train.simulate.readers import Draft, GrammarJudge, Reading, read_drafts
+from negalign_train.vocabulary.records import Event, Generator
 
 START = datetime(2026, 1, 5, 8, 0, tzinfo=UTC)
 

@@ -25,8 +25,8 @@ from negalign_train.evaluation.gate import (
     decide,
 )
 from negalign_train.evaluation.metrics import Divergence, summarise
-from negalign_train.recipe import CycleRecipe, GateSettings, load_yaml
-from negalign_train.records import CATEGORIES, ScoredReport, SeverityScore
+from negalign_train.recipe.cycle import CycleRecipe, GateSettings, load_yaml
+from negalign_train.vocabulary.records import CATEGORIES, ScoredReport, SeverityScore
 
 RECIPE = Path(__file__).resolve().parent.parent / "recipes" / "embedded" / "cycle.yaml"
 RATES = (0.02, 0.16, 0.03, 0.08, 0.17, 0.09, 0.11, 0.14, 0.04)

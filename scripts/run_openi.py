@@ -18,18 +18,18 @@ from statistics import mean
 from typing import Any
 
 import yaml
-from openi_generator import composed_cases
+from generators.openi import composed_cases
 
 from negalign_train.cases.openi import load_openi
 from negalign_train.cases.source import evaluation_cases, split_of, without_evaluation
-from negalign_train.database import open_database
 from negalign_train.offline import go_offline
-from negalign_train.recipe import CycleRecipe
-from negalign_train.records import Case
-from negalign_train.severity.score import score_report
+from negalign_train.recipe.cycle import CycleRecipe
+from negalign_train.severity.pricing.score import score_report
 from negalign_train.simulate.panel import judge_for
 from negalign_train.simulate.readers import true_score
-from negalign_train.workspace import Workspace, publishing
+from negalign_train.storage.database import open_database
+from negalign_train.storage.workspace import Workspace, publishing
+from negalign_train.vocabulary.records import Case
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPE = ROOT / "recipes" / "openi" / "cycle.yaml"
@@ -52,7 +52,7 @@ def train_generator(
     if folder.exists():
         return 0.0
     import torch
-    from small_generator import Schedule, build_model, build_tokenizer, encode, train_model
+    from generators.small import Schedule, build_model, build_tokenizer, encode, train_model
 
     started = time.monotonic()
     torch.manual_seed(seed)
@@ -149,7 +149,7 @@ def main() -> None:
     parser.add_argument("--composed", type=int, default=45_000, help="composed reports")
     args = parser.parse_args()
     go_offline()
-    from negalign_train.cycle.plan import LocatedRecipe
+    from negalign_train.cycle.opening.plan import LocatedRecipe
     from negalign_train.cycle.run import run_cycles
 
     model_dir = args.workspace / f"generator-seed{args.seed}-{args.epochs}-{args.composed}"

@@ -18,17 +18,17 @@ import pytest
 from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.pool import NullPool
 
-from negalign_train.database import open_database
 from negalign_train.feedback.store import FeedbackStore
-from negalign_train.marks import has_unpriced_marks, summed_marks
 from negalign_train.offline import go_offline
-from negalign_train.records import ErrorMark, Event, Generator, Reader, Source
 from negalign_train.registry.adapters import Registry
 from negalign_train.registry.manifest import AdapterRecord
-from negalign_train.severity.taxonomy import cap_severities
-from negalign_train.workspace import Workspace
+from negalign_train.storage.database import open_database
+from negalign_train.storage.workspace import Workspace
+from negalign_train.vocabulary.marks import has_unpriced_marks, summed_marks
+from negalign_train.vocabulary.records import ErrorMark, Event, Generator, Reader, Source
+from negalign_train.vocabulary.taxonomy import cap_severities
 from tests.registries import RECORD
-from tests.test_registry_weights import LORA_A, candidate
+from tests.registry.test_weights import LORA_A, candidate
 
 go_offline()  # before any test imports transformers, peft or datasets
 

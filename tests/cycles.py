@@ -6,14 +6,14 @@ from typing import Any
 
 import yaml
 
-from negalign_train.cycle.declared import declared, recipe_keys
-from negalign_train.cycle.plan import LocatedRecipe, Plan
+from negalign_train.cycle.opening.declared import declared, recipe_keys
+from negalign_train.cycle.opening.plan import LocatedRecipe, Plan
 from negalign_train.cycle.run import run_cycles
-from negalign_train.database import open_database
-from negalign_train.fingerprint import file_sha256
-from negalign_train.recipe import CycleRecipe
-from negalign_train.resources import data_path
-from negalign_train.workspace import Workspace
+from negalign_train.recipe.cycle import CycleRecipe
+from negalign_train.storage.database import open_database
+from negalign_train.storage.fingerprint import file_sha256
+from negalign_train.storage.workspace import Workspace
+from negalign_train.vocabulary.resources import data_path
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPE = ROOT / "recipes" / "embedded" / "cycle.yaml"

@@ -7,8 +7,8 @@ from peft import LoraConfig, get_peft_model
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from negalign_train.records import CATEGORIES, ScoredReport, SeverityScore
-from negalign_train.severity.taxonomy import cap_severities
+from negalign_train.vocabulary.records import CATEGORIES, ScoredReport, SeverityScore
+from negalign_train.vocabulary.taxonomy import cap_severities
 
 WORDS = ["heart", "normal", "small", "large", "effusion", "left", "right", "clear", "lungs", "."]
 _TEMPLATE = (

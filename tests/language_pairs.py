@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 import yaml
 
-from negalign_train.records import SeverityScore
-from negalign_train.severity.score import score_report
-from negalign_train.severity.taxonomy import taxonomy
+from negalign_train.severity.pricing.score import score_report
+from negalign_train.vocabulary.records import SeverityScore
+from negalign_train.vocabulary.taxonomy import taxonomy
 
 Half = Literal["development", "held_back"]
 _DATA = Path(__file__).parent / "data"

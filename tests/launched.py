@@ -13,8 +13,8 @@ from typing import Any
 
 from accelerate.state import AcceleratorState
 
-from negalign_train.training.outputs import JsonLog
 from negalign_train.training.run import main
+from negalign_train.training.running.outputs import JsonLog
 
 
 class _PowerCut(Exception):

@@ -14,13 +14,18 @@ from tokenizers.models import BPE
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from transformers.models.llama.modeling_llama import LlamaRMSNorm, LlamaRotaryEmbedding
 
-from negalign_train.fingerprint import base_digest
 from negalign_train.preferences.files import write_pairs, write_prompts, write_unpaired
-from negalign_train.recipe_candidate import CandidateRun
-from negalign_train.records import PreferencePair, PromptExample, UnpairedExample, WeightedSpan
-from negalign_train.training.outputs import save_adapter
-from negalign_train.training.policy import load_policy
+from negalign_train.recipe.candidate import CandidateRun
+from negalign_train.storage.fingerprint import base_digest
+from negalign_train.training.policy.loading import load_policy
 from negalign_train.training.run import main
+from negalign_train.training.running.outputs import save_adapter
+from negalign_train.vocabulary.records import (
+    PreferencePair,
+    PromptExample,
+    UnpairedExample,
+    WeightedSpan,
+)
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}"

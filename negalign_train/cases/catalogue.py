@@ -7,8 +7,8 @@ from functools import cache
 
 import yaml
 
-from negalign_train.records import Finding
-from negalign_train.resources import data_path
+from negalign_train.vocabulary.records import Finding
+from negalign_train.vocabulary.resources import data_path
 
 _DEGREES = {
     "mild": "mild",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from negalign_train.cases.grammar import DevicePhrases, FindingPhrases, grammar
-from negalign_train.records import Finding
+from negalign_train.vocabulary.records import Finding
 
 Section = Literal["findings", "impression"]
 _TAILS = ("", " is seen", " is noted", " is present")

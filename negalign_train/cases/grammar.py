@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from negalign_train.resources import data_path
+from negalign_train.vocabulary.resources import data_path
 
 _SIDES = {"l": "left", "r": "right", "b": "bilateral"}
 

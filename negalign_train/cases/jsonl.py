@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from negalign_train.cases.catalogue import finding_names
-from negalign_train.errors import DataError
-from negalign_train.records import Case, Finding
+from negalign_train.vocabulary.errors import DataError
+from negalign_train.vocabulary.records import Case, Finding
 
 _NEEDED = ("case_id", "prompt", "reference")
 _CASE_KEYS = frozenset(field.name for field in fields(Case))

@@ -16,8 +16,8 @@ from typing import Literal
 
 from negalign_train.cases.catalogue import findings_of, readable
 from negalign_train.cases.splits import group_fraction
-from negalign_train.errors import DataError
-from negalign_train.records import Case
+from negalign_train.vocabulary.errors import DataError
+from negalign_train.vocabulary.records import Case
 
 Part = Literal["development", "test"]
 _PART_SEED = 20

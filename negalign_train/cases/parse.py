@@ -13,7 +13,7 @@ from functools import cache, lru_cache
 
 from negalign_train.cases.compose import Section
 from negalign_train.cases.grammar import grammar
-from negalign_train.records import Finding
+from negalign_train.vocabulary.records import Finding
 
 ALL_ACUTE = "*"
 """What "no acute abnormality" rules out."""

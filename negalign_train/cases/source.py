@@ -9,9 +9,9 @@ from negalign_train.cases.jsonl import read_cases
 from negalign_train.cases.openi import load_openi
 from negalign_train.cases.splits import group_fraction
 from negalign_train.cases.synthetic import synthetic_cases
-from negalign_train.errors import DataError
-from negalign_train.recipe import CasesSettings
-from negalign_train.records import Case
+from negalign_train.recipe.cycle import CasesSettings
+from negalign_train.vocabulary.errors import DataError
+from negalign_train.vocabulary.records import Case
 
 EVALUATION_SHARE = 0.2
 FEEDBACK_SHARE = 0.3

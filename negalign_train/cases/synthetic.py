@@ -6,8 +6,8 @@ import random
 
 from negalign_train.cases.compose import compose, join_report
 from negalign_train.cases.grammar import grammar
-from negalign_train.fingerprint import fingerprint
-from negalign_train.records import Case, Finding
+from negalign_train.storage.fingerprint import fingerprint
+from negalign_train.vocabulary.records import Case, Finding
 
 _NUM_FINDINGS = (0, 1, 1, 2, 2, 2, 3, 3, 4)
 _NUM_DEVICES = (0, 0, 0, 1, 1, 2)

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from negalign_train.commands.common import (
+from negalign_train.commands.support.common import (
     DEFAULT_WORKSPACE,
     DatabaseUrlOption,
     JsonOption,
@@ -20,11 +20,11 @@ from negalign_train.commands.common import (
     print_json,
     print_table,
 )
-from negalign_train.errors import RegistryError
 from negalign_train.registry.adapters import Registry
 from negalign_train.registry.log import APPROVED, CHAMPION
 from negalign_train.registry.manifest import AdapterRecord
-from negalign_train.workspace import Workspace
+from negalign_train.storage.workspace import Workspace
+from negalign_train.vocabulary.errors import RegistryError
 
 app = typer.Typer(
     help="The adapters: list, show, promote, approve, roll back.", no_args_is_help=True
@@ -142,7 +142,7 @@ def path(
         folder = registry.path(registry.verify(adapter).adapter_id).resolve()
     else:
         # Joins cycles and registry: not needed by the other commands here.
-        from negalign_train.cycle.serving import loadable_folder
+        from negalign_train.cycle.upkeep.serving import loadable_folder
 
         folder = loadable_folder(Workspace(workspace), registry, adapter, base)
     if as_json:
@@ -195,7 +195,7 @@ def promote(
     Example: `negalign adapters promote c0002-dpo-1f9a02bc --reason "read 50 reports" --by anna`
     """
     # Joins cycles and registry: not needed by the other commands here.
-    from negalign_train.cycle.override import override
+    from negalign_train.cycle.upkeep.override import override
 
     place = Workspace(workspace)
     registry = _registry(workspace, database_url)

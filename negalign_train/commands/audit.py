@@ -7,7 +7,7 @@ from dataclasses import asdict
 import typer
 from rich.table import Table
 
-from negalign_train.commands.common import (
+from negalign_train.commands.support.common import (
     DEFAULT_WORKSPACE,
     DatabaseUrlOption,
     JsonOption,
@@ -16,7 +16,7 @@ from negalign_train.commands.common import (
     print_json,
     print_table,
 )
-from negalign_train.workspace import Workspace
+from negalign_train.storage.workspace import Workspace
 
 
 def audit(
@@ -33,7 +33,7 @@ def audit(
     Example: `negalign audit --workspace my-workspace`
     """
     # Reads numpy and the hub client, which --help needs neither of.
-    from negalign_train.cycle.audit import audit as audited
+    from negalign_train.cycle.upkeep.audit import audit as audited
 
     place = Workspace(workspace)
     found = audited(place, open_engine(workspace, database_url, read_only=True))

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from negalign_train.commands.common import (
+from negalign_train.commands.support.common import (
     DEFAULT_WORKSPACE,
     DatabaseUrlOption,
     JsonOption,
@@ -21,12 +21,12 @@ from negalign_train.commands.common import (
     open_engine,
     print_table,
 )
-from negalign_train.commands.cycle_notes import data_notes
+from negalign_train.commands.support.cycle_notes import data_notes
 from negalign_train.quiet import quieten
-from negalign_train.recipe import CycleRecipe, load_yaml
-from negalign_train.recipe_candidate import MAX_SEED
-from negalign_train.severity.taxonomy import taxonomy
-from negalign_train.workspace import Workspace
+from negalign_train.recipe.candidate import MAX_SEED
+from negalign_train.recipe.cycle import CycleRecipe, load_yaml
+from negalign_train.storage.workspace import Workspace
+from negalign_train.vocabulary.taxonomy import taxonomy
 
 _COLOURS = {"promoted": "green", "rejected": "red", "inconclusive": "yellow"}
 
@@ -59,7 +59,7 @@ def cycle(
     recipe = load_yaml(config, CycleRecipe)
     quieten()
     # Heavy: only once the recipe is known to be one.
-    from negalign_train.cycle.plan import LocatedRecipe
+    from negalign_train.cycle.opening.plan import LocatedRecipe
     from negalign_train.cycle.run import run_cycles
 
     located = LocatedRecipe(recipe, config)

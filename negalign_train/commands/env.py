@@ -8,9 +8,9 @@ from importlib.metadata import version
 
 from rich.table import Table
 
-from negalign_train.commands.common import JsonOption, print_json, print_table
-from negalign_train.machine import nvidia_smi
+from negalign_train.commands.support.common import JsonOption, print_json, print_table
 from negalign_train.offline import OFFLINE_DEFAULTS
+from negalign_train.recipe.machine import nvidia_smi
 from negalign_train.registry.provenance import TRAINING_LIBRARIES, library_versions
 
 _LIBRARIES = (*TRAINING_LIBRARIES, "datasets", "deepspeed", "bitsandbytes", "SQLAlchemy", "pyarrow")

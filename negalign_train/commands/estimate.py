@@ -9,22 +9,12 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from negalign_train.approval import approved_text
-from negalign_train.commands.common import (
+from negalign_train.commands.support.common import (
     DatabaseUrlOption,
     JsonOption,
     open_engine,
     print_json,
     print_table,
-)
-from negalign_train.estimate import (
-    Architecture,
-    Training,
-    architecture_of,
-    gate_memory,
-    lora_parameters,
-    memory,
-    pair_flops,
 )
 from negalign_train.evaluation.outlook import (
     ASSUMED,
@@ -34,9 +24,19 @@ from negalign_train.evaluation.outlook import (
     measured_spread,
 )
 from negalign_train.feedback.store import FeedbackStore
-from negalign_train.recipe import CycleRecipe, load_yaml
-from negalign_train.recipe_candidate import CandidateSettings
-from negalign_train.workspace import Workspace, read_json
+from negalign_train.recipe.candidate import CandidateSettings
+from negalign_train.recipe.cycle import CycleRecipe, load_yaml
+from negalign_train.recipe.estimate import (
+    Architecture,
+    Training,
+    architecture_of,
+    gate_memory,
+    lora_parameters,
+    memory,
+    pair_flops,
+)
+from negalign_train.storage.workspace import Workspace, read_json
+from negalign_train.vocabulary.approval import approved_text
 
 _GB = 1e9
 
@@ -66,7 +66,7 @@ def estimate(
 
     Example: `negalign estimate --config my-cycle.yaml --pairs 2000 --tflops 60`
     """
-    from negalign_train.cycle.base_model import resolve_model
+    from negalign_train.cycle.opening.base_model import resolve_model
 
     recipe = load_yaml(config, CycleRecipe)
     architecture = architecture_of(resolve_model(recipe.model).folder)
@@ -132,7 +132,7 @@ def _outlook(
 
 
 def _last_spread(workspace: Workspace) -> Spread | None:
-    from negalign_train.cycle.plan import GATE_FILE, completed_cycles
+    from negalign_train.cycle.opening.plan import GATE_FILE, completed_cycles
 
     cycles = completed_cycles(workspace)
     if not cycles:

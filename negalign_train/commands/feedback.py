@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from negalign_train.commands.common import (
+from negalign_train.commands.reference_pages import feedback_page
+from negalign_train.commands.support.common import (
     DEFAULT_WORKSPACE,
     DatabaseUrlOption,
     JsonOption,
@@ -20,12 +21,11 @@ from negalign_train.commands.common import (
     print_json,
     print_table,
 )
-from negalign_train.errors import FeedbackError
 from negalign_train.feedback.batch import ImportReport
 from negalign_train.feedback.format import event_json_schema
 from negalign_train.feedback.stats import GRADES, LogStats, log_stats
 from negalign_train.feedback.store import FeedbackStore
-from negalign_train.reference_pages import feedback_page
+from negalign_train.vocabulary.errors import FeedbackError
 
 _MANY_LOST = 0.1
 """A larger share of a file's lines in quarantine is said aloud."""

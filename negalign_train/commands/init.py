@@ -10,18 +10,18 @@ import typer
 from rich.console import Console
 from sqlalchemy import Engine
 
-from negalign_train.approval import approved_text
-from negalign_train.base_model import read_base_model
-from negalign_train.commands.common import DatabaseUrlOption, open_engine
 from negalign_train.commands.estimate import estimate
-from negalign_train.errors import RecipeError, UsageError
-from negalign_train.machine import Machine, cpu, detect_machine
+from negalign_train.commands.support.common import DatabaseUrlOption, open_engine
 from negalign_train.quiet import quieten
-from negalign_train.recipe import CycleRecipe, ModelSettings, load_yaml
-from negalign_train.recipe_candidate import Method
-from negalign_train.recipe_plan import LogFacts, RecipePlan, plan_recipe
-from negalign_train.recipe_text import launch_text, recipe_text
-from negalign_train.workspace import replacing
+from negalign_train.recipe.base_model import read_base_model
+from negalign_train.recipe.candidate import Method
+from negalign_train.recipe.cycle import CycleRecipe, ModelSettings, load_yaml
+from negalign_train.recipe.machine import Machine, cpu, detect_machine
+from negalign_train.recipe.planning import LogFacts, RecipePlan, plan_recipe
+from negalign_train.recipe.writing import launch_text, recipe_text
+from negalign_train.storage.workspace import replacing
+from negalign_train.vocabulary.approval import approved_text
+from negalign_train.vocabulary.errors import RecipeError, UsageError
 
 _GPU_TFLOPS, _CPU_TFLOPS = 60.0, 0.05
 """What a GPU of the last years and two CPU cores really reach, about."""
@@ -66,7 +66,7 @@ def init(
             raise RecipeError(f"{path} exists; choose another --out, or replace it with --force")
     machine = _machine(gpu_memory, gpus)
     quieten()
-    from negalign_train.cycle.base_model import resolve_model
+    from negalign_train.cycle.opening.base_model import resolve_model
 
     # Only where it lies matters here: the other settings follow.
     where = ModelSettings(model_name_or_path=model, max_new_tokens=1, temperature=0)
@@ -116,7 +116,7 @@ def _log_facts(log: Engine, model_dir: Path) -> LogFacts:
         RecipeError: the log is empty.
     """
     from negalign_train.feedback.store import FeedbackStore
-    from negalign_train.training.policy import load_tokenizer
+    from negalign_train.training.policy.loading import load_tokenizer
 
     events = [event for _, event in FeedbackStore(log).events()]
     if not events:
@@ -143,8 +143,8 @@ def _log_facts(log: Engine, model_dir: Path) -> LogFacts:
 
 def _check(recipe: str, launch: str, launch_name: str, log: Engine | None) -> None:
     """Parses the recipe and checks it as `negalign cycle` does, before anything is written."""
-    from negalign_train.cycle.plan import LocatedRecipe
-    from negalign_train.cycle.trial import check_start
+    from negalign_train.cycle.opening.plan import LocatedRecipe
+    from negalign_train.cycle.opening.trial import check_start
 
     console = Console(stderr=True, soft_wrap=True)
     console.print("[dim]· checking the recipe as a cycle would[/dim]", highlight=False)

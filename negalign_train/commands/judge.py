@@ -11,20 +11,20 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from negalign_train.commands.common import DatabaseUrlOption
-from negalign_train.commands.judge_data import examples_of, log_events, unseen_by
-from negalign_train.commands.judges import open_judge, parse_specs
-from negalign_train.commands.output import JsonOption, print_json, print_table
-from negalign_train.errors import FeedbackError, UsageError
-from negalign_train.recipe_candidate import MAX_SEED
-from negalign_train.records import Refusals
-from negalign_train.severity.examples import JudgedExample
-from negalign_train.severity.taxonomy import taxonomy
-from negalign_train.workspace import replacing, write_json
+from negalign_train.commands.support.common import DatabaseUrlOption
+from negalign_train.commands.support.judge_data import examples_of, log_events, unseen_by
+from negalign_train.commands.support.judges import open_judge, parse_specs
+from negalign_train.commands.support.output import JsonOption, print_json, print_table
+from negalign_train.recipe.candidate import MAX_SEED
+from negalign_train.severity.judges.examples import JudgedExample
+from negalign_train.storage.workspace import replacing, write_json
+from negalign_train.vocabulary.errors import FeedbackError, UsageError
+from negalign_train.vocabulary.records import Refusals
+from negalign_train.vocabulary.taxonomy import taxonomy
 
 if TYPE_CHECKING:
     from negalign_train.severity.judges.ensemble import How
-    from negalign_train.severity.trust import Scored
+    from negalign_train.severity.trust.table import Scored
 
 app = typer.Typer(
     help="Judges of reports: compare them with readers, train one.", no_args_is_help=True
@@ -83,8 +83,8 @@ def compare(
             f"no report is left to compare on ({_reasons(refused)}); import feedback with "
             "severities and edits"
         )
-    from negalign_train.severity.agreement import AgreementSettings
-    from negalign_train.severity.trust import compare_judges, join_scored, run_judge
+    from negalign_train.severity.trust.agreement import AgreementSettings
+    from negalign_train.severity.trust.table import compare_judges, join_scored, run_judge
 
     scored = [run_judge(spec, open_judge(spec), examples) for spec in specs]
     shown = list(scored)
@@ -116,7 +116,7 @@ def _save_ensemble(
     path: Path, how: How, specs: list[str], scored: list[Scored], examples: list[JudgedExample]
 ) -> None:
     from negalign_train.severity.judges.ensemble import EnsembleSpec, equal_weights
-    from negalign_train.severity.trust import member_weights
+    from negalign_train.severity.trust.table import member_weights
 
     weights = equal_weights(len(specs))
     if how == "weighted":

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from negalign_train.commands.common import (
+from negalign_train.commands.support.common import (
     DEFAULT_WORKSPACE,
     JsonOption,
     WorkspaceOption,
@@ -19,11 +19,11 @@ from negalign_train.commands.common import (
     print_json,
     print_table,
 )
-from negalign_train.errors import NegalignError
 from negalign_train.preferences.files import read_pairs
 from negalign_train.preferences.replay import COUNTS_FILE, PAIRS_FILE
-from negalign_train.records import PreferencePair
-from negalign_train.workspace import read_json
+from negalign_train.storage.workspace import read_json
+from negalign_train.vocabulary.errors import NegalignError
+from negalign_train.vocabulary.records import PreferencePair
 
 
 def pairs(

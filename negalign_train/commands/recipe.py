@@ -7,11 +7,11 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from negalign_train.commands.output import JsonOption, print_json, print_table
-from negalign_train.errors import RecipeError, UsageError
-from negalign_train.recipe import CycleRecipe
-from negalign_train.recipe_keys import sections, trainer_section
-from negalign_train.reference_pages import recipe_page
+from negalign_train.commands.reference_pages import recipe_page
+from negalign_train.commands.support.output import JsonOption, print_json, print_table
+from negalign_train.recipe.cycle import CycleRecipe
+from negalign_train.recipe.keys import sections, trainer_section
+from negalign_train.vocabulary.errors import RecipeError, UsageError
 
 app = typer.Typer(help="Recipes: every key with its bounds and default.", no_args_is_help=True)
 

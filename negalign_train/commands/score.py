@@ -13,16 +13,16 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from negalign_train.commands.output import JsonOption, number, print_json, print_table
-from negalign_train.commands.score_files import STANDARD, score_file
-from negalign_train.errors import RecipeError, UsageError
-from negalign_train.severity.calibration import Calibration, read_calibration
+from negalign_train.commands.support.output import JsonOption, number, print_json, print_table
+from negalign_train.commands.support.score_files import STANDARD, score_file
 from negalign_train.severity.judges.base import Judge, ReportPair
 from negalign_train.severity.judges.pair_files import case_context, read_text, text_of
 from negalign_train.severity.judges.result import REASONS, result_object
 from negalign_train.severity.judges.rules import RulesJudge
-from negalign_train.severity.score import MAX_CHARACTERS
-from negalign_train.severity.taxonomy import taxonomy
+from negalign_train.severity.pricing.calibration import Calibration, read_calibration
+from negalign_train.severity.pricing.score import MAX_CHARACTERS
+from negalign_train.vocabulary.errors import RecipeError, UsageError
+from negalign_train.vocabulary.taxonomy import taxonomy
 
 NOT_SCORED = 3
 """Exit code of a pair that cannot be scored."""
@@ -88,7 +88,7 @@ def _open_judge(spec: str) -> Judge:
     if spec == "rules":
         return RulesJudge()
     # Heavy: torch and transformers.
-    from negalign_train.commands.judges import open_judge
+    from negalign_train.commands.support.judges import open_judge
 
     return open_judge(spec)
 

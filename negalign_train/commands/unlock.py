@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from negalign_train.commands.common import (
+from negalign_train.commands.support.common import (
     DEFAULT_WORKSPACE,
     DatabaseUrlOption,
     WorkspaceOption,

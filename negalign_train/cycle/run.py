@@ -11,19 +11,12 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from negalign_train.cycle.calibration_step import calibrate
-from negalign_train.cycle.checks import check_readers, check_recipe
-from negalign_train.cycle.feedback_step import draft_counts, take_snapshot
-from negalign_train.cycle.gate_step import (
-    judge_candidates,
-    publish_candidates,
-    sealed_records,
-    settle_registry,
-)
-from negalign_train.cycle.generators import in_words, other_generators
-from negalign_train.cycle.judge_step import Evaluations, HeldOutCases, evaluate, held_out
-from negalign_train.cycle.page import write_page
-from negalign_train.cycle.plan import (
+from negalign_train.cycle.closing.page import write_page
+from negalign_train.cycle.closing.seal import seal_cycle
+from negalign_train.cycle.closing.summary import summarise_cycle
+from negalign_train.cycle.opening.checks import check_readers, check_recipe
+from negalign_train.cycle.opening.generators import in_words, other_generators
+from negalign_train.cycle.opening.plan import (
     SUMMARY,
     Context,
     LocatedRecipe,
@@ -33,17 +26,24 @@ from negalign_train.cycle.plan import (
     open_cycle,
     read_plan,
 )
-from negalign_train.cycle.preferences_step import build
-from negalign_train.cycle.preflight import check_base, check_lengths
-from negalign_train.cycle.seal import seal_cycle
-from negalign_train.cycle.split import SPLIT
-from negalign_train.cycle.summary import summarise_cycle
-from negalign_train.cycle.train_step import TrainedCandidate, train
-from negalign_train.errors import CycleError
+from negalign_train.cycle.opening.preflight import check_base, check_lengths
+from negalign_train.cycle.steps.calibration import calibrate
+from negalign_train.cycle.steps.evaluate import Evaluations, HeldOutCases, evaluate, held_out
+from negalign_train.cycle.steps.feedback import draft_counts, take_snapshot
+from negalign_train.cycle.steps.gate import (
+    judge_candidates,
+    publish_candidates,
+    sealed_records,
+    settle_registry,
+)
+from negalign_train.cycle.steps.preferences import build
+from negalign_train.cycle.steps.split import SPLIT
+from negalign_train.cycle.steps.train import TrainedCandidate, train
 from negalign_train.preferences.replay import COUNTS_FILE
 from negalign_train.registry.lock import cycle_lock
-from negalign_train.severity.calibration import Calibration
-from negalign_train.workspace import Workspace, read_json
+from negalign_train.severity.pricing.calibration import Calibration
+from negalign_train.storage.workspace import Workspace, read_json
+from negalign_train.vocabulary.errors import CycleError
 
 Progress = Callable[[str], None]
 """Told what starts; the command line shows it."""

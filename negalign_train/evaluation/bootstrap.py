@@ -17,9 +17,9 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from negalign_train.errors import GateError
 from negalign_train.evaluation.metrics import is_placeholder, is_severe
-from negalign_train.records import CATEGORIES, ScoredReport, SeverityScore
+from negalign_train.vocabulary.errors import GateError
+from negalign_train.vocabulary.records import CATEGORIES, ScoredReport, SeverityScore
 
 _CELLS = 4_000_000
 """Resampled weights held at once: 32 MB of float64."""

@@ -13,14 +13,14 @@ from peft import PeftModel
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from negalign_train.errors import GateError
-from negalign_train.estimate import HEAD_CELLS
-from negalign_train.evaluation.decode import left_padded, positions_of
 from negalign_train.evaluation.metrics import Divergence
-from negalign_train.records import Prompt
-from negalign_train.training.policy import load_for_inference
-from negalign_train.training.tokenise import render_prompt
-from negalign_train.training.turns import end_of_turn
+from negalign_train.generation.decode import left_padded, positions_of
+from negalign_train.recipe.estimate import HEAD_CELLS
+from negalign_train.training.policy.loading import load_for_inference
+from negalign_train.training.rows.tokenise import render_prompt
+from negalign_train.training.rows.turns import end_of_turn
+from negalign_train.vocabulary.errors import GateError
+from negalign_train.vocabulary.records import Prompt
 
 _PARENT_ADAPTER = "parent"
 

@@ -15,13 +15,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from negalign_train.errors import GateError
 from negalign_train.evaluation.bootstrap import Comparison, Interval, cases_needed
 from negalign_train.evaluation.metrics import Divergence, ReportMetrics
-from negalign_train.fingerprint import fingerprint
-from negalign_train.recipe import MIN_GROUPS as MIN_GROUPS
-from negalign_train.recipe import GateSettings
-from negalign_train.records import CATEGORIES
+from negalign_train.recipe.cycle import MIN_GROUPS as MIN_GROUPS
+from negalign_train.recipe.cycle import GateSettings
+from negalign_train.storage.fingerprint import fingerprint
+from negalign_train.vocabulary.errors import GateError
+from negalign_train.vocabulary.records import CATEGORIES
 
 Outcome = Literal["promoted", "rejected", "inconclusive"]
 Kind = Literal["evidence", "superiority", "guardrail", "watch"]

@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from negalign_train.errors import GateError
-from negalign_train.records import CATEGORIES, ScoredReport, SeverityScore
-from negalign_train.special_tokens import holds_special_token
+from negalign_train.vocabulary.errors import GateError
+from negalign_train.vocabulary.records import CATEGORIES, ScoredReport, SeverityScore
+from negalign_train.vocabulary.special_tokens import holds_special_token
 
 _PLACEHOLDER = re.compile(r"x{3,}|_{3,}|<unk>|\[(?:redacted|removed|deidentified)\]", re.IGNORECASE)
 """OpenI's XXXX, MIMIC's ___, and what tokenizers and de-identification tools leave behind."""

@@ -10,14 +10,14 @@ from typing import Any
 
 from sqlalchemy import BigInteger, Connection, Integer, Text, column, select, table
 
-from negalign_train.chain import append_rows
-from negalign_train.errors import FeedbackError
 from negalign_train.feedback.fields import QuarantineError
 from negalign_train.feedback.lines import MAX_LINE_BYTES, RawLine, parse_line
 from negalign_train.feedback.schema import event_to_dict, parse_event
-from negalign_train.fingerprint import canonical_json
-from negalign_train.records import Event
-from negalign_train.special_tokens import SPECIAL_TOKEN, without_special_tokens
+from negalign_train.storage.chain import append_rows
+from negalign_train.storage.fingerprint import canonical_json
+from negalign_train.vocabulary.errors import FeedbackError
+from negalign_train.vocabulary.records import Event
+from negalign_train.vocabulary.special_tokens import SPECIAL_TOKEN, without_special_tokens
 
 EVENTS = table(
     "events",

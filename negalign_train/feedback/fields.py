@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any, TypeVar
 
-from negalign_train.errors import FeedbackError
+from negalign_train.vocabulary.errors import FeedbackError
 
 T = TypeVar("T")
 

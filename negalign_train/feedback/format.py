@@ -11,7 +11,7 @@ from typing import Any, get_args
 from negalign_train.feedback.fields import MAX_ID_CHARACTERS, MAX_INTEGER
 from negalign_train.feedback.lines import MAX_LINE_BYTES
 from negalign_train.feedback.schema import ROLES, SCHEMA
-from negalign_train.records import CATEGORIES, Grade
+from negalign_train.vocabulary.records import CATEGORIES, Grade
 
 Fragment = dict[str, Any]
 

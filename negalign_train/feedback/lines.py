@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from negalign_train.errors import FeedbackError
 from negalign_train.feedback.fields import QuarantineError
 from negalign_train.feedback.schema import parse_event
-from negalign_train.records import Event
+from negalign_train.vocabulary.errors import FeedbackError
+from negalign_train.vocabulary.records import Event
 
 MAX_LINE_BYTES = 1 << 20
 """A report takes some kilobytes; the bound keeps the memory of an import flat."""

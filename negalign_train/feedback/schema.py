@@ -18,8 +18,8 @@ from negalign_train.feedback.fields import (
     typed,
     utc_text,
 )
-from negalign_train.marks import has_unpriced_marks, summed_marks
-from negalign_train.records import (
+from negalign_train.vocabulary.marks import has_unpriced_marks, summed_marks
+from negalign_train.vocabulary.records import (
     CATEGORIES,
     ErrorMark,
     Event,
@@ -29,7 +29,7 @@ from negalign_train.records import (
     Reader,
     Source,
 )
-from negalign_train.severity.taxonomy import cap_severities
+from negalign_train.vocabulary.taxonomy import cap_severities
 
 __all__ = ["SCHEMA", "QuarantineError", "event_to_dict", "parse_event"]
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from negalign_train.errors import FeedbackError
 from negalign_train.feedback.schema import event_to_dict, parse_event
-from negalign_train.fingerprint import canonical_json
-from negalign_train.records import CATEGORIES, Event
-from negalign_train.workspace import read_parquet, write_parquet
+from negalign_train.storage.fingerprint import canonical_json
+from negalign_train.storage.workspace import read_parquet, write_parquet
+from negalign_train.vocabulary.errors import FeedbackError
+from negalign_train.vocabulary.records import CATEGORIES, Event
 
 _SCHEMA = pa.schema(
     [

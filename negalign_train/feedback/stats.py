@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
 
-from negalign_train.approval import usable_edit
-from negalign_train.records import CATEGORIES, Event, Grade
+from negalign_train.vocabulary.approval import usable_edit
+from negalign_train.vocabulary.records import CATEGORIES, Event, Grade
 
 GRADES: tuple[Grade, ...] = ("accept", "partial", "reject")
 

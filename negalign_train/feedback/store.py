@@ -13,8 +13,6 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Select, func, select
 
-from negalign_train.database import DatabaseError, open_database, reading, writing
-from negalign_train.errors import FeedbackError
 from negalign_train.feedback.batch import (
     EVENTS,
     QUARANTINE,
@@ -26,8 +24,10 @@ from negalign_train.feedback.batch import (
 )
 from negalign_train.feedback.lines import read_lines
 from negalign_train.feedback.schema import event_to_dict, parse_event
-from negalign_train.records import Event
-from negalign_train.workspace import replacing
+from negalign_train.storage.database import DatabaseError, open_database, reading, writing
+from negalign_train.storage.workspace import replacing
+from negalign_train.vocabulary.errors import FeedbackError
+from negalign_train.vocabulary.records import Event
 
 _BATCH_LINES = 200
 _QUARANTINE_COLUMNS = ("origin", "line_number", "byte_offset", "reason", "raw_sha256", "message")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
-from negalign_train.approval import WORD
+from negalign_train.vocabulary.approval import WORD
 
 Span = tuple[int, int]
 

@@ -19,8 +19,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from negalign_train.approval import text_key
-from negalign_train.errors import PreferenceError
 from negalign_train.preferences.align import align
 from negalign_train.preferences.edges import Edge, build_edges
 from negalign_train.preferences.labels import (
@@ -31,8 +29,10 @@ from negalign_train.preferences.labels import (
 )
 from negalign_train.preferences.view import LogView, Verdict, view_log
 from negalign_train.preferences.weights import pair_weights, spans_of_dataset
-from negalign_train.recipe import PreferenceSettings
-from negalign_train.records import (
+from negalign_train.recipe.cycle import PreferenceSettings
+from negalign_train.vocabulary.approval import text_key
+from negalign_train.vocabulary.errors import PreferenceError
+from negalign_train.vocabulary.records import (
     Event,
     PreferencePair,
     PromptExample,

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from negalign_train.approval import edit_refusal, known_severity, text_key
-from negalign_train.fingerprint import fingerprint
-from negalign_train.marks import priced_marks
 from negalign_train.preferences.view import LogView, threads
-from negalign_train.records import ErrorMark, Event, Prompt
+from negalign_train.storage.fingerprint import fingerprint
+from negalign_train.vocabulary.approval import edit_refusal, known_severity, text_key
+from negalign_train.vocabulary.marks import priced_marks
+from negalign_train.vocabulary.records import ErrorMark, Event, Prompt
 
 
 @dataclass(frozen=True)

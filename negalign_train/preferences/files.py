@@ -10,14 +10,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from negalign_train.records import (
+from negalign_train.storage.workspace import read_parquet, write_parquet
+from negalign_train.vocabulary.records import (
     PreferencePair,
     Prompt,
     PromptExample,
     UnpairedExample,
     WeightedSpan,
 )
-from negalign_train.workspace import read_parquet, write_parquet
 
 _SPANS = pa.list_(pa.struct([("start", pa.int32()), ("end", pa.int32()), ("weight", pa.float64())]))
 _KEYS = [

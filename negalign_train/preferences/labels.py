@@ -6,14 +6,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from negalign_train.approval import approved_text, known_severity, usable_edit
-from negalign_train.fingerprint import fingerprint
-from negalign_train.marks import priced_marks
 from negalign_train.preferences.align import align
 from negalign_train.preferences.view import LogView, Verdict
 from negalign_train.preferences.weights import label_weights, spans_of_dataset
-from negalign_train.recipe import PreferenceSettings
-from negalign_train.records import Event, Prompt, UnpairedExample, WeightedSpan
+from negalign_train.recipe.cycle import PreferenceSettings
+from negalign_train.storage.fingerprint import fingerprint
+from negalign_train.vocabulary.approval import approved_text, known_severity, usable_edit
+from negalign_train.vocabulary.marks import priced_marks
+from negalign_train.vocabulary.records import Event, Prompt, UnpairedExample, WeightedSpan
 
 
 @dataclass(frozen=True)

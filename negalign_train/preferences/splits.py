@@ -6,10 +6,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from negalign_train.cases.splits import group_fraction
-from negalign_train.fingerprint import fingerprint
 from negalign_train.preferences.joining import Joined
 from negalign_train.preferences.view import newest_events, prompt_key
-from negalign_train.records import Event
+from negalign_train.storage.fingerprint import fingerprint
+from negalign_train.vocabulary.records import Event
 
 
 def case_groups(

@@ -6,11 +6,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from negalign_train.approval import approved_text, text_key
-from negalign_train.errors import PreferenceError
-from negalign_train.fingerprint import fingerprint
 from negalign_train.preferences.joining import Joined
-from negalign_train.records import Event, Prompt
+from negalign_train.storage.fingerprint import fingerprint
+from negalign_train.vocabulary.approval import approved_text, text_key
+from negalign_train.vocabulary.errors import PreferenceError
+from negalign_train.vocabulary.records import Event, Prompt
 
 Verdict = tuple[str, tuple[str, ...]]
 """A case and a text's key: what a reader approved or disapproved of."""

@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
-from negalign_train.errors import PreferenceError
 from negalign_train.preferences.align import Alignment, Change
-from negalign_train.recipe import PreferenceSettings
-from negalign_train.records import ErrorMark, WeightedSpan
+from negalign_train.recipe.cycle import PreferenceSettings
+from negalign_train.vocabulary.errors import PreferenceError
+from negalign_train.vocabulary.records import ErrorMark, WeightedSpan
 
 WeightRule = Literal["uniform", "margin", "sqrt"]
 

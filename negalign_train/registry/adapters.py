@@ -9,9 +9,6 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-from negalign_train.database import reading, writing
-from negalign_train.errors import RegistryError
-from negalign_train.fingerprint import file_sha256, fingerprint
 from negalign_train.registry import rows
 from negalign_train.registry.log import (
     APPROVED,
@@ -30,7 +27,10 @@ from negalign_train.registry.rules import (
     previous_champion,
 )
 from negalign_train.registry.weights import WEIGHTS_NAME, check_adapter
-from negalign_train.workspace import MANIFEST, Workspace
+from negalign_train.storage.database import reading, writing
+from negalign_train.storage.fingerprint import file_sha256, fingerprint
+from negalign_train.storage.workspace import MANIFEST, Workspace
+from negalign_train.vocabulary.errors import RegistryError
 
 RESERVED_IDS = (CHAMPION, APPROVED, BASE)
 _ID = re.compile(r"[a-z0-9][a-z0-9_+-]{0,63}")

@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Connection, Engine, Integer, Text, column, delete, insert, select, table
 
-from negalign_train.database import reading, writing
-from negalign_train.errors import CycleError
 from negalign_train.registry.processes import process_start
+from negalign_train.storage.database import reading, writing
+from negalign_train.vocabulary.errors import CycleError
 
 _NAME = "cycle"
 LOCKS = table(

@@ -12,8 +12,8 @@ from typing import Literal
 
 from sqlalchemy import BigInteger, Connection, Text, column, select, table
 
-from negalign_train.chain import append_rows
 from negalign_train.registry.manifest import AdapterState
+from negalign_train.storage.chain import append_rows
 
 Alias = Literal["champion", "approved"]
 CHAMPION: Alias = "champion"

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from negalign_train.errors import RegistryError
-from negalign_train.fingerprint import file_sha256
-from negalign_train.workspace import MANIFEST, read_json, write_json
+from negalign_train.storage.fingerprint import file_sha256
+from negalign_train.storage.workspace import MANIFEST, read_json, write_json
+from negalign_train.vocabulary.errors import RegistryError
 
 SCHEMA = "negalign.manifest/1"
 BaseSource = Literal["embedded", "local", "hub"]

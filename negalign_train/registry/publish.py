@@ -6,8 +6,6 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from negalign_train.errors import RegistryError
-from negalign_train.fingerprint import file_sha256
 from negalign_train.registry.card import model_card
 from negalign_train.registry.manifest import (
     AdapterRecord,
@@ -17,7 +15,9 @@ from negalign_train.registry.manifest import (
 )
 from negalign_train.registry.processes import process_start
 from negalign_train.registry.weights import CONFIG_NAME, WEIGHTS_NAME, AdapterShape
-from negalign_train.workspace import publishing
+from negalign_train.storage.fingerprint import file_sha256
+from negalign_train.storage.workspace import publishing
+from negalign_train.vocabulary.errors import RegistryError
 
 CARD_NAME = "README.md"
 

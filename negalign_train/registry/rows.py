@@ -19,10 +19,10 @@ from sqlalchemy import (
     update,
 )
 
-from negalign_train.errors import RegistryError
-from negalign_train.fingerprint import canonical_json
 from negalign_train.registry.log import Change, State, effects, write_change
 from negalign_train.registry.manifest import AdapterRecord, record_from_dict, record_to_dict
+from negalign_train.storage.fingerprint import canonical_json
+from negalign_train.vocabulary.errors import RegistryError
 
 ADAPTERS = table(
     "adapters",

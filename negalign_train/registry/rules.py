@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from sqlalchemy import Connection
 
-from negalign_train.errors import RegistryError
 from negalign_train.registry import rows
 from negalign_train.registry.log import BASE, CHAMPION, former_champions, read_changes
 from negalign_train.registry.manifest import AdapterRecord
+from negalign_train.vocabulary.errors import RegistryError
 
 
 def check_parent(connection: Connection, record: AdapterRecord) -> None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from negalign_train.records import CATEGORIES
+from negalign_train.vocabulary.records import CATEGORIES
 
 _CHART_WIDTH = 520.0
 _ROW_HEIGHT = 34.0

@@ -16,10 +16,14 @@ from typing import Any
 
 import yaml
 
-from negalign_train.fingerprint import fingerprint
-from negalign_train.resources import data_path
+from negalign_train.storage.fingerprint import fingerprint
+from negalign_train.vocabulary.resources import data_path
 
-_ROOMS = ("negalign_train.severity.", "negalign_train.special_tokens")
+_ROOMS = (
+    "negalign_train.severity.",
+    "negalign_train.vocabulary.special_tokens",
+    "negalign_train.vocabulary.taxonomy",
+)
 """Code elsewhere (errors, records, paths) gives a score its form, not its value."""
 
 
@@ -41,7 +45,7 @@ def _reached(module: str) -> dict[str, ast.Module]:
     waiting = [module]
     while waiting:
         name = waiting.pop()
-        if name in trees or not name.startswith(_ROOMS):
+        if name in trees or name == __name__ or not name.startswith(_ROOMS):
             continue
         spec = find_spec(name)
         if spec is None or spec.origin is None:

@@ -18,8 +18,8 @@ from negalign_train.cases.compose import (
 )
 from negalign_train.cases.grammar import grammar
 from negalign_train.cases.parse import ParsedSentence, Statement, parse_report, parse_sentence
-from negalign_train.records import Case, Finding
-from negalign_train.simulate.judge import Fault, understood
+from negalign_train.simulate.truth import Fault, understood
+from negalign_train.vocabulary.records import Case, Finding
 
 _ARTICLE = re.compile(r"\b([Aa])n? (?=(\w))")
 

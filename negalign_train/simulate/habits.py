@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from negalign_train.cases.compose import Sentence, compose, join_report
 from negalign_train.cases.grammar import grammar
-from negalign_train.records import Case, Finding
+from negalign_train.vocabulary.records import Case, Finding
 
 
 @dataclass(frozen=True)

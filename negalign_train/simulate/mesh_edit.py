@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from negalign_train.records import Case, Finding
-from negalign_train.simulate.judge import Fault
 from negalign_train.simulate.mesh_text import ReadSentence, patterns, read_report
+from negalign_train.simulate.truth import Fault
+from negalign_train.vocabulary.records import Case, Finding
 
 _NO_ACUTE = "No acute cardiopulmonary abnormality."
 _Line = tuple[str, str]

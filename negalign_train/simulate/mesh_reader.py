@@ -9,9 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from negalign_train.records import Case, ErrorMark, Finding
-from negalign_train.severity.taxonomy import finding_types
-from negalign_train.simulate.judge import Fault, weight_of
 from negalign_train.simulate.mesh_edit import mend_report
 from negalign_train.simulate.mesh_text import (
     ReadSentence,
@@ -20,6 +17,9 @@ from negalign_train.simulate.mesh_text import (
     read_report,
     side_of,
 )
+from negalign_train.simulate.truth import Fault, weight_of
+from negalign_train.vocabulary.records import Case, ErrorMark, Finding
+from negalign_train.vocabulary.taxonomy import finding_types
 
 _ROUNDS = 4
 _REPEATED, _UNUSABLE = 0.25, 0.5

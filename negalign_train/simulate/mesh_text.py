@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import yaml
 
-from negalign_train.resources import data_path
+from negalign_train.vocabulary.resources import data_path
 
 Section = Literal["findings", "impression"]
 _SIDE = re.compile(r"\b(left|right|bilateral\w*|bibasilar|biapical|both)\b")

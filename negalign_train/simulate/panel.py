@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from negalign_train.errors import RecipeError
 from negalign_train.simulate.mesh_reader import MeshJudge
 from negalign_train.simulate.readers import GrammarJudge, Judge
+from negalign_train.vocabulary.errors import RecipeError
 
 
 def judge_for(source: str) -> Judge:

@@ -12,9 +12,9 @@ from functools import cache
 
 import yaml
 
-from negalign_train.resources import data_path
-from negalign_train.simulate.inject_tables import like
+from negalign_train.simulate.injection.tables import like
 from negalign_train.simulate.mesh_text import read_report
+from negalign_train.vocabulary.resources import data_path
 
 _LENGTH = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?) ?(mm|cm)\b")
 _ORDER_FREE = re.compile(r"\b(?:this|these|it|they|which|above|also)\b", re.IGNORECASE)

@@ -11,9 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from negalign_train.marks import summed_marks
-from negalign_train.recipe import ReaderPanel
-from negalign_train.records import (
+from negalign_train.recipe.cycle import ReaderPanel
+from negalign_train.simulate.edit import mend
+from negalign_train.simulate.truth import Fault, find_faults
+from negalign_train.vocabulary.marks import summed_marks
+from negalign_train.vocabulary.records import (
     Case,
     ErrorMark,
     Event,
@@ -22,9 +24,7 @@ from negalign_train.records import (
     SeverityScore,
     Source,
 )
-from negalign_train.severity.taxonomy import cap_severities, grade_of
-from negalign_train.simulate.edit import mend
-from negalign_train.simulate.judge import Fault, find_faults
+from negalign_train.vocabulary.taxonomy import cap_severities, grade_of
 
 _MAX_ROUNDS = 3
 _SECONDS_PER_WORD = 0.3

@@ -20,30 +20,30 @@ from typing import Any
 from accelerate import PartialState
 from transformers import PrinterCallback, Trainer, TrainingArguments, set_seed
 
-from negalign_train.errors import NegalignError
-from negalign_train.recipe import load_yaml
-from negalign_train.recipe_candidate import CandidateRun
-from negalign_train.training.arguments import trainer_config
-from negalign_train.training.callbacks import run_callbacks
-from negalign_train.training.checkpoints import newest_complete
-from negalign_train.training.combinations import (
-    launched_zero_stage,
-    refuse_clashes,
-    refuse_several_adapters,
-    setup_of,
-)
-from negalign_train.training.failure import record_failure
-from negalign_train.training.outputs import (
+from negalign_train.recipe.candidate import CandidateRun
+from negalign_train.recipe.cycle import load_yaml
+from negalign_train.training.distributed.processes import alone, from_main
+from negalign_train.training.distributed.shards import forwards_on_shards
+from negalign_train.training.policy.loading import adapter_kept, load_policy, load_tokenizer
+from negalign_train.training.running.callbacks import run_callbacks
+from negalign_train.training.running.checkpoints import newest_complete
+from negalign_train.training.running.failure import record_failure
+from negalign_train.training.running.outputs import (
     ADAPTER_DIR,
     is_finished,
     run_identity,
     save_adapter,
     write_results,
 )
-from negalign_train.training.policy import adapter_kept, load_policy, load_tokenizer
-from negalign_train.training.processes import alone, from_main
-from negalign_train.training.session import Stopwatch, Task, build_session, summarise
-from negalign_train.training.shards import forwards_on_shards
+from negalign_train.training.running.session import Stopwatch, Task, build_session, summarise
+from negalign_train.training.settings.arguments import trainer_config
+from negalign_train.training.settings.combinations import (
+    launched_zero_stage,
+    refuse_clashes,
+    refuse_several_adapters,
+    setup_of,
+)
+from negalign_train.vocabulary.errors import NegalignError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

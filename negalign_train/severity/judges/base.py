@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from negalign_train.records import SeverityScore
-from negalign_train.severity.context import NO_CONTEXT, CaseContext
+from negalign_train.severity.reading.context import NO_CONTEXT, CaseContext
+from negalign_train.vocabulary.records import SeverityScore
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from negalign_train.errors import DataError
-from negalign_train.fingerprint import base_digest
+from negalign_train.storage.fingerprint import base_digest
+from negalign_train.vocabulary.errors import DataError
 
 TextPair = tuple[str, str]
 Logits = tuple[float, ...]

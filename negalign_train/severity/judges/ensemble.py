@@ -9,10 +9,10 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Literal, get_args
 
-from negalign_train.errors import DataError
-from negalign_train.fingerprint import fingerprint
-from negalign_train.records import CATEGORIES, Evidence, SeverityScore
 from negalign_train.severity.judges.base import Judge, Judgement, ReportPair
+from negalign_train.storage.fingerprint import fingerprint
+from negalign_train.vocabulary.errors import DataError
+from negalign_train.vocabulary.records import CATEGORIES, Evidence, SeverityScore
 
 SCHEMA = "negalign.ensemble/1"
 How = Literal["mean", "median", "weighted"]

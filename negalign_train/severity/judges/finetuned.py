@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from negalign_train.errors import DataError
-from negalign_train.fingerprint import file_sha256
-from negalign_train.records import CATEGORIES, Evidence, SeverityScore
 from negalign_train.severity.judges.base import Judgement, ReportPair
 from negalign_train.severity.judges.classifier import Logits, PairClassifier
-from negalign_train.severity.score import explain_unscorable
-from negalign_train.workspace import MANIFEST, read_json
+from negalign_train.severity.pricing.score import explain_unscorable
+from negalign_train.storage.fingerprint import file_sha256
+from negalign_train.storage.workspace import MANIFEST, read_json
+from negalign_train.vocabulary.errors import DataError
+from negalign_train.vocabulary.records import CATEGORIES, Evidence, SeverityScore
 
 SCHEMA = "negalign.judge/1"
 FLOOR = 0.05

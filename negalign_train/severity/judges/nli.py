@@ -12,8 +12,6 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from negalign_train.errors import DataError
-from negalign_train.records import SeverityScore
 from negalign_train.severity.judges.base import Judgement, ReportPair
 from negalign_train.severity.judges.classifier import Logits, PairClassifier
 from negalign_train.severity.judges.nli_cases import (
@@ -24,8 +22,10 @@ from negalign_train.severity.judges.nli_cases import (
     questions,
     read_report,
 )
-from negalign_train.severity.score import explain_unscorable, score_report
-from negalign_train.severity.taxonomy import cap_severities
+from negalign_train.severity.pricing.score import explain_unscorable, score_report
+from negalign_train.vocabulary.errors import DataError
+from negalign_train.vocabulary.records import SeverityScore
+from negalign_train.vocabulary.taxonomy import cap_severities
 
 LABELS = ("entailment", "neutral", "contradiction")
 _VERSION = "1"

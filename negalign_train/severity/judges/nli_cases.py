@@ -10,11 +10,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 
-from negalign_train.records import Evidence
-from negalign_train.severity.facts import extract_facts
-from negalign_train.severity.statements import STUDY, Statement
-from negalign_train.severity.taxonomy import finding_types
-from negalign_train.severity.tokens import SentenceAt, sentences
+from negalign_train.severity.reading.facts import extract_facts
+from negalign_train.severity.reading.statements import STUDY, Statement
+from negalign_train.severity.reading.tokens import SentenceAt, sentences
+from negalign_train.vocabulary.records import Evidence
+from negalign_train.vocabulary.taxonomy import finding_types
 
 TextPair = tuple[str, str]
 ATTRIBUTE = 0.5

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
-from negalign_train.errors import DataError
-from negalign_train.severity.context import MAX_AGE_YEARS, MAX_INDICATION, CaseContext
 from negalign_train.severity.judges.base import ReportPair
+from negalign_train.severity.reading.context import MAX_AGE_YEARS, MAX_INDICATION, CaseContext
+from negalign_train.vocabulary.errors import DataError
 
 MAX_LINE_BYTES = 1 << 22
 """Two reports of the longest kind fit; the bound keeps memory flat."""

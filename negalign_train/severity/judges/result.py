@@ -5,12 +5,12 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import Any
 
-from negalign_train.records import Evidence
-from negalign_train.severity.calibration import Calibration
 from negalign_train.severity.judges.base import Judgement, ReportPair
-from negalign_train.severity.score import UNSCORABLE
-from negalign_train.severity.taxonomy import grade_of, taxonomy
-from negalign_train.severity.tokens import SentenceAt, sentences
+from negalign_train.severity.pricing.calibration import Calibration
+from negalign_train.severity.pricing.score import UNSCORABLE
+from negalign_train.severity.reading.tokens import SentenceAt, sentences
+from negalign_train.vocabulary.records import Evidence
+from negalign_train.vocabulary.taxonomy import grade_of, taxonomy
 
 SCHEMA = "negalign.score/1"
 REASONS = {

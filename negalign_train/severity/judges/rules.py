@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 
-from negalign_train.severity.context import in_context
 from negalign_train.severity.judges.base import Judgement, ReportPair
-from negalign_train.severity.score import explain_unscorable, score_report
+from negalign_train.severity.pricing.score import explain_unscorable, score_report
+from negalign_train.severity.reading.context import in_context
 from negalign_train.severity.version import scorer_version
 
 

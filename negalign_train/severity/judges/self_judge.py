@@ -11,13 +11,13 @@ from collections.abc import Sequence
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from negalign_train.errors import DataError
-from negalign_train.fingerprint import fingerprint
-from negalign_train.records import CATEGORIES, Evidence, SeverityScore
+from negalign_train.recipe.context_length import context_length
 from negalign_train.severity.judges.base import Judgement, ReportPair
-from negalign_train.severity.score import explain_unscorable
-from negalign_train.severity.taxonomy import Category, taxonomy
-from negalign_train.training.context_length import context_length
+from negalign_train.severity.pricing.score import explain_unscorable
+from negalign_train.storage.fingerprint import fingerprint
+from negalign_train.vocabulary.errors import DataError
+from negalign_train.vocabulary.records import CATEGORIES, Evidence, SeverityScore
+from negalign_train.vocabulary.taxonomy import Category, taxonomy
 
 PROMPT = (
     "Compare a draft radiology report with the approved report of the same study.\n\n"

@@ -18,18 +18,18 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from negalign_train.cases.splits import group_fraction
-from negalign_train.errors import DataError
-from negalign_train.fingerprint import base_digest, file_sha256, fingerprint
-from negalign_train.records import CATEGORIES
-from negalign_train.severity.examples import JudgedExample
 from negalign_train.severity.judges.classifier import (
     load_pair_tokenizer,
     max_tokens,
     pad_batch,
     to_device,
 )
+from negalign_train.severity.judges.examples import JudgedExample
 from negalign_train.severity.judges.finetuned import SCHEMA
-from negalign_train.workspace import MANIFEST, publishing, write_json
+from negalign_train.storage.fingerprint import base_digest, file_sha256, fingerprint
+from negalign_train.storage.workspace import MANIFEST, publishing, write_json
+from negalign_train.vocabulary.errors import DataError
+from negalign_train.vocabulary.records import CATEGORIES
 
 MIN_EXAMPLES = 20
 _VALIDATION_SALT = "validation"

@@ -1,0 +1,1 @@
+"""What a cycle came to: summary, page, seal."""

@@ -1,0 +1,1 @@
+"""Before the first step: the plan, what the recipe declares, and what is refused at once."""

@@ -1,0 +1,184 @@
+"""Step 5: one gate record per candidate; the best that passed becomes champion."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from negalign_train.cycle.opening.plan import GATE, GATE_FILE, Context
+from negalign_train.cycle.steps.evaluate import Evaluations, HeldOutCases
+from negalign_train.cycle.steps.train import TrainedCandidate
+from negalign_train.evaluation.bootstrap import (
+    BootstrapSettings,
+    paired_bootstrap,
+    placeholder_rate,
+)
+from negalign_train.evaluation.gate import (
+    GateEvidence,
+    GateRecord,
+    Rise,
+    criteria_digest,
+    criterion_level,
+    decide,
+)
+from negalign_train.evaluation.metrics import summarise
+from negalign_train.evaluation.records import seal, settle
+from negalign_train.registry.adapters import new_adapter_id
+from negalign_train.registry.manifest import AdapterRecord
+from negalign_train.registry.provenance import git_commit, library_versions
+from negalign_train.storage.fingerprint import fingerprint
+from negalign_train.storage.workspace import read_json, write_json
+from negalign_train.vocabulary.records import ScoredReport
+
+
+def bootstrap_settings(context: Context) -> BootstrapSettings:
+    gate = context.recipe.gate
+    return BootstrapSettings(
+        criterion_level(gate.confidence, len(context.recipe.candidates)),
+        context.recipe.evaluation.num_bootstrap,
+        gate.severe_threshold,
+        seed=context.plan.seed,
+    )
+
+
+def publish_candidates(context: Context, trained: Mapping[str, TrainedCandidate]) -> dict[str, str]:
+    """Puts every trained candidate into the registry; candidate name to adapter id."""
+    return {name: _publish(context, each) for name, each in trained.items()}
+
+
+def _publish(context: Context, trained: TrainedCandidate) -> str:
+    """The manifest speaks of the training that made the weights, not of the present recipe."""
+    plan, candidate = context.plan, trained.candidate
+    identity, earlier = trained.identity, candidate.continues
+    adapter_id = new_adapter_id(plan.cycle, candidate.name, identity, trained.adapter_dir)
+    recipe = {"cycle": plan.recipe_fingerprint, "candidate": trained.made_of["candidate"]}
+    record = AdapterRecord(
+        adapter_id=adapter_id,
+        parent_id=plan.parent if context.recipe.continues_parent(candidate) else None,
+        cycle=plan.cycle,
+        candidate=candidate.name,
+        method=candidate.method,
+        base_name=plan.base_name,
+        base_source=plan.base_source,
+        base_revision=plan.base_revision,
+        base_digest=plan.base_digest,
+        recipe_fingerprint=fingerprint(recipe),
+        data_fingerprint=trained.made_of["data"],
+        run_identity=identity,
+        created_at=plan.created_at,
+        versions=library_versions(),
+        git_commit=git_commit(Path(__file__).parent),
+        details={"Continues within the cycle": f"candidate {earlier}"} if earlier else {},
+    )
+    context.registry.publish(trained.adapter_dir, record)
+    return adapter_id
+
+
+def _rise(
+    context: Context, parent: Sequence[ScoredReport], candidate: Sequence[ScoredReport]
+) -> Rise | None:
+    found = paired_bootstrap(parent, candidate, bootstrap_settings(context))
+    return None if found is None else Rise(found.total, found.num_cases, found.num_groups)
+
+
+def _together(retention: Mapping[int, tuple[ScoredReport, ...]]) -> list[ScoredReport]:
+    """Each case once: a case may come back in a later cycle's log."""
+    reports = (report for cycle in sorted(retention) for report in retention[cycle])
+    return list({report.case_id: report for report in reports}.values())
+
+
+def _evidence(
+    context: Context,
+    candidate: str,
+    adapter_id: str,
+    evaluations: Evaluations,
+    references: Mapping[str, str],
+) -> GateEvidence:
+    parent, own = evaluations.parent, evaluations.candidates[candidate]
+    settings = bootstrap_settings(context)
+    threshold = context.recipe.gate.severe_threshold
+    return GateEvidence(
+        cycle=context.plan.cycle,
+        candidate=candidate,
+        parent_adapter=context.plan.parent,
+        candidate_adapter=adapter_id,
+        num_candidates=len(context.recipe.candidates),
+        parent=summarise(parent.reports, references, threshold),
+        metrics=summarise(own.reports, references, threshold),
+        comparison=paired_bootstrap(parent.reports, own.reports, settings),
+        overall=paired_bootstrap(evaluations.origin.reports, own.reports, settings),
+        placeholder_rate=placeholder_rate(own.reports, settings),
+        divergence=own.divergence,
+        parent_reference_logps=parent.reference_logps,
+        reference_logps=own.reference_logps,
+        retention={
+            cycle: _rise(context, parent.retention[cycle], own.retention[cycle])
+            for cycle in parent.retention
+        },
+        retention_pooled=_rise(context, _together(parent.retention), _together(own.retention)),
+    )
+
+
+def _previous_fingerprint(context: Context) -> str | None:
+    if context.plan.cycle == 1:
+        return None
+    earlier = context.workspace.cycle_dir(context.plan.cycle - 1) / GATE_FILE
+    return str(read_json(earlier)["records"][-1]["fingerprint"])
+
+
+def judge_candidates(
+    context: Context,
+    adapter_ids: Mapping[str, str],
+    evaluations: Evaluations,
+    cases: HeldOutCases,
+) -> tuple[GateRecord, ...]:
+    """Decides on every candidate and writes ``gate_record.json``, chained to the last cycle's."""
+    records = settle(
+        [
+            decide(
+                _evidence(context, name, adapter_id, evaluations, cases.references),
+                context.recipe.gate,
+                criteria_digest(context.recipe.gate),
+            )
+            for name, adapter_id in adapter_ids.items()
+        ]
+    )
+    sealed = seal(records, _previous_fingerprint(context))
+    write_json(context.folder / GATE_FILE, {"records": sealed})
+    return records
+
+
+def settle_registry(context: Context, records: tuple[GateRecord, ...]) -> str | None:
+    """Moves ``champion`` to the promoted candidate and rejects the others; returns its id."""
+    registry = context.registry
+    promoted = None
+    for record in records:
+        adapter_id = record.evidence.candidate_adapter
+        assert adapter_id is not None  # publish_candidates() came first
+        if record.outcome == "promoted" and registry.get(adapter_id).state != "retired":
+            # Retired: it was champion before this cycle was interrupted, and rolled back by hand.
+            reason = "; ".join(record.reasons)
+            registry.promote(adapter_id, GATE, reason, context.folder / GATE_FILE)
+            promoted = adapter_id
+        elif record.outcome != "promoted":
+            registry.reject(adapter_id, f"{record.outcome}: {'; '.join(record.reasons)}")
+    _reject_superseded(context, records)
+    return promoted
+
+
+def _reject_superseded(context: Context, records: tuple[GateRecord, ...]) -> None:
+    """Candidates that an earlier attempt at this cycle published and its last one did not judge."""
+    judged = {record.evidence.candidate_adapter for record in records}
+    for adapter in context.registry.list():
+        mine = adapter.cycle == context.plan.cycle and adapter.state == "candidate"
+        if mine and adapter.adapter_id not in judged:
+            context.registry.reject(
+                adapter.adapter_id, "superseded: its candidate was changed or taken out"
+            )
+
+
+def sealed_records(context: Context) -> list[dict[str, Any]]:
+    """The cycle's gate records as they were written."""
+    records: list[dict[str, Any]] = read_json(context.folder / GATE_FILE)["records"]
+    return records

@@ -1,0 +1,1 @@
+"""Between cycles: the audit, a person overriding the gate, folders to load from."""

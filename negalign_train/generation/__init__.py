@@ -1,0 +1,1 @@
+"""Who writes reports: the model in this process, or a server."""

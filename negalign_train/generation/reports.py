@@ -1,0 +1,124 @@
+"""Completions of held-out prompts, in length-sorted batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+import torch
+from peft import PeftModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from negalign_train.generation.decode import Chooser, decode_batch, greedy, sampler
+from negalign_train.recipe.context_length import context_length
+from negalign_train.training.rows.tokenise import render_prompt
+from negalign_train.training.rows.turns import end_tokens
+from negalign_train.vocabulary.errors import GateError
+from negalign_train.vocabulary.records import Prompt
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Sampling from the whole vocabulary instead of greedy decoding.
+
+    A report depends on its prompt's place in the list and the seed, not on the batch size; the
+    global generator is left alone. Models sampled with one seed are coupled (``decode.sampler``).
+    """
+
+    temperature: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class Generated:
+    """One completion. ``num_tokens`` counts generated tokens, the end token too; ``truncated``
+    where generation stopped at the limit without one. ``text`` shows control tokens that the model
+    wrote in the middle as they are: they are slips, which nobody would see were they left out.
+    """
+
+    text: str
+    num_tokens: int
+    truncated: bool
+
+
+def generate_reports(
+    model: PreTrainedModel | PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Prompt],
+    max_new_tokens: int,
+    batch_size: int,
+    sampling: Sampling | None = None,
+) -> list[Generated]:
+    """One completion per prompt, in the order of ``prompts``; greedy where ``sampling`` is None.
+
+    Of the model's own generation_config only the end tokens are used (Qwen's penalises repetition),
+    so that every model is decoded alike. Equal prompts of a greedy call are decoded once.
+
+    Raises:
+        GateError: the prompt and ``max_new_tokens`` do not fit the model's positions, or the
+            temperature is not above 0.
+        TrainingError: the chat template does not end the assistant's turn.
+    """
+    end_ids = end_tokens(tokenizer, model.generation_config)
+    rows = [tuple(render_prompt(tokenizer, prompt)) for prompt in prompts]
+    _check_positions(model, rows, max_new_tokens)
+    # Numbers of the prompts that are decoded: all of them, or one of each where none is sampled.
+    first_of = {row: number for number, row in reversed(list(enumerate(rows)))}
+    numbers = range(len(rows)) if sampling is not None else sorted(first_of.values())
+    order = sorted(numbers, key=lambda number: (len(rows[number]), number))
+    choosers = _choosers(sampling, len(rows), max_new_tokens)
+    found: dict[int, Generated] = {}
+    for first in range(0, len(order), batch_size):
+        batch = order[first : first + batch_size]
+        with torch.inference_mode():
+            written = decode_batch(
+                model,
+                [rows[number] for number in batch],
+                choosers(batch),
+                max_new_tokens,
+                end_ids,
+                tokenizer.pad_token_id,
+            )
+        done = [_finished(tokenizer, tokens, end_ids) for tokens in written]
+        found.update(zip(batch, done, strict=True))
+    return [
+        found[number if sampling is not None else first_of[row]] for number, row in enumerate(rows)
+    ]
+
+
+def _choosers(
+    sampling: Sampling | None, num_rows: int, max_new_tokens: int
+) -> Callable[[list[int]], Chooser]:
+    """How a batch of rows, given by number, picks its tokens."""
+    if sampling is None:
+        return lambda batch: greedy
+    if not sampling.temperature > 0:
+        raise GateError(
+            f"sampling temperature {sampling.temperature!r} must be above 0; "
+            "leave sampling out for greedy decoding"
+        )
+    temperature = sampling.temperature
+    generator = torch.Generator().manual_seed(sampling.seed)
+    uniforms = torch.rand(num_rows, max_new_tokens, generator=generator)
+    return lambda batch: sampler(uniforms[batch], temperature)
+
+
+def _check_positions(
+    model: PreTrainedModel | PeftModel, rows: Sequence[Sequence[int]], max_new_tokens: int
+) -> None:
+    limit = context_length(model.config)
+    longest = max((len(row) for row in rows), default=0)
+    if limit is not None and longest + max_new_tokens > limit:
+        raise GateError(
+            f"a prompt of {longest} tokens and max_new_tokens {max_new_tokens} exceed the model's "
+            f"{limit} positions; lower model.max_new_tokens or shorten the prompts"
+        )
+
+
+def _finished(
+    tokenizer: PreTrainedTokenizerBase, tokens: list[int], end_ids: Collection[int]
+) -> Generated:
+    ended = tokens[-1] in end_ids
+    text = tokenizer.decode(tokens[:-1] if ended else tokens, skip_special_tokens=False)
+    assert isinstance(text, str)
+    return Generated(text.strip(), len(tokens), not ended)

@@ -1,0 +1,316 @@
+"""Recipes: what a cycle is asked to do. Unknown keys are errors; nothing here imports torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+
+from negalign_train.recipe.candidate import CandidateSettings
+from negalign_train.recipe.keys import suggestion
+from negalign_train.recipe.sources import CasesSettings as CasesSettings
+from negalign_train.recipe.sources import FeedbackSettings as FeedbackSettings
+from negalign_train.recipe.sources import Fraction
+from negalign_train.recipe.sources import ModelSettings as ModelSettings
+from negalign_train.recipe.sources import ReaderPanel as ReaderPanel
+from negalign_train.recipe.strict import Strict, changed_fields, problems, read_yaml
+from negalign_train.vocabulary.errors import RecipeError
+from negalign_train.vocabulary.records import CATEGORIES
+
+Section = TypeVar("Section", bound=BaseModel)
+MAX_SEVERITY = len(CATEGORIES)
+"""The worst S."""
+MIN_GROUPS = 20
+"""Under about this many independent groups a percentile bootstrap is too narrow to trust."""
+
+
+class PreferenceSettings(Strict):
+    """Events to pairs, labels and weights (DESIGN 2.3)."""
+
+    pair_weight: Literal["uniform", "margin", "sqrt"]
+    """Weight of a pair from its margin dS; scaled to mean 1 over the dataset."""
+    pair_weight_cap: float = Field(default=3.0, ge=1)
+    """Largest weight relative to the mean, which is 1, before the final scaling."""
+    changed_word_weight: float = Field(ge=1)
+    """Weight of the tokens of changed words on both sides; 1 switches it off."""
+    span_severity: bool
+    """Each changed span is further scaled by its own error's severity (mean 1 over all spans)."""
+    struck_only: bool
+    """Words the reader left standing after the first change weigh 0 on the rejected side."""
+    min_margin: float = Field(default=0.0, ge=0, lt=MAX_SEVERITY)
+    """Pairs with dS not above this are refused; 0 still refuses dS <= 0."""
+    max_pairs_per_chosen: int = Field(default=20, ge=1)
+    """Cap on pairs that share one chosen text."""
+    reader_trust: dict[str, Annotated[float, Field(gt=0, le=1)]] = Field(default_factory=dict)
+    """Reader id to a factor in (0, 1]; readers not named have 1. To leave a reader out, leave the
+    reader's events out."""
+    held_out_fraction: float = Field(default=0.1, ge=0, lt=1)
+    """Share of case groups of the log kept from training, for retention and (log only) the gate."""
+    replay_fraction: float = Field(default=0.25, ge=0, le=10)
+    """Replayed examples of earlier cycles, at most this share of the fresh ones: 0.25 is one in
+    four, 1 as many again."""
+
+
+class RolloutSettings(Strict):
+    """Who writes drafts and held-out reports. GRPO's own are set by TRL's ``trainer.use_vllm``."""
+
+    backend: Literal["generate", "vllm_server"] = "generate"
+    """``generate``: the model in this process. ``vllm_server``: a server that is running, with
+    ``--enable-lora`` and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True."""
+    server_url: str | None = Field(default=None, pattern=r"^https?://[^/]+$")
+    """Scheme, host and port, as http://localhost:8000."""
+    timeout_seconds: float = Field(default=600.0, gt=0, le=86400)
+    """For one report."""
+    concurrency: int = Field(default=64, ge=1)
+    """Requests under way at once; the server batches them."""
+
+    @model_validator(mode="after")
+    def _a_server_has_an_address(self) -> RolloutSettings:
+        if (self.backend == "vllm_server") != (self.server_url is not None):
+            raise ValueError("rollouts.server_url goes with backend vllm_server, only there")
+        unread = changed_fields(self, "timeout_seconds", "concurrency")
+        if self.backend == "generate" and unread:
+            raise ValueError(f"backend generate reads no {' and no '.join(unread)}; remove it")
+        return self
+
+
+class SeveritySettings(Strict):
+    """When readers' severities of earlier cycles re-scale the scorer's
+    (severity/pricing/calibration.py).
+
+    With less evidence than this nothing changes, and ``calibration.json`` says so.
+    """
+
+    calibrate: bool = True
+    """false never re-scales."""
+    min_events: int = Field(default=40, ge=10)
+    """Events of a category with a severity above 0 from the scorer."""
+    min_groups: int = Field(default=20, ge=5)
+    """Case groups they come from."""
+    confidence: float = Field(default=0.99, gt=0.5, lt=1)
+    """Of the interval that must show a smaller error; nine categories are tried in every cycle."""
+
+    @model_validator(mode="after")
+    def _groups_hold_events(self) -> SeveritySettings:
+        if self.min_groups > self.min_events:
+            raise ValueError(
+                f"min_groups {self.min_groups} is above min_events {self.min_events}, and every "
+                "group holds an event: min_events would decide nothing; change one of them"
+            )
+        return self
+
+
+class EvaluationSettings(Strict):
+    """How held-out cases are generated and compared."""
+
+    batch_size: int = Field(ge=1)
+    """Reports generated at once; lower it where memory runs out."""
+    rollouts: RolloutSettings = RolloutSettings()
+    num_kl_cases: int = Field(ge=1)
+    """Cases on which KL to parent and base is computed."""
+    max_retention_cases: int = Field(ge=0)
+    """Held-out log cases of each earlier cycle that are generated again; 0 tests no retention."""
+    num_bootstrap: int = Field(default=4000, ge=100, le=1_000_000)
+    """Resamples of case groups behind every interval."""
+
+    @model_validator(mode="after")
+    def _retention_can_be_shown(self) -> EvaluationSettings:
+        if 0 < self.max_retention_cases < MIN_GROUPS:
+            raise ValueError(
+                f"max_retention_cases {self.max_retention_cases} is too few to show anything; give "
+                f"{MIN_GROUPS} or more, or 0 to test no retention"
+            )
+        return self
+
+
+class GateSettings(Strict):
+    """Pre-declared criteria (DESIGN 2.5). Ratios and rates are differences candidate - parent
+    unless their name says otherwise.
+    """
+
+    min_cases: int = Field(ge=2)
+    """Fewer scored cases than this is inconclusive."""
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    """1 minus the chance that a cycle promotes a candidate that is no better, or that breaks a
+    margin; it is shared among the candidates, and each end of an interval is read by itself."""
+    max_category_increase: Fraction = Field(gt=0)
+    """Non-inferiority margin: every category's mean must be shown to rise by no more than this."""
+    max_category_increase_overall: Fraction = Field(default=0.03, gt=0)
+    """The same against the model the first cycle started from: many small rises add up."""
+    severe_threshold: float = Field(default=0.8, gt=0, le=1)
+    """A report is severe when one of its nine severities reaches this."""
+    max_severe_rate_increase: Fraction
+    """The share of severe reports must be shown to rise by no more than this; 0 asks for a fall."""
+    length_ratio: tuple[float, float]
+    """Allowed mean words of the candidate over mean words of the references."""
+    max_template_share_increase: Fraction
+    """Share of reports equal to the most frequent one."""
+    min_distinct_ratio: float = Field(gt=0, le=1)
+    """Distinct reports of the candidate over those of the references."""
+    max_placeholder_rate: Fraction
+    """Share of reports that are empty, truncated or hold a placeholder such as XXXX."""
+    max_unscored_rate: Fraction
+    """Share of reports that the scorer could not score."""
+    max_kl_to_parent: float = Field(gt=0)
+    """Nats per token."""
+    max_kl_to_base: float = Field(gt=0)
+    """Nats per token."""
+    max_reference_logps_drop: float = Field(gt=0)
+    """Nats per token by which the log-probability of the held-out references may fall."""
+    max_retention_increase: float = Field(ge=0, le=MAX_SEVERITY)
+    """Mean S on the earlier cycles' held-out cases together must be shown to rise by no more than
+    this, and on no single cycle's be shown to rise by more."""
+
+    @field_validator("length_ratio")
+    @classmethod
+    def _bounds_hold_the_references(cls, bounds: tuple[float, float]) -> tuple[float, float]:
+        low, high = bounds
+        if not 0 < low <= 1 <= high:
+            raise ValueError(
+                f"[{low}, {high}] must be [low, high] with 0 < low <= 1 <= high: a report as long "
+                "as its reference has 1"
+            )
+        return bounds
+
+
+class CycleRecipe(Strict):
+    """Everything one feedback cycle needs, ``recipes/**/cycle.yaml``."""
+
+    schema_: Literal["negalign.cycle/1"] = Field(alias="schema")
+    """The kind of file and its version."""
+    model: ModelSettings
+    cases: CasesSettings
+    feedback: FeedbackSettings
+    severity: SeveritySettings = SeveritySettings()
+    preferences: PreferenceSettings
+    candidates: tuple[CandidateSettings, ...] = Field(min_length=1)
+    accelerate_config: Path
+    """Passed to ``accelerate launch --config_file``."""
+    evaluation: EvaluationSettings
+    gate: GateSettings
+
+    @model_validator(mode="after")
+    def _readers_have_truth_to_judge_from(self) -> CycleRecipe:
+        if self.feedback.source == "simulated" and self.cases.source not in ("synthetic", "openi"):
+            raise ValueError(
+                "feedback.source simulated needs cases with ground truth, synthetic or openi; "
+                "use feedback.source log"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _cases_are_enough(self) -> CycleRecipe:
+        refuse_too_few_cases(self)
+        return self
+
+    @model_validator(mode="after")
+    def _reports_fit(self) -> CycleRecipe:
+        for candidate in self.candidates:
+            longest = candidate.trainer.get("max_length")
+            if longest is not None and longest <= self.model.max_new_tokens:
+                raise ValueError(
+                    f"candidate {candidate.name}: trainer.max_length {longest} is for prompt and "
+                    f"report, and model.max_new_tokens {self.model.max_new_tokens} lets the report "
+                    "alone be as long; raise the one or lower the other"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _names_are_distinct(self) -> CycleRecipe:
+        names = [candidate.name for candidate in self.candidates]
+        if len(set(names)) != len(names):
+            raise ValueError("candidates: two share a name")
+        return self
+
+    @model_validator(mode="after")
+    def _starts_are_there(self) -> CycleRecipe:
+        before: dict[str, CandidateSettings] = {}
+        for candidate in self.candidates:
+            start = candidate.continues
+            if start is not None and start not in before:
+                raise ValueError(
+                    f"candidate {candidate.name}: start {start!r} is neither parent, fresh nor a "
+                    "candidate listed before it"
+                )
+            if start is not None and candidate.lora != before[start].lora:
+                raise ValueError(
+                    f"candidate {candidate.name}: its lora section is not that of candidate "
+                    f"{start}, whose adapter it continues"
+                )
+            before[candidate.name] = candidate
+        return self
+
+    def continues_parent(self, candidate: CandidateSettings) -> bool:
+        """Whether the parent's weights are under ``candidate``'s, perhaps by way of others."""
+        by_name = {each.name: each for each in self.candidates}
+        while (earlier := candidate.continues) is not None:
+            candidate = by_name[earlier]
+        return candidate.start == "parent"
+
+
+def refuse_too_few_cases(recipe: CycleRecipe) -> None:
+    """Raises ValueError where the numbers of a recipe contradict each other: more is asked of the
+    cases than there are.
+    """
+    cases, feedback, evaluation = recipe.cases, recipe.feedback, recipe.evaluation
+    frozen = cases.num_evaluation_cases
+    if frozen and recipe.gate.min_cases > frozen:
+        raise ValueError(
+            f"gate.min_cases {recipe.gate.min_cases} is above cases.num_evaluation_cases {frozen}: "
+            "every decision would be inconclusive"
+        )
+    if frozen and evaluation.num_kl_cases > frozen:
+        raise ValueError(
+            f"evaluation.num_kl_cases {evaluation.num_kl_cases} is above "
+            f"cases.num_evaluation_cases {frozen}"
+        )
+    if not frozen and not recipe.preferences.held_out_fraction:
+        raise ValueError(
+            "the gate has nothing to judge on: set cases.num_evaluation_cases, or "
+            "preferences.held_out_fraction above 0"
+        )
+    if feedback.source == "log" and cases.num_feedback_cases:
+        raise ValueError("feedback.source log drafts nothing; set cases.num_feedback_cases: 0")
+    most = cases.num_feedback_cases * feedback.readers.max_turns
+    if feedback.source == "simulated" and most < feedback.min_events:
+        raise ValueError(
+            f"feedback.min_events {feedback.min_events} cannot be reached: "
+            f"cases.num_feedback_cases {cases.num_feedback_cases} give at most {most} events"
+        )
+    tail = (1 - recipe.gate.confidence) / len(recipe.candidates) * evaluation.num_bootstrap
+    if tail < 1:
+        raise ValueError(
+            f"gate.confidence {recipe.gate.confidence}, shared among {len(recipe.candidates)} "
+            f"candidates, leaves less than one of {evaluation.num_bootstrap} draws "
+            "(evaluation.num_bootstrap) outside on either side; raise num_bootstrap"
+        )
+
+
+def _explain(error: ValidationError, section: type[BaseModel]) -> str:
+    lines = []
+    found = problems(error)
+    for location, kind, message in found:
+        inner = any(
+            len(deep) > len(location) and deep[: len(location)] == location for deep, _, _ in found
+        )
+        if kind == "too_short" and inner:
+            continue  # pydantic counts what is right in it
+        place = ".".join(map(str, location)) or "recipe"
+        unknown = kind == "extra_forbidden"
+        lines.append(f"{place}: {suggestion(section, location) if unknown else message}")
+    return "; ".join(lines)
+
+
+def load_yaml(path: Path, section: type[Section]) -> Section:
+    """Reads a YAML file into ``section``.
+
+    Raises:
+        RecipeError: the file is missing, is no YAML mapping, holds an unknown key, one key twice or
+            a bad value; the message names every key at fault.
+    """
+    data = read_yaml(path)
+    try:
+        return section.model_validate(data)
+    except ValidationError as error:
+        raise RecipeError(f"{path}: {_explain(error, section)}; fix the recipe") from error

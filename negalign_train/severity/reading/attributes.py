@@ -1,0 +1,198 @@
+"""Side, place, degree, change and size: each goes to the statement it stands by."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping, Sequence
+
+from negalign_train.severity.reading.drafts import Draft, Item
+from negalign_train.severity.reading.lexicon import lexicon
+from negalign_train.severity.reading.shared_attributes import split_sides
+from negalign_train.vocabulary.taxonomy import finding_types
+
+_KINDS = frozenset(["side", "location", "degree", "change", "position", "chronic"])
+_BETWEEN = _KINDS | {"subject", "qualifier", "and"}
+_PLACES = frozenset(["side", "location", "position"])
+_DIVIDERS = frozenset(["comma", "and", "or", "verb", "negation"])
+_PREPOSITION_REACH_WORDS = 3
+
+
+def _after_preposition(items: Sequence[Item], at: int) -> bool:
+    """Whether a preposition leads to item ``at``: "in the right upper lobe"."""
+    for item in reversed(items[:at]):
+        if items[at].start - item.end > _PREPOSITION_REACH_WORDS or item.value("comma"):
+            return False
+        if item.value("preposition"):
+            return True
+        if not item.has(_BETWEEN):
+            return False
+    return False
+
+
+def _joint_between(items: Sequence[Item], start: int, end: int) -> bool:
+    return any(start <= item.start < end and item.has(_DIVIDERS) for item in items)
+
+
+def target_of(items: Sequence[Item], at: int, drafts: Sequence[Draft]) -> Draft | None:
+    """The draft that the attribute at item ``at`` belongs to.
+
+    Inside a draft's words: that draft. A place after a preposition: the draft before. Else the next
+    one unless a comma, "and", "no" or verb lies between, else the one before, else the next one.
+    A position is a device's, where there is one.
+    """
+    item = items[at]
+    if item.value("position") and not item.value("location"):
+        drafts = [d for d in drafts if finding_types()[d.finding].kind == "device"] or drafts
+    here = [d for d in drafts if d.clause == item.clause]
+    if not here:
+        here = _of_next_clause(items, at, drafts) or list(drafts)
+    for draft in here:
+        if draft.start <= item.start and item.end <= draft.end:
+            return draft
+    left = [d for d in here if d.end <= item.start]
+    right = [d for d in here if d.start >= item.end]
+    if left and not right:
+        return left[-1]
+    places = left and item.has(_PLACES)
+    if places and _after_preposition(items, at):
+        return left[-1]
+    if right and not _joint_between(items, item.end, right[0].start):
+        return right[0]
+    if left:
+        return left[-1]
+    return right[0] if right else None
+
+
+def _of_next_clause(items: Sequence[Item], at: int, drafts: Sequence[Draft]) -> list[Draft]:
+    """The drafts of "on the left there is ...", where item ``at`` stands before the verb."""
+    for item in items[at + 1 :]:
+        if item.clause != items[at].clause:
+            leads = item.value("break") and item.value("verb")
+            return [d for d in drafts if d.clause == item.clause] if leads else []
+    return []
+
+
+def _same_mention(drafts: Sequence[Draft], target: Draft) -> list[Draft]:
+    """The target and the drafts made of the very same words ("clear" denies several)."""
+    return [d for d in drafts if d.start == target.start and d.end == target.end]
+
+
+def _moves(item: Item) -> bool:
+    return item.value("change") in ("improved", "worse")
+
+
+def _measures_change(items: Sequence[Item], at: int, of_drafts: Container[int]) -> bool:
+    """Whether the degree at item ``at`` is that of a change: "substantial decrease in the large
+    effusion", "slightly improved", "improved slightly" (but not "volumes are slightly decreased").
+    """
+    item = items[at]
+    after = items[at + 1] if at + 1 < len(items) else None
+    if after is not None and after.start <= item.end + 1 and _moves(after):
+        measured = after.value("change_noun") or item.value("adverb")
+        return bool(measured) and id(after) not in of_drafts
+    if not item.value("adverb") or not at or (after is not None and after.start == item.end):
+        return False
+    return items[at - 1].end == item.start and _moves(items[at - 1])
+
+
+def _said_of_all(
+    items: Sequence[Item], at: int, target: Draft, live: Sequence[Draft]
+) -> list[Draft]:
+    """The other subjects of a change behind a verb: "effusion with atelectasis is unchanged"."""
+    item = items[at]
+    between = items[target.items[-1].index + 1 : at]
+    verbs = [other for other in (*between, item) if other.value("verb") or other.value("verbal")]
+    if target.end > item.start or not verbs or any(other.value("relative") for other in between):
+        return []
+    found = []
+    for draft in live:
+        row = items[draft.first : verbs[0].index]  # "the heart is enlarged and ..." is complete
+        apart = any(other.value("verb") or other.value("relative") for other in row)
+        if draft.end <= target.start and not draft.changes and not apart:
+            found.append(draft)
+    return found
+
+
+def attach_attributes(drafts: list[Draft], items: Sequence[Item]) -> set[str]:
+    """Adds every attribute of the sentence to its draft; returns changes nothing here took.
+
+    The words of a draft itself give no attribute, but for the place or side they name ("blunting
+    of the right costophrenic angle"), and the degree that is part of a name ("borderline heart
+    size"). ``drafts`` grows where one of them has different things on two sides.
+    """
+    owners = split_sides(drafts, items)
+    live = [draft for draft in drafts if not draft.dropped]
+    loose: set[str] = set()
+    of_drafts = {id(item) for draft in live for item in draft.items}
+    for index, item in enumerate(items):
+        used = id(item) in of_drafts and item.value("finding") is None
+        if not item.has(_KINDS):
+            continue
+        for kind, value in item.readings.all:
+            if kind not in _KINDS or (used and kind in ("degree", "change", "chronic")):
+                continue
+            if index in owners:
+                _add(owners[index], kind, value)
+                continue
+            if kind == "degree" and _measures_change(items, index, of_drafts):
+                continue
+            target = target_of(items, index, live) if live else None
+            if target is not None and kind == "position" and _is_denied(items, index, target):
+                continue
+            if target is not None:
+                for draft in _same_mention(live, target):
+                    if not _says_nothing(item, kind, value, draft):
+                        _add(draft, kind, value)
+                if kind == "change":
+                    for draft in _said_of_all(items, index, target, live):
+                        draft.changes.append(value)
+            elif kind == "change" and not item.value("verb"):  # "remains normal" compares nothing
+                loose.add(value)
+    _settle_sides(owners)
+    return loose
+
+
+def _is_denied(items: Sequence[Item], at: int, device: Draft) -> bool:
+    """Whether a "not" stands between a device and the place at item ``at``: it lies elsewhere."""
+    return any(
+        item.value("negation") == "before"
+        and item.start >= device.end
+        and item.clause == items[at].clause
+        for item in items[:at]
+    )
+
+
+def _settle_sides(owners: Mapping[int, Draft]) -> None:
+    """A draft divided by side lies on its own alone: "bilateral" was said of both."""
+    for draft in owners.values():
+        draft.sides = [side for side in draft.sides if side != "bilateral"]
+
+
+def _says_nothing(item: Item, kind: str, value: str, draft: Draft) -> bool:
+    """ "At the base" is a position of a tube and a place of a finding; all effusions lie there."""
+    if kind in ("side", "location") and (draft.finding, value) in lexicon().natural_places:
+        return True
+    if finding_types()[draft.finding].kind == "device":
+        return kind == "location" and item.value("position") is not None
+    return kind == "position"
+
+
+def _add(draft: Draft, kind: str, value: str) -> None:
+    if kind == "side":
+        draft.sides.append(value)
+    elif kind in ("location", "position"):
+        draft.locations.append(value)
+    elif kind == "degree":
+        draft.degrees.append(value)
+    elif kind == "chronic":
+        draft.chronic = True
+    else:
+        draft.changes.append(value)
+
+
+def attach_size(drafts: Sequence[Draft], word: int, size_mm: float) -> None:
+    """Gives a measurement at word ``word`` to the nearest statement; the largest one counts."""
+    live = [draft for draft in drafts if draft.present and not draft.dropped]
+    if not live:
+        return
+    nearest = min(live, key=lambda d: (max(d.start - word, word - d.end, 0), d.start))
+    nearest.size_mm = max(size_mm, nearest.size_mm or 0.0)

@@ -1,0 +1,157 @@
+"""From a report to its facts: statements about findings, and slips of the text itself."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from negalign_train.severity.reading.readable import is_other_examination, is_other_language
+from negalign_train.severity.reading.statements import (
+    SentenceFacts,
+    Statement,
+    placed,
+    read_sentence,
+)
+from negalign_train.severity.reading.tokens import Section, SentenceAt, sections, sentences
+from negalign_train.vocabulary.special_tokens import WELL_KNOWN
+
+_CACHED_REPORTS = 1 << 11
+_LONGEST_CACHED = 4000
+_MARKUP = re.compile(
+    r"<[a-z/!|][^<>\n]{0,80}>|_{3,}|\[[A-Z_ ]{3,40}\]|[\x00-\x08\x0e-\x1f�]|" + WELL_KNOWN.pattern
+)
+_MARKUP_STARTS = re.compile(r"[<_\[\x00-\x08\x0e-\x1f\ufffd]")
+# Words that no report ends with: after them something is missing.
+_NEVER_LAST = frozenset(
+    ["a", "an", "the", "and", "or", "of", "in", "on", "at", "to", "with", "without", "for", "from",
+     "by", "as", "but", "no", "is", "are", "was", "were", "has", "have", "than", "which", "that",
+     "there", "this", "left", "right", "mild", "moderate", "severe", "small", "large", "new"]
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Slip:
+    """A fault of the text itself, with the characters [start, end) where it stands.
+
+    ``kind``: repeated_sentence, truncated, empty_section, placeholder, misspelt, doubled_word.
+    """
+
+    kind: str
+    span: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class ReportFacts:
+    """All that was read from a report. Aside sections (indication, technique) give nothing.
+
+    ``unreadable`` is the reason why the lexicon of English chest reports is not made for it:
+    ``other_language`` or ``other_examination``, else None.
+    """
+
+    statements: tuple[Statement, ...]
+    slips: tuple[Slip, ...]
+    num_words: int
+    num_known: int
+    unreadable: str | None
+
+
+def _repeated(read: Sequence[tuple[SentenceAt, SentenceFacts]]) -> list[Slip]:
+    """Sentences said before in the same section; impressions may repeat findings."""
+    seen: set[tuple[Section, str]] = set()
+    slips = []
+    for sentence, facts in read:
+        key = (sentence.section, facts.key)
+        if key in seen and " " in facts.key:
+            end = sentence.start + len(sentence.text)
+            slips.append(Slip("repeated_sentence", (sentence.start, end)))
+        seen.add(key)
+    return slips
+
+
+_LAST_WORD = re.compile(r"([A-Za-z]+)[^A-Za-z]*$")
+_ENDED_BEFORE = re.compile(r"[a-z)]\.\s")
+
+
+def _is_cut(text: str) -> bool:
+    """Whether the last sentence stops in the middle.
+
+    A single unpunctuated phrase is a style; without its stop behind punctuated sentences, or
+    ending in a word that wants another one, it is cut.
+    """
+    stripped = text.rstrip()
+    if stripped.endswith((",", "-", "/", "(", ";", ":")):
+        return True
+    if stripped.endswith((".", "!", "?", ")", '"', "'")):
+        return False
+    last = _LAST_WORD.search(stripped[-60:])
+    if last is not None and last[1].lower() in _NEVER_LAST:
+        return True
+    return _ENDED_BEFORE.search(stripped) is not None
+
+
+def _structure_slips(
+    text: str, parts: Sequence[tuple[Section, int, int]], found: Sequence[SentenceAt]
+) -> list[Slip]:
+    slips = []
+    length = len(text.rstrip())
+    filled = {sentence.section for sentence in found}
+    empty = [
+        (start, end)
+        for section, start, end in parts
+        if start and section != "aside" and not text[start:end].strip() and section not in filled
+    ]
+    slips += [Slip("empty_section", (max(0, start - 1), start)) for start, _ in empty]
+    if not empty and _is_cut(text):
+        last = found[-1].start if found else 0
+        slips.append(Slip("truncated", (last, length)))
+    if _MARKUP_STARTS.search(text):  # most reports have none, and a class is quickly looked for
+        slips += [Slip("placeholder", match.span()) for match in _MARKUP.finditer(text)]
+    return slips
+
+
+def _slips_of(facts: SentenceFacts, offset: int) -> list[Slip]:
+    """The slips within one sentence, at their places in the report."""
+    found = (
+        ("misspelt", facts.misspelt),
+        ("doubled_word", facts.doubled),
+        ("placeholder", facts.placeholders),
+    )
+    return [Slip(kind, (a + offset, b + offset)) for kind, spans in found for a, b in spans]
+
+
+def _extract(text: str) -> ReportFacts:
+    parts = list(sections(text))
+    found = list(sentences(text, parts))
+    statements: list[Statement] = []
+    read = [(sentence, read_sentence(sentence.text)) for sentence in found]
+    slips = [*_repeated(read), *_structure_slips(text, parts, found)]
+    num_words = num_known = 0
+    for sentence, facts in read:
+        num_words += facts.num_words
+        num_known += facts.num_known
+        if facts.misspelt or facts.doubled or facts.placeholders:
+            slips += _slips_of(facts, sentence.start)
+        if sentence.section == "aside":
+            continue
+        if facts.change_of_previous is not None and statements and statements[-1].change is None:
+            statements[-1] = statements[-1]._replace(change=facts.change_of_previous)
+        statements += placed(facts.statements, sentence.start, sentence.section)
+    unreadable = None
+    if is_other_language(text, num_words, num_known):
+        unreadable = "other_language"
+    elif is_other_examination(text, (f.key for s, f in read if s.section != "aside")):
+        unreadable = "other_examination"
+    return ReportFacts(tuple(statements), tuple(slips), num_words, num_known, unreadable)
+
+
+_extract_cached = lru_cache(maxsize=_CACHED_REPORTS)(_extract)
+
+
+def extract_facts(text: str) -> ReportFacts:
+    """Statements and slips of a report, in order of the text; time is linear in its length.
+
+    Cached by text, but for very long ones, so that memory stays flat.
+    """
+    return _extract_cached(text) if len(text) <= _LONGEST_CACHED else _extract(text)

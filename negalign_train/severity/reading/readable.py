@@ -1,0 +1,120 @@
+"""Whether the scorer can read a report at all: English, and of the chest.
+
+A German report shares "Pneumothorax" with English, a head CT shares "no fracture". Read with the
+lexicon of chest reports, both would get a score that says nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import yaml
+
+from negalign_train.vocabulary.resources import data_path
+
+_WORD = re.compile(r"[^\W\d_]+")
+_FOREIGN_LETTER = re.compile(r"[\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f\u0370-\uffdc]")
+"""Letters that English does not have; the micro sign and the degree are not among them."""
+MOST_KNOWN = 0.75
+"""A text of whose words the lexicon knows this share is English; of OpenI's it knows 96 %."""
+FEW_KNOWN = 0.6
+"""One foreign word is enough where the lexicon knows a smaller share of the words than this."""
+HARDLY_KNOWN = 0.35
+"""Without any English function word, a longer text of which less is known is not English."""
+_LONGER = 6
+_TITLE_CHARACTERS = 80
+_TITLE_HEADING = re.compile(r"(?:examination|exam|procedure|technique|study)[ \t]{0,8}:", re.I)
+_TITLE_END = re.compile(r"[.\n]")
+
+
+@dataclass(frozen=True)
+class _Examinations:
+    """``phrases`` of other examinations by their first words."""
+
+    chest: frozenset[str]
+    phrases: Mapping[str, tuple[str, ...]]
+    title: re.Pattern[str]
+
+
+def _table(name: str) -> dict[str, Any]:
+    table: dict[str, Any] = yaml.safe_load(data_path(name).read_text(encoding="utf-8"))
+    return table
+
+
+@cache
+def _languages() -> tuple[frozenset[str], frozenset[str]]:
+    """Function words of English, and those of all other languages."""
+    table = _table("languages.yaml")
+    return frozenset(table["english"]), frozenset(
+        w for some in table["other"].values() for w in some
+    )
+
+
+@cache
+def _examinations() -> _Examinations:
+    table = _table("examinations.yaml")
+    phrases: dict[str, tuple[str, ...]] = {}
+    for phrase in (phrase for some in table["other"].values() for phrase in some):
+        first = phrase.split()[0]
+        phrases[first] = (*phrases.get(first, ()), phrase)
+    modality, region = ("|".join(table[name]) for name in ("modalities", "regions"))
+    between = r"(?:[ ,]+(?:scan|of|the|left|right|bilateral|both|examination)){0,4}[ ,]+"
+    before = r"(?:(?:portable|limited|left|right|bilateral|the|non|contrast|enhanced)[ ,]+)*"
+    title = rf"{before}(?:(?:{modality}){between}(?:{region})|(?:{region})[ ,]+(?:{modality}))\b"
+    return _Examinations(frozenset(table["chest"]), phrases, re.compile(title))
+
+
+def is_other_language(text: str, num_words: int, num_known: int) -> bool:
+    """Whether a text is written in another language than English.
+
+    Where the lexicon knows most words, it is not. Else its words are counted against two lists of
+    function words, and with few of them the lexicon decides again, so that telegraphic English
+    stays readable.
+    """
+    if text.isascii() and num_words and num_known >= MOST_KNOWN * num_words:
+        return False
+    words = _WORD.findall(text.lower())
+    english, other = _languages()
+    of_english = sum(word in english for word in words)
+    of_other = sum(word in other or _FOREIGN_LETTER.search(word) is not None for word in words)
+    if of_other > of_english and (of_other > 1 or num_known < FEW_KNOWN * num_words):
+        return True
+    return not of_english and num_words >= _LONGER and num_known < HARDLY_KNOWN * num_words
+
+
+def is_other_examination(text: str, sentences: Iterable[str]) -> bool:
+    """Whether a report is of another examination than one of the chest.
+
+    ``sentences`` are the lower-case words of what the report says, without its asides: neither an
+    indication nor an advice to do a CT of the abdomen makes it one. Different words of other
+    regions stand against different words of the chest, and a title against as many.
+    """
+    tables = _examinations()
+    said = " ".join(sentences)
+    words = set(said.split())
+    if words.isdisjoint(tables.phrases) and not words.isdisjoint(tables.chest):
+        return False  # most reports
+    elsewhere = sum(
+        f" {phrase} " in f" {said} "
+        for first in words & tables.phrases.keys()
+        for phrase in tables.phrases[first]
+    )
+    of_chest = len(words & tables.chest)
+    if elsewhere < of_chest:
+        return False
+    return elsewhere > 2 * of_chest or _has_other_title(text, tables)
+
+
+def _has_other_title(text: str, tables: _Examinations) -> bool:
+    """Whether the first words, or an examination section, name another region and not the chest."""
+    starts = [0, *(match.end() for match in _TITLE_HEADING.finditer(text))]
+    for start in starts:
+        line = _TITLE_END.split(text[start : start + _TITLE_CHARACTERS].strip(), maxsplit=1)[0]
+        title = re.sub(r"[^a-z,]+", " ", line.lower()).strip()
+        if tables.title.match(title) and tables.chest.isdisjoint(title.replace(",", " ").split()):
+            return True
+    return False

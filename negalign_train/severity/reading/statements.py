@@ -1,0 +1,210 @@
+"""One sentence read: its words to statements about findings, cached by sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+from negalign_train.severity.reading.attributes import attach_attributes, attach_size
+from negalign_train.severity.reading.drafts import Draft, draft_statements, scan, split_clauses
+from negalign_train.severity.reading.lexicon import Word, lexicon, read_word
+from negalign_train.severity.reading.scope import apply_scopes
+from negalign_train.severity.reading.shared_attributes import lend
+from negalign_train.severity.reading.tokens import Section, Token, tokens
+from negalign_train.vocabulary.taxonomy import finding_types
+
+STUDY = "study"
+"""Pseudo-finding of a sentence that compares the study as a whole: "no interval change"."""
+_MM_PER_UNIT = {"mm": 1.0, "cm": 10.0, "millimeter": 1.0, "centimeter": 10.0}
+_DEGREE_ORDER = ("mild", "moderate", "severe")
+_MOVES = frozenset(
+    ["back", "retracted", "retract", "withdrawn", "withdraw", "advanced", "advance", "advancing",
+     "retraction", "advancement", "retracting", "withdrawing"]
+)  # fmt: skip
+_FROM_HERE = frozenset(["above", "from", "below", "beyond", "proximal", "distal", "past"])
+_CACHED_SENTENCES = 1 << 15
+_LONGEST_CACHED = 400
+
+
+class Statement(NamedTuple):
+    """What a report says of one finding (an id of ``data/findings.yaml``, or ``STUDY``).
+
+    ``certain`` is False for "possible". ``implied``: follows from a statement of normality.
+    ``partial``: a denial that leaves something possible ("no large effusion"); ``only_marked``:
+    one that leaves what is neither marked nor new ("no acute abnormality"). ``chronic``: called
+    old. ``location`` and ``side`` hold every place named, sorted. ``span``: characters [start, end)
+    of the report.
+    """
+
+    finding: str
+    present: bool
+    certain: bool
+    side: tuple[str, ...]
+    location: tuple[str, ...]
+    degree: str | None
+    change: str | None
+    size_mm: float | None
+    chronic: bool
+    implied: bool
+    partial: bool
+    only_marked: bool
+    span: tuple[int, int]
+    section: Section = "findings"
+
+
+@dataclass(frozen=True, slots=True)
+class SentenceFacts:
+    """One sentence: its bare words (``key``), its statements (spans within it), a change said of
+    the sentence before, and where it slips: misspelt words, words doubled, placeholders.
+    """
+
+    key: str
+    statements: tuple[Statement, ...]
+    change_of_previous: str | None
+    misspelt: tuple[tuple[int, int], ...]
+    doubled: tuple[tuple[int, int], ...]
+    placeholders: tuple[tuple[int, int], ...]
+    num_words: int
+    num_known: int
+
+
+def _sides(values: Sequence[str]) -> tuple[str, ...]:
+    named = set(values)
+    if "bilateral" in named or {"left", "right"} <= named:
+        return ("left", "right")
+    return tuple(sorted(named))
+
+
+def _strongest(degrees: Sequence[str]) -> str | None:
+    return max(degrees, key=_DEGREE_ORDER.index) if degrees else None
+
+
+def _telling(changes: Sequence[str]) -> str | None:
+    """ "Again seen, increased" is an increase: "stable" yields to any other change."""
+    moving = [change for change in changes if change != "stable"]
+    return next(iter(moving or changes), None)
+
+
+def _leaves_open(draft: Draft) -> bool:
+    """Whether a denial is one of a side or of a device's place, and leaves the others open."""
+    is_device = finding_types()[draft.finding].kind == "device"
+    return len(_sides(draft.sides)) == 1 or (is_device and bool(draft.locations))
+
+
+def _statement(draft: Draft, found: Sequence[Token]) -> Statement:
+    return Statement(
+        finding=draft.finding,
+        present=draft.present,
+        certain=draft.certain,
+        side=_sides(draft.sides),
+        location=tuple(sorted(set(draft.locations))),
+        degree=_strongest(draft.degrees),
+        change=_telling(draft.changes),
+        size_mm=draft.size_mm,
+        chronic=draft.chronic,
+        implied=draft.implied,
+        partial=draft.partial or (not draft.present and _leaves_open(draft)),
+        only_marked=draft.only_marked,
+        span=(found[draft.start].start, found[draft.end - 1].end),
+    )
+
+
+def _is_advice(words: Sequence[Word], at: int) -> bool:
+    """Whether the measurement at word ``at`` says how far a device should be moved."""
+    behind = words[at + 2].form if at + 2 < len(words) else ""
+    before = {word.form for word in words[max(0, at - 3) : at]}
+    return behind not in _FROM_HERE and not before.isdisjoint(_MOVES)
+
+
+def _sizes(found: Sequence[Token], words: Sequence[Word]) -> list[tuple[int, float]]:
+    """(word index, millimetres) of every measurement; of "2 x 3 cm" the largest number counts."""
+    sizes = []
+    for index in range(len(found) - 1):
+        unit = _MM_PER_UNIT.get(words[index + 1].form)
+        if unit is None or not found[index].text[0].isdigit() or _is_advice(words, index):
+            continue
+        numbers, at = [float(found[index].text)], index
+        while at > 1 and found[at - 1].text in ("x", "by") and found[at - 2].text[0].isdigit():
+            at -= 2
+            numbers.append(float(found[at].text))
+        sizes.append((index, max(numbers) * unit))
+    return sizes
+
+
+def _slips(
+    found: Sequence[Token], words: Sequence[Word], placeholders: frozenset[str]
+) -> tuple[list[tuple[int, int]], list[tuple[int, int]], list[tuple[int, int]]]:
+    """Spans of misspelt words, of words doubled, and of placeholders."""
+    misspelt, doubled, placeholder = [], [], []
+    before: str | None = None
+    for token, word in zip(found, words, strict=True):
+        if word.misspelt:
+            misspelt.append((token.start, token.end))
+        text = token.text
+        if text in placeholders or (text[:2] == "xx" and set(text) == {"x"}):
+            placeholder.append((token.start, token.end))
+        elif text == before and text.isalpha():
+            doubled.append((token.start, token.end))
+        before = text
+    return misspelt, doubled, placeholder
+
+
+def _read(sentence: str) -> SentenceFacts:
+    tables = lexicon()
+    found = tokens(sentence)
+    words = [read_word(token.text) for token in found]
+    items = scan(words, tables.trie)
+    split_clauses(items)
+    drafts = draft_statements(tables, items)
+    apply_scopes(drafts, items)
+    loose = attach_attributes(drafts, items)
+    lend(drafts, items, tables.readings)
+    for index, size_mm in _sizes(found, words):
+        attach_size(drafts, index, size_mm)
+    statements = [_statement(draft, found) for draft in drafts if not draft.dropped]
+    change = min(loose, default=None) if not drafts else None
+    anaphoric = any(item.value("anaphor") and not item.value("study") for item in items[:2])
+    if change is not None and not anaphoric:
+        span = (found[0].start, found[-1].end)
+        statements.append(
+            Statement(
+                STUDY, True, True, (), (), None, change, None, False, False, False, False, span
+            )
+        )
+        change = None
+    known = [w.known for token, w in zip(found, words, strict=True) if token.text.isalpha()]
+    misspelt, doubled, placeholders = _slips(found, words, tables.placeholders)
+    return SentenceFacts(
+        " ".join(token.text for token in found if token.text.isalnum()),
+        tuple(statements),
+        change,
+        tuple(misspelt),
+        tuple(doubled),
+        tuple(placeholders),
+        len(known),
+        sum(known),
+    )
+
+
+_read_cached = lru_cache(maxsize=_CACHED_SENTENCES)(_read)
+
+
+def read_sentence(sentence: str) -> SentenceFacts:
+    """The facts of one sentence. Long ones are not cached, so that memory stays flat."""
+    return _read_cached(sentence) if len(sentence) <= _LONGEST_CACHED else _read(sentence)
+
+
+_SPAN_FIELD = Statement._fields.index("span")
+
+
+def placed(statements: Sequence[Statement], offset: int, section: Section) -> list[Statement]:
+    """The statements of a sentence moved to where the sentence stands in its report."""
+    # Not _replace: this is the inner loop, and only the last two fields differ.
+    # Joined, not unpacked: a third less time, and this runs for every statement of every report.
+    new, at = tuple.__new__, _SPAN_FIELD
+    return [
+        new(Statement, s[:at] + ((s.span[0] + offset, s.span[1] + offset), section))  # noqa: RUF005
+        for s in statements
+    ]

@@ -1,0 +1,1 @@
+"""Errors put into right reports, by kind."""

@@ -1,0 +1,115 @@
+"""Reports with one error put in: what every judge must find, and what judges can learn from.
+
+Driven by the report's own text (read with ``data/mesh_reader.yaml``) and, where they are known, by
+the study's findings: MeSH codes of OpenI, ground truth of the synthetic cases. It knows nothing of
+the scorer or its lexicon. Deterministic: report, operation and seed decide the result.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from negalign_train.simulate.injection import attributes, devices, findings, language
+from negalign_train.simulate.injection.tables import Alteration, Replace, Report, view
+from negalign_train.vocabulary.errors import DataError
+
+_Maker = Callable[[Report, random.Random], Iterator[Alteration]]
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One kind of error: RadAlign category, index in ReXErr (None: not there), and its maker."""
+
+    category: str
+    rexerr: int | None
+    make: _Maker
+
+
+OPERATIONS: Mapping[str, Operation] = {
+    "add_device": Operation("device_error", 0, devices.add_device),
+    "change_device_name": Operation("device_error", 1, devices.change_device_name),
+    "change_device_position": Operation("device_error", 2, devices.change_device_position),
+    "change_severity": Operation("wrong_severity", 3, attributes.change_severity),
+    "change_location": Operation("wrong_location", 4, attributes.change_location),
+    "false_prediction": Operation("false_positive", 5, findings.false_prediction),
+    "change_measurement": Operation("wrong_severity", 6, attributes.change_measurement),
+    "repetition": Operation("report_integrity", 7, language.repetition),
+    "homophone": Operation("report_integrity", 8, language.homophone),
+    "typing_error": Operation("report_integrity", 9, language.typing_error),
+    "contradiction": Operation("contradictory_diagnosis", 10, findings.contradiction),
+    "false_negation": Operation("false_negative", 11, findings.false_negation),
+    "side_contradiction": Operation("contradictory_diagnosis", None, findings.side_contradiction),
+    "omission": Operation("false_negative", None, findings.omission),
+    "overinterpretation": Operation(
+        "artifact_overinterpretation", None, findings.overinterpretation
+    ),
+    "temporal_error": Operation("temporal_error", None, attributes.temporal_error),
+    "truncation": Operation("report_integrity", None, language.truncation),
+}
+"""Every operation by name: ReXErr's twelve, and five that it has no source for."""
+
+
+@dataclass(frozen=True)
+class Injection:
+    """A report with one error. ``span`` holds the characters [start, end) of ``text`` where it
+    shows (empty where something is missing); ``severity`` is the error's weight in [0, 1]."""
+
+    text: str
+    operation: str
+    category: str
+    finding: str | None
+    span: tuple[int, int]
+    severity: float
+
+
+def _applied(text: str, edits: Sequence[Replace]) -> tuple[str, tuple[int, int]]:
+    """The text with all replacements made, and where the first of ``edits`` then stands."""
+    first = edits[0]
+    start = first.start + sum(
+        len(e.text) - (e.end - e.start) for e in edits if e is not first and e.start < first.start
+    )
+    for edit in sorted(edits, key=lambda e: e.start, reverse=True):
+        text = text[: edit.start] + edit.text + text[edit.end :]
+    lead = len(first.text) - len(first.text.lstrip())
+    return text, (start + lead, start + len(first.text))
+
+
+def inject(
+    report: str,
+    operation: str,
+    seed: int | str,
+    *,
+    true_findings: Sequence[str] | None = None,
+) -> Injection | None:
+    """``report`` with one error of this kind; None where the report gives no place for it.
+
+    ``true_findings``: ids the study really shows; only these are then denied, altered or dropped.
+
+    Raises:
+        DataError: there is no such operation.
+    """
+    if operation not in OPERATIONS:
+        raise DataError(f"no operation {operation!r}; choose one of {', '.join(OPERATIONS)}")
+    chosen = OPERATIONS[operation]
+    rng = random.Random(f"inject:{seed}:{operation}:{report}")
+    truth = None if true_findings is None else frozenset(true_findings)
+    made = [a for a in chosen.make(view(report, truth), rng) if a.edits]
+    if not made:
+        return None
+    alteration = rng.choice(made)
+    text, span = _applied(report, alteration.edits)
+    if text == report:
+        return None
+    return Injection(
+        text, operation, chosen.category, alteration.finding, span, alteration.severity
+    )
+
+
+def inject_all(
+    report: str, seed: int | str, *, true_findings: Sequence[str] | None = None
+) -> tuple[Injection, ...]:
+    """One injection of every operation that the report gives a place for, in a fixed order."""
+    made = (inject(report, name, seed, true_findings=true_findings) for name in OPERATIONS)
+    return tuple(injection for injection in made if injection is not None)

@@ -1,0 +1,203 @@
+"""One database for log, registry and lock: SQLite by default, PostgreSQL where machines share it.
+
+Writers go one at a time (SQLite: BEGIN IMMEDIATE; PostgreSQL: an advisory lock), so that a reader
+who has seen sequence number n never meets a smaller one later.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.pool import NullPool, StaticPool
+
+from negalign_train.storage.migrations import DIALECTS, LATEST_VERSION, statements
+from negalign_train.vocabulary.errors import NegalignError
+
+_BUSY_TIMEOUT_MS = 30_000
+_WRITER_LOCK = 0x6E65_67_61  # "nega": the PostgreSQL advisory lock that writers take
+_VERSION_TABLE = "schema_version"
+
+
+class DatabaseError(NegalignError):
+    """The database cannot be opened, read or written."""
+
+
+def open_database(url: str) -> Engine:
+    """The database at ``url``, created and migrated if need be.
+
+    SQLite runs in WAL mode with synchronous=FULL (0 of 40 kill -9 lost an acknowledged row,
+    reference/reliability-and-ecosystem.md A2-9) and foreign keys on.
+
+    Raises:
+        DatabaseError: a URL of another kind, no access, or a schema newer than this package.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise DatabaseError(
+            "the database URL cannot be parsed; write sqlite:///PATH or "
+            "postgresql+psycopg://USER@HOST/NAME"
+        ) from error
+    dialect = parsed.get_backend_name()
+    if dialect not in DIALECTS:
+        raise DatabaseError(f"database {dialect!r} is not supported; use sqlite or postgresql")
+    in_memory = parsed.database in (None, "", ":memory:")
+    if dialect == "sqlite" and not in_memory:
+        _make_folder(Path(str(parsed.database)).parent)
+    try:
+        # One connection per transaction: nothing stays open, and forked workers share none.
+        pool = StaticPool if dialect == "sqlite" and in_memory else NullPool
+        engine = create_engine(parsed, hide_parameters=True, poolclass=pool)
+    except ModuleNotFoundError as error:
+        raise DatabaseError(
+            f"the driver {error.name} is missing; use postgresql+psycopg://... and install "
+            "negalign-train[postgres]"
+        ) from error
+    if dialect == "sqlite":
+        event.listen(engine, "connect", _configure_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    _migrate(engine)
+    return engine
+
+
+def open_read_only(url: str) -> Engine:
+    """The database at ``url`` as it is: nothing is created, migrated or written, no file beside it
+    either.
+
+    Raises:
+        DatabaseError: a URL of another kind.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise DatabaseError("the database URL cannot be parsed") from error
+    if parsed.get_backend_name() == "postgresql":
+        return create_engine(
+            parsed,
+            hide_parameters=True,
+            poolclass=NullPool,
+            execution_options={"postgresql_readonly": True},
+        )
+    path = Path(str(parsed.database)).resolve()
+    log = path.with_name(f"{path.name}-wal")
+    # Without a write-ahead log the file is all there is; SQLite would else make one to read it.
+    alone = not log.is_file() or log.stat().st_size == 0
+    address = f"file:{quote(str(path))}?{'immutable=1' if alone else 'mode=ro'}"
+    engine = create_engine(
+        parsed,
+        hide_parameters=True,
+        poolclass=NullPool,
+        creator=lambda: sqlite3.connect(
+            address, uri=True, isolation_level=None, timeout=_BUSY_TIMEOUT_MS / 1000
+        ),
+    )
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """A transaction that only reads.
+
+    Raises:
+        DatabaseError: the database refused.
+    """
+    with _translated(engine), engine.connect() as connection, connection.begin():
+        yield connection
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """The one writing transaction of this moment; kept whole on clean exit, undone otherwise.
+
+    Raises:
+        DatabaseError: the database refused (full disk, read-only, locked for too long).
+    """
+    with (
+        _translated(engine),
+        engine.connect().execution_options(negalign_writes=True) as connection,
+        connection.begin(),
+    ):
+        if engine.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _WRITER_LOCK})
+        yield connection
+
+
+@contextmanager
+def _translated(engine: Engine) -> Iterator[None]:
+    try:
+        yield
+    except DBAPIError as error:
+        # SQLite's messages name tables and columns; PostgreSQL's may hold the values of a row.
+        quoted = engine.dialect.name == "sqlite" or isinstance(error, OperationalError)
+        detail = str(error.orig).splitlines()[0] if quoted else type(error.orig).__name__
+        raise DatabaseError(
+            f"database {engine.url.render_as_string(hide_password=True)}: {detail}; "
+            "the transaction was undone. Free disk space, check write permission and that the "
+            "server is up, then run the same command again"
+        ) from error
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DatabaseError(
+            f"{folder}: cannot be created ({error.strerror}); choose another --workspace"
+        ) from error
+
+
+def _configure_sqlite(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # we begin transactions ourselves, in _begin_sqlite
+    for pragma in (
+        f"busy_timeout={_BUSY_TIMEOUT_MS}",
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+    ):
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writes = connection.get_execution_options().get("negalign_writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _version(connection: Connection) -> int:
+    if not inspect(connection).has_table(_VERSION_TABLE):
+        return 0
+    found = connection.execute(text(f"SELECT max(version) FROM {_VERSION_TABLE}")).scalar_one()
+    return int(found or 0)
+
+
+def _migrate(engine: Engine) -> None:
+    with reading(engine) as connection:
+        version = _version(connection)
+    if version > LATEST_VERSION:
+        raise DatabaseError(
+            f"database {engine.url.render_as_string(hide_password=True)} has schema {version}, "
+            f"this negalign_train knows up to {LATEST_VERSION}; upgrade negalign-train"
+        )
+    if version == LATEST_VERSION:
+        return
+    with writing(engine) as connection:
+        # Read again: another process may have migrated while this one waited.
+        version = _version(connection)
+        if version == 0:
+            connection.exec_driver_sql(
+                f"CREATE TABLE IF NOT EXISTS {_VERSION_TABLE} (version INTEGER PRIMARY KEY)"
+            )
+        for target in range(version + 1, LATEST_VERSION + 1):
+            for statement in statements(target, engine.dialect.name):
+                connection.exec_driver_sql(statement)
+            connection.execute(
+                text(f"INSERT INTO {_VERSION_TABLE} (version) VALUES (:version)"),
+                {"version": target},
+            )

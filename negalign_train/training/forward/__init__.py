@@ -1,0 +1,1 @@
+"""How a row runs through the model: prefix trees, packing, the head."""

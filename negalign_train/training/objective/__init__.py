@@ -1,0 +1,1 @@
+"""Losses and margins: pure functions of tensors."""

@@ -1,0 +1,1 @@
+"""Preference files to tokenised rows and batches."""

@@ -1,0 +1,1 @@
+"""One run from start to published files: session, checkpoints, outputs."""

@@ -1,0 +1,1 @@
+"""Which settings a candidate may have, together."""

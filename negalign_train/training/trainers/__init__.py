@@ -1,0 +1,1 @@
+"""One level over TRL's trainers."""

@@ -1,0 +1,70 @@
+"""Errors that readers marked without saying how bad they are: the mark counts, and what it costs is
+unknown until a scorer prices it against the reader's edit. Pure.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from negalign_train.vocabulary.records import CATEGORIES, ErrorMark, Event
+
+
+def summed_marks(errors: Sequence[ErrorMark]) -> dict[str, float]:
+    """Summed severities of the marks that have one, by category; not capped."""
+    return {
+        name: math.fsum(
+            mark.severity for mark in errors if mark.category == name and mark.severity is not None
+        )
+        for name in CATEGORIES
+    }
+
+
+def has_unpriced_marks(errors: Sequence[ErrorMark]) -> bool:
+    """Whether a mark has no severity."""
+    return any(mark.severity is None for mark in errors)
+
+
+def price_marks(errors: Sequence[ErrorMark], scored: Mapping[str, float]) -> dict[str, float]:
+    """Nine severities of a report some of whose marks have none.
+
+    What the reader priced stands. A category with an unpriced mark takes the scorer's severity of
+    that category, where it is more. Where the scorer finds nothing in such a category it sees the
+    same error under another name: then its severities count in every category, and the reader's
+    where they are more. A mark never costs 0 because the scorer did not find it.
+
+    Args:
+        errors: the marks, at least one without severity.
+        scored: the scorer's nine severities against the reader's edit, not all 0.
+    """
+    reader = {name: min(1.0, value) for name, value in summed_marks(errors).items()}
+    unpriced = {mark.category for mark in errors if mark.severity is None}
+    if any(scored[name] <= 0 for name in unpriced):
+        unpriced = set(CATEGORIES)
+    return {
+        name: max(reader[name], scored[name]) if name in unpriced else reader[name]
+        for name in CATEGORIES
+    }
+
+
+def priced_marks(event: Event) -> tuple[ErrorMark, ...]:
+    """The marks of an event, those without severity with an equal part of what their category
+    costs beyond its priced marks. None stays where nothing is known.
+    """
+    if event.severities is None or not has_unpriced_marks(event.errors):
+        return event.errors
+    given = summed_marks(event.errors)
+    return tuple(
+        mark if mark.severity is not None else replace(mark, severity=_part(mark, event, given))
+        for mark in event.errors
+    )
+
+
+def _part(mark: ErrorMark, event: Event, given: Mapping[str, float]) -> float | None:
+    assert event.severities is not None
+    sharing = sum(
+        other.category == mark.category and other.severity is None for other in event.errors
+    )
+    left = event.severities[mark.category] - given[mark.category]
+    return left / sharing if left > 0 else None

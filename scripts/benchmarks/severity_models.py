@@ -1,0 +1,75 @@
+"""The judges with a model for ``bench_severity.py``: one is trained here, one is left to chance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks import severity_encoder as encoders
+from benchmarks.severity_entries import Entry, Settings, answer_of
+from negalign_train.commands.support.judges import open_judge
+from negalign_train.severity.judges.ensemble import EnsembleJudge, equal_weights
+from negalign_train.severity.judges.training import JudgeTraining, train_judge
+from negalign_train.vocabulary.records import Case
+
+
+def _trained(settings: Settings, learn_from: Sequence[Case], report: dict[str, Any]) -> Path:
+    """The folder of a judge trained on errors put into ``learn_from``."""
+    examples = encoders.training_examples(learn_from, settings.training_examples, settings.seed)
+    texts = [text for example in examples for text in (example.reference, example.candidate)]
+    encoder = settings.encoder_dir or encoders.write_encoder(
+        settings.work_dir / "encoder", encoders.pair_tokenizer(texts, 3000), settings.seed
+    )
+    # The measured half is held out as a whole, so that nothing of this one has to be.
+    training = JudgeTraining(
+        learning_rate=settings.learning_rate,
+        num_train_epochs=settings.training_epochs,
+        held_out_fraction=0.0,
+        seed=settings.seed,
+    )
+    out = settings.work_dir / "finetuned"
+    found = train_judge(encoder, examples, out, training, {"purpose": "bench_severity"}, print)
+    report["training"] = asdict(found) | {"encoder": encoder.name}
+    return out
+
+
+def _random_nli(settings: Settings, learn_from: Sequence[Case]) -> Path:
+    tokenizer = encoders.pair_tokenizer((case.reference for case in learn_from), 3000)
+    return encoders.write_random_nli(settings.work_dir / "nli", tokenizer, settings.seed)
+
+
+def model_entries(
+    settings: Settings, learn_from: Sequence[Case], report: dict[str, Any]
+) -> list[Entry]:
+    """The judges with a model that are asked for, on one thread; what is to be trained is trained.
+
+    ``report`` takes what the training came to.
+    """
+    wanted = set(settings.only)
+    torch.set_num_threads(1)
+    entries: list[Entry] = []
+    if wanted & {"finetuned", "ensemble"}:
+        finetuned = open_judge(f"finetuned:{_trained(settings, learn_from, report)}")
+        members = [open_judge("rules"), finetuned]
+        both = EnsembleJudge(members, "mean", equal_weights(len(members)))
+        for key, name, judge in (
+            ("finetuned", "finetuned, trained here", finetuned),
+            ("ensemble", "ensemble of rules and finetuned, mean", both),
+        ):
+            if key in wanted:
+                answer = answer_of(judge)
+                entries.append(Entry(name, answer, settings.finetuned_reports, 200))
+    if "nli" in wanted:
+        folder = settings.nli_dir or _random_nli(settings, learn_from)
+        name = f"nli, {folder.name}" if settings.nli_dir else "nli, random weights"
+        judge = open_judge(f"nli:{folder}")
+        entries.append(Entry(name, answer_of(judge), settings.slow_reports, 20))
+    if "self" in wanted:
+        judge = open_judge("self:embedded")
+        name = "self, embedded generator"
+        entries.append(Entry(name, answer_of(judge), settings.slow_reports, 20))
+    return entries

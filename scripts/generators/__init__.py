@@ -1,0 +1,1 @@
+"""Small generators trained from scratch, and what they learn from."""

@@ -1,0 +1,119 @@
+"""The GRPO reward: minus S, minus the length term; silence never pays."""
+
+from __future__ import annotations
+
+import pytest
+
+from negalign_train.recipe.candidate import RewardSettings
+from negalign_train.severity.pricing.reward import format_term, severity_reward
+from negalign_train.severity.pricing.score import score_report
+from negalign_train.vocabulary.records import SeverityScore
+
+REFERENCE = "Small left pleural effusion. The heart is normal in size."
+SETTINGS = RewardSettings(length_weight=0.5, length_slack=0.2, unscorable=-10.0)
+
+
+def rewards(*completions: object, settings: RewardSettings = SETTINGS) -> list[float]:
+    return severity_reward(settings)(
+        prompts=[""] * len(completions),
+        completions=completions,  # type: ignore[arg-type]
+        reference=[REFERENCE] * len(completions),
+        completion_ids=[[1]] * len(completions),
+        trainer_state=None,
+    )
+
+
+def test_the_right_report_earns_zero_and_an_error_its_severity() -> None:
+    wrong_side = REFERENCE.replace("left", "right")
+    assert rewards(REFERENCE, wrong_side) == [0.0, -0.5]
+
+
+def test_messages_and_text_earn_the_same() -> None:
+    message = [{"role": "assistant", "content": REFERENCE.replace("Small", "Large")}]
+    assert rewards(message) == rewards(REFERENCE.replace("Small", "Large")) == [-0.5]
+
+
+def test_an_unscorable_completion_earns_the_worst_reward() -> None:
+    assert rewards("", "qzx wvb kjp") == [-10.0, -10.0]
+
+
+def test_length_beyond_the_slack_costs() -> None:
+    """Ten words against twenty-two: 0.5 * (|22/10 - 1| - 0.2) = 0.5."""
+    longer = REFERENCE + " The patient was seen in the department with two views of the chest."
+    assert len(REFERENCE.split()) == 10
+    ratio = len(longer.split()) / 10
+    assert rewards(longer) == [pytest.approx(-0.5 * (ratio - 1 - 0.2))]
+    free = RewardSettings(length_weight=0.0, length_slack=0.0, unscorable=-10.0)
+    assert rewards(longer, settings=free) == [0.0]
+
+
+def test_a_missing_or_empty_section_costs_its_share_of_the_format_term() -> None:
+    """Both sections: 0; findings only, an empty impression: half; no heading at all: all of it."""
+    strict = SETTINGS.model_copy(update={"format_weight": 0.4, "length_weight": 0.0})
+    whole = f"Findings: {REFERENCE} Impression: Small left pleural effusion."
+    assert format_term(strict, whole) == 0.0
+    assert format_term(strict, f"Findings: {REFERENCE}") == 0.2
+    assert format_term(strict, f"Findings: {REFERENCE}\nImpression:  ") == 0.2
+    assert rewards(REFERENCE, whole, settings=strict) == [-0.4, 0.0]
+    one = strict.model_copy(update={"required_sections": ("findings",)})
+    assert format_term(one, REFERENCE) == 0.4
+    assert format_term(SETTINGS, REFERENCE) == 0.0
+
+
+def test_nothing_earns_less_than_what_cannot_be_scored() -> None:
+    harsh = RewardSettings(length_weight=50.0, length_slack=0.0, unscorable=-9.0)
+    assert rewards("No effusion.", "", settings=harsh) == [-9.0, -9.0]
+    with pytest.raises(ValueError, match="less than or equal to -9"):
+        RewardSettings(length_weight=0.0, length_slack=0.0, unscorable=-5.0)
+
+
+def test_a_calibration_changes_the_price_of_an_error() -> None:
+    def halved(score: SeverityScore) -> SeverityScore:
+        return SeverityScore({name: s / 2 for name, s in score.severities.items()})
+
+    reward = severity_reward(SETTINGS, halved)
+    wrong_side = REFERENCE.replace("left", "right")
+    assert reward(prompts=[""], completions=[wrong_side], reference=[REFERENCE]) == [-0.25]
+
+
+def test_a_text_seen_before_is_not_scored_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    scored: list[str] = []
+
+    def counting(reference: str, candidate: str) -> None:
+        scored.append(candidate)
+
+    monkeypatch.setattr("negalign_train.severity.pricing.reward.score_report", counting)
+    reward = severity_reward(SETTINGS)
+    reward(prompts=[""] * 3, completions=["a", "b", "a"], reference=[REFERENCE] * 3)
+    reward(prompts=[""], completions=["b"], reference=[REFERENCE])
+    assert scored == ["a", "b"]
+    long = "word " * 4000
+    reward(prompts=[""] * 2, completions=[long, long], reference=[REFERENCE] * 2)
+    assert scored[2:] == [long, long]
+
+
+def test_trl_finds_a_name_for_its_log() -> None:
+    assert severity_reward(SETTINGS).__name__ == "negative_severity"
+
+
+def test_a_weighted_category_counts_more_and_the_others_as_before() -> None:
+    missed, invented = "Lungs are clear.", "No pleural effusion. Pneumothorax."
+    settings = RewardSettings(
+        category_weights={"false_negative": 2.0}, length_weight=0.0, length_slack=0.0, unscorable=-9
+    )
+    plain = settings.model_copy(update={"category_weights": {}})
+    score = score_report(REFERENCE, missed)
+    assert score is not None
+    assert score.severities["false_negative"] > 0
+    extra = score.severities["false_negative"]
+    assert rewards(missed, settings=plain) == [-score.total]
+    assert rewards(missed, settings=settings) == [pytest.approx(-score.total - extra)]
+    control = {"reference": ["No pleural effusion."], "prompts": [""], "completions": [invented]}
+    assert severity_reward(settings)(**control) == severity_reward(plain)(**control)
+
+
+def test_a_category_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"unknown categories \['misses'\]; known are"):
+        RewardSettings(
+            category_weights={"misses": 2.0}, length_weight=0.0, length_slack=0.0, unscorable=-9
+        )

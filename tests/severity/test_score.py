@@ -1,0 +1,103 @@
+"""Which pairs are scored, and how events without severities are filled."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from negalign_train.severity.pricing.score import (
+    explain_unscorable,
+    fill_severities,
+    score_many,
+    score_report,
+)
+from negalign_train.vocabulary.records import Event
+
+NORMAL = "Heart size is normal. The lungs are clear."
+
+
+@pytest.mark.parametrize(
+    ("reference", "candidate", "reason"),
+    [
+        ("", NORMAL, "empty_reference"),
+        (NORMAL, " \n", "empty_candidate"),
+        ("Thank you for this referral.", NORMAL, "no_statement_in_reference"),
+        (NORMAL, "Röntgenbild ohne Auffälligkeiten, keine Stauung.", "other_language"),
+        (NORMAL, "?", "unreadable_candidate"),
+        (NORMAL, "effusion " * 30_000, "too_long"),
+        (NORMAL, "The report of this patient.", None),
+        (NORMAL, "XXXX XXXX XXXX", None),
+        (NORMAL, "Findings: Impression:", "unreadable_candidate"),
+        (NORMAL, NORMAL, None),
+    ],
+)
+def test_what_cannot_be_scored_has_a_reason_and_no_score(
+    reference: str, candidate: str, reason: str | None
+) -> None:
+    assert explain_unscorable(reference, candidate) == reason
+    assert (score_report(reference, candidate) is None) == (reason is not None)
+
+
+def test_text_that_says_nothing_is_worth_nothing_and_misses_all() -> None:
+    score = score_report("Left pneumothorax.", "XXXX XXXX XXXX")
+    assert score is not None
+    assert (score.severities["false_negative"], score.severities["report_integrity"]) == (1.0, 1.0)
+
+
+def test_many_pairs_keep_their_order() -> None:
+    totals = [s and s.total for s in score_many([(NORMAL, NORMAL), (NORMAL, ""), (NORMAL, "CHF.")])]
+    assert totals == [0.0, None, 1.0]
+
+
+def test_missing_severities_are_filled_from_the_readers_edit(
+    make_event: Callable[..., Event],
+) -> None:
+    graded = make_event(event_id="a")
+    open_one = replace(
+        make_event(event_id="b"),
+        completion="Findings: Small left pleural effusion.",
+        errors=(),
+        severities=None,
+        severity_source=None,
+    )
+    filled, refusals = fill_severities(
+        [graded, open_one, replace(open_one, event_id="c"), replace(open_one, event_id="d")],
+        {"b": "Findings: Small right pleural effusion.", "c": "Thank you."},
+    )
+    assert filled[0] == graded
+    assert filled[1].severity_source == "scorer"
+    assert filled[1].total_severity == 0.5
+    assert [event.severities for event in filled[2:]] == [None, None]
+    assert refusals.counts == {"no_statement_in_reference": 1, "no_reference": 1}
+
+
+def test_a_scorer_that_finds_nothing_in_a_rejected_report_knows_nothing(
+    make_event: Callable[..., Event],
+) -> None:
+    reject = make_event(
+        event_id="a", grade="reject", errors=(),
+        completion="Findings: Small left pleural effusion.",
+        edited="Findings: A small pleural effusion on the left.",
+    )  # fmt: skip
+    filled, refusals = fill_severities([reject], {"a": str(reject.edited)})
+    assert filled == [reject]
+    assert refusals.counts == {"scorer_found_nothing": 1}
+
+
+def test_a_thousand_pairs_take_less_than_two_seconds() -> None:
+    """The target is 2,000 pairs a second on an idle core; this asserts a quarter of it."""
+    findings = ["effusion", "nodule", "opacity", "atelectasis", "edema", "pneumothorax"]
+    reports = [
+        f"Findings: The heart is normal in size. The lungs are clear. There is a {i} mm {name} on "
+        f"the left. No pleural effusion or pneumothorax. No acute bony abnormality is seen. "
+        f"The aorta is tortuous. Impression: {name} measuring {i} mm. No acute disease."
+        for i in range(1, 84)
+        for name in findings
+    ]
+    pairs = [(a, b) for a, b in zip(reports, reports[::-1], strict=True)] * 2
+    started = time.process_time()
+    score_many(pairs[:1000])
+    assert time.process_time() - started < 2.0

@@ -1,0 +1,106 @@
+"""The simulated OpenI reader: judged from codes, edited as little as needed."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from negalign_train.cases.openi import load_openi
+from negalign_train.simulate.mesh_reader import find_faults, judge
+from negalign_train.vocabulary.records import Case, Finding
+from tests.cases.test_openi import OPENI, needs_openi
+
+CASE = Case(
+    case_id="openi-1",
+    group="g",
+    prompt="",
+    reference="Findings: The heart is enlarged. There is a small left pleural effusion. "
+    "No pneumothorax. Impression: Small left pleural effusion.",
+    findings=(Finding("cardiomegaly"), Finding("pleural_effusion", side="left", degree="mild")),
+)
+
+
+@pytest.mark.parametrize(
+    ("completion", "errors", "edited"),
+    [
+        (CASE.reference, [], CASE.reference),
+        (
+            CASE.reference.replace("left", "right", 1),
+            [("wrong_location", 0.5)],
+            CASE.reference,
+        ),
+        (
+            CASE.reference.replace("small", "large", 1),
+            [("wrong_severity", 0.5)],
+            CASE.reference,
+        ),
+        (
+            "Findings: There is a small left pleural effusion. No pneumothorax. "
+            "Impression: Small left pleural effusion.",
+            [("false_negative", 0.5)],
+            CASE.reference,
+        ),
+        (
+            CASE.reference.replace("No pneumothorax.", "Right pneumothorax."),
+            [("false_positive", 1.0)],
+            CASE.reference.replace(" No pneumothorax.", ""),
+        ),
+        (
+            CASE.reference.replace("No pneumothorax.", "A chest tube is present. No pneumothorax."),
+            [("device_error", 0.5)],
+            CASE.reference,
+        ),
+        (
+            CASE.reference.replace("No pneumothorax.", "No pneumothorax. No pneumothorax."),
+            [("report_integrity", 0.25)],
+            CASE.reference,
+        ),
+        (
+            CASE.reference.replace("No pneumothorax.", "No pneumothorax. XXXX lungs."),
+            [("report_integrity", 0.5)],
+            CASE.reference,
+        ),
+    ],
+)
+def test_each_error_is_marked_and_mended_in_place(
+    completion: str, errors: list[tuple[str, float]], edited: str
+) -> None:
+    marks, text = judge(CASE, completion)
+    assert [(mark.category, mark.severity) for mark in marks] == errors
+    assert text == edited
+
+
+def test_the_span_is_the_wrong_sentence() -> None:
+    completion = CASE.reference.replace("No pneumothorax.", "Right pneumothorax.")
+    (mark,), _ = judge(CASE, completion)
+    assert mark.span is not None
+    assert completion[mark.span[0] : mark.span[1]] == "Right pneumothorax."
+
+
+def test_a_denied_coded_finding_is_struck_and_said() -> None:
+    completion = "Findings: The heart is enlarged. No pleural effusion. Impression: Cardiomegaly."
+    marks, text = judge(CASE, completion)
+    assert [mark.category for mark in marks] == ["false_negative"]
+    assert text == (
+        "Findings: The heart is enlarged. There is a small left pleural effusion. "
+        "Impression: Cardiomegaly."
+    )
+
+
+def test_hedged_findings_are_no_error() -> None:
+    completion = CASE.reference.replace("No pneumothorax.", "Pneumonia cannot be excluded.")
+    assert judge(CASE, completion) == ((), completion)
+
+
+@needs_openi
+def test_edits_of_other_reports_judge_clean() -> None:
+    cases = load_openi(OPENI)[::3]
+    rng = random.Random(0)
+    clean = [case for case in cases if not find_faults(case, case.reference)]
+    assert len(clean) / len(cases) > 0.7
+    mended = 0
+    for case in clean:
+        _, text = judge(case, rng.choice(cases).reference)
+        mended += not find_faults(case, text)
+    assert mended / len(clean) >= 0.95

@@ -1,0 +1,201 @@
+"""The shared database: settings, migrations, one writer at a time, errors with a way out."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sqlalchemy import inspect, text
+
+from negalign_train.cycle.closing.seal import SEALS
+from negalign_train.feedback.batch import EVENTS, QUARANTINE
+from negalign_train.registry.lock import LOCKS
+from negalign_train.registry.log import REGISTRY_LOG, Change, read_changes, write_change
+from negalign_train.registry.rows import ADAPTERS, ALIASES
+from negalign_train.storage.chain import broken_rows, newest
+from negalign_train.storage.database import (
+    DatabaseError,
+    open_database,
+    open_read_only,
+    reading,
+    writing,
+)
+from negalign_train.storage.migrations import LATEST_VERSION, statements
+
+
+def test_sqlite_runs_in_wal_mode_fully_synchronous_with_foreign_keys(tmp_path: Path) -> None:
+    engine = open_database(f"sqlite:///{tmp_path / 'new' / 'negalign.db'}")
+    with reading(engine) as connection:
+        found = {
+            name: connection.execute(text(f"PRAGMA {name}")).scalar_one()
+            for name in ("journal_mode", "synchronous", "foreign_keys")
+        }
+    assert found == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}  # 2 is FULL
+
+
+def test_the_shared_fixture_reaches_postgresql(database_url: str) -> None:
+    if "NEGALIGN_TEST_DATABASE_URL" not in os.environ:
+        pytest.skip("NEGALIGN_TEST_DATABASE_URL is not set, so there is no PostgreSQL to test on")
+    assert open_database(database_url).dialect.name in database_url
+
+
+def test_opening_twice_migrates_once_and_records_the_version(database_url: str) -> None:
+    open_database(database_url)
+    with reading(open_database(database_url)) as connection:
+        versions = connection.execute(text("SELECT version FROM schema_version")).scalars().all()
+    assert versions == list(range(1, LATEST_VERSION + 1))
+
+
+def test_a_workspace_of_the_first_schema_goes_on_and_its_rows_are_told_from_chained_ones(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "negalign.db"
+    with closing(sqlite3.connect(path)) as old:
+        old.execute("CREATE TABLE schema_version (version INTEGER PRIMARY KEY)")
+        for sql in statements(1, "sqlite"):
+            old.execute(sql)
+        old.execute("INSERT INTO schema_version VALUES (1)")
+        old.execute(
+            "INSERT INTO adapters VALUES ('a', NULL, 1, 'd', 'm', 'r', 'promoted', 'better')"
+        )
+        old.execute("INSERT INTO aliases VALUES ('champion', 'a')")
+        old.execute(
+            "INSERT INTO alias_history VALUES "
+            "(7, 'champion', 'promote', 'a', NULL, 'gate', 'better', 'g.json', 's', 'then')"
+        )
+        old.commit()
+    engine = open_database(f"sqlite:///{path}")
+    with writing(engine) as connection:
+        (change,) = read_changes(connection)
+        assert change == Change(
+            "promote", "champion", "a", None, "gate", "better", "then", "g.json", "s"
+        )
+        write_change(connection, replace(change, action="rollback", reason="worse"))
+        assert list(broken_rows(connection, REGISTRY_LOG)) == [
+            (7, "was written by a release that chained no rows")
+        ]
+        assert newest(connection, REGISTRY_LOG).sequence == 8
+
+
+def test_a_read_only_database_is_neither_written_nor_migrated(tmp_path: Path) -> None:
+    path = tmp_path / "negalign.db"
+    with closing(sqlite3.connect(path)) as old:
+        old.execute("CREATE TABLE locks (name TEXT)")
+    before = path.read_bytes()
+    engine = open_read_only(f"sqlite:///{path}")
+    with reading(engine) as connection:
+        assert connection.execute(text("SELECT count(*) FROM locks")).scalar_one() == 0
+    with pytest.raises(DatabaseError, match="readonly"), writing(engine) as connection:
+        connection.execute(text("INSERT INTO locks VALUES ('x')"))
+    assert path.read_bytes() == before
+    assert [each.name for each in tmp_path.iterdir()] == ["negalign.db"]
+
+
+def test_every_query_table_has_exactly_the_migrated_columns(database_url: str) -> None:
+    inspector = inspect(open_database(database_url))
+    for table in (EVENTS, QUARANTINE, ADAPTERS, ALIASES, REGISTRY_LOG, LOCKS, SEALS):
+        migrated = [column["name"] for column in inspector.get_columns(table.name)]
+        assert migrated == [column.name for column in table.columns]
+
+
+def test_a_newer_schema_is_refused_with_the_way_out(database_url: str) -> None:
+    engine = open_database(database_url)
+    with writing(engine) as connection:
+        connection.execute(text("INSERT INTO schema_version (version) VALUES (99)"))
+    with pytest.raises(DatabaseError, match=r"has schema 99, .* upgrade negalign-train"):
+        open_database(database_url)
+
+
+def test_a_failed_write_leaves_nothing(database_url: str) -> None:
+    engine = open_database(database_url)
+
+    def fail_halfway() -> None:
+        with writing(engine) as connection:
+            connection.execute(text("INSERT INTO locks VALUES ('x', 1, 1, 'h', '', 't')"))
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        fail_halfway()
+    with reading(engine) as connection:
+        assert connection.execute(text("SELECT count(*) FROM locks")).scalar_one() == 0
+
+
+def test_writers_go_one_at_a_time(database_url: str) -> None:
+    """Eight threads each read a number and write its successor: none is lost."""
+    engine = open_database(database_url)
+    with writing(engine) as connection:
+        connection.execute(text("INSERT INTO locks VALUES ('n', 0, 1, 'h', '', 't')"))
+
+    def count_up() -> None:
+        for _ in range(5):
+            with writing(engine) as connection:
+                number = connection.execute(text("SELECT cycle FROM locks")).scalar_one()
+                connection.execute(text("UPDATE locks SET cycle = :n"), {"n": number + 1})
+
+    threads = [threading.Thread(target=count_up) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with reading(engine) as connection:
+        assert connection.execute(text("SELECT cycle FROM locks")).scalar_one() == 40
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("no url at all", "write sqlite:///PATH or postgresql"),
+        ("mysql://somewhere/db", "use sqlite or postgresql"),
+        ("postgresql+psycopg://u:secret@127.0.0.1:1/x", "check .* that the server is up"),
+    ],
+)
+def test_a_database_that_cannot_be_opened_says_what_to_do(url: str, message: str) -> None:
+    with pytest.raises(DatabaseError, match=message) as caught:
+        open_database(url)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "negalign.db"
+    path.write_bytes(b"not a database" * 100)
+    with pytest.raises(DatabaseError, match="file is not a database"):
+        open_database(f"sqlite:///{path}")
+
+
+def test_errors_do_not_show_the_values_of_a_row(database_url: str) -> None:
+    engine = open_database(database_url)
+    insert = text("INSERT INTO locks VALUES ('x', 1, 1, :h, '', 't')")
+
+    def insert_one_name_twice() -> None:
+        with writing(engine) as connection:
+            connection.execute(insert, [{"h": "SECRET REPORT"}, {"h": "SECRET REPORT"}])
+
+    with pytest.raises(DatabaseError) as caught:
+        insert_one_name_twice()
+    assert "SECRET" not in f"{caught.value} {caught.value.__cause__}"
+
+
+def test_a_full_disk_undoes_the_transaction_and_says_so(tmp_path: Path) -> None:
+    engine = open_database(f"sqlite:///{tmp_path / 'negalign.db'}")
+    insert = text("INSERT INTO locks VALUES (:n, 1, 1, :h, '', 't')")
+
+    def fill_the_disk() -> None:
+        with writing(engine) as connection:
+            pages = connection.execute(text("PRAGMA page_count")).scalar_one()
+            connection.execute(text(f"PRAGMA max_page_count = {pages}"))
+            connection.execute(insert, [{"n": str(n), "h": "h" * 500} for n in range(2000)])
+
+    with pytest.raises(DatabaseError, match=r"disk is full.*Free disk space"):
+        fill_the_disk()
+    with reading(engine) as connection:
+        assert connection.execute(text("SELECT count(*) FROM locks")).scalar_one() == 0
+
+
+def test_a_folder_that_cannot_be_made_is_named() -> None:
+    with pytest.raises(DatabaseError, match="choose another --workspace"):
+        open_database(f"sqlite:////proc/{os.getpid()}/negalign/negalign.db")

@@ -1,0 +1,45 @@
+"""One decides, all hear; and a folder has one launch at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import threading
+import time
+
+import pytest
+
+from negalign_train.training.distributed import processes
+from negalign_train.training.distributed.processes import alone, from_main
+from negalign_train.vocabulary.errors import TrainingError
+
+
+def test_what_the_main_process_decides_is_returned_and_its_error_raised():
+    assert from_main(lambda: 3) == 3
+    assert from_main(lambda: None) is None
+
+    def refuse() -> int:
+        raise TrainingError("no")
+
+    with pytest.raises(TrainingError, match="no"):
+        from_main(refuse)
+
+
+def test_a_second_launch_waits_for_the_first_and_says_so_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(processes, "POLL_SECONDS", 0.02)
+    said: list[str] = []
+    with (tmp_path / ".lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        released = threading.Timer(0.2, lambda: fcntl.flock(held, fcntl.LOCK_UN))
+        start = time.monotonic()
+        released.start()
+        with alone(tmp_path, said.append):
+            assert time.monotonic() - start > 0.15
+        released.join()
+    assert said == [f"another run is training into {tmp_path}; waiting for it"]
+
+
+def test_the_lock_is_let_go_after_an_error(tmp_path):
+    with pytest.raises(TrainingError), alone(tmp_path / "out", lambda _: None):
+        raise TrainingError("stopped")
+    with (tmp_path / "out" / ".lock").open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
