@@ -94,7 +94,7 @@ def make_pairs(count: int = 8, weight: float = 1.0) -> list[PreferencePair]:
                 prompt=f"Report {index}: cough" + "." * (index % 4),
                 chosen=chosen,
                 rejected=rejected,
-                margin=0.5,
+                delta_S=0.5,
                 weight=weight,
                 chosen_spans=(WeightedSpan(at, at + len("right"), 5.0),),
                 rejected_spans=(WeightedSpan(at, at + len("left"), 5.0),),

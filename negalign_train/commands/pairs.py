@@ -31,7 +31,7 @@ def pairs(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:
-    """Show a cycle's pairs and labels: how many, their margins and weights, what was refused.
+    """Show a cycle's pairs and labels: how many, their delta_S and weights, what was refused.
 
     No report text is printed; the pairs themselves are in the cycle's pairs.parquet.
 
@@ -73,7 +73,7 @@ def _summary(
     return plain | {
         "refused": counts["refused"],
         "pairs of": by_cycle,
-        "margin (dS)": _spread([pair.margin for pair in found]),
+        "delta_S": _spread([pair.delta_S for pair in found]),
         "pair weight": _spread([pair.weight for pair in found]),
         "distinct chosen texts": len({pair.chosen for pair in found}),
         "file": str(folder / PAIRS_FILE),

@@ -3,9 +3,9 @@
 Refusals by reason. Of events: ``empty_edit``, ``unchanged_edit``, ``edit_on_accept``,
 ``no_severity``, ``no_accepted_completion`` (no edit, and nobody accepted a report of the case),
 ``root_prompt_unknown`` (a later turn of a thread whose first turn is nowhere in the log). Of pairs:
-``margin_too_small``, ``rejected_turn`` (a thread's later turn was rejected), ``contradictory``,
+``delta_S_too_small``, ``rejected_turn`` (a thread's later turn was rejected), ``contradictory``,
 ``duplicate``, ``cap_chosen``. Of unpaired labels: ``contradictory_label``,
-``margin_too_small_label``, ``duplicate_label``. Of prompts: ``no_reference``. One event may be
+``delta_S_too_small_label``, ``duplicate_label``. Of prompts: ``no_reference``. One event may be
 counted under several.
 
 Readers who contradict each other (one approves of a text, another disapproves of it, for one case;
@@ -103,7 +103,7 @@ def build_preferences(
     fresh_edges = _capped(
         [edge for edge in edges if edge.fresh], settings.max_pairs_per_chosen, refused
     )
-    labels = standing_labels(view, bad, settings.min_margin, refused)
+    labels = standing_labels(view, bad, settings.min_delta_S, refused)
     best = _best_approvals(view, bad)
     return PreferenceSet(
         pairs=_pairs(fresh_edges, groups, settings, cycle),
@@ -129,10 +129,10 @@ def _standing_edges(
     """The edges that hold, sorted by identity; fresh ones that do not are counted."""
     falling: list[Edge] = []
     for edge in build_edges(view, settings.reader_trust, refused):
-        if edge.margin > settings.min_margin:
+        if edge.delta_S > settings.min_delta_S:
             falling.append(edge)
         else:
-            refused["margin_too_small"] += edge.fresh
+            refused["delta_S_too_small"] += edge.fresh
     never_chosen = bad | view.rejected()
     order = {_verdicts(edge, view) for edge in falling}
     standing: dict[str, Edge] = {}
@@ -153,13 +153,13 @@ def _verdicts(edge: Edge, view: LogView) -> tuple[Verdict, Verdict]:
 
 
 def _capped(edges: Sequence[Edge], cap: int, refused: Counter[str]) -> list[Edge]:
-    """At most ``cap`` pairs per distinct chosen text, those of the largest margins.
+    """At most ``cap`` pairs per distinct chosen text, those of the largest delta_S.
 
     Without it one template becomes the chosen of everything and the policy collapses onto it
     (a published IU X-ray run: one text was chosen 1,234 times of 2,924).
     """
     by_chosen: dict[tuple[str, ...], list[Edge]] = defaultdict(list)
-    for edge in sorted(edges, key=lambda edge: -edge.margin):  # stable: ties stay by identity
+    for edge in sorted(edges, key=lambda edge: -edge.delta_S):  # stable: ties stay by identity
         by_chosen[text_key(edge.chosen)].append(edge)
     kept = {edge.identity for group in by_chosen.values() for edge in group[:cap]}
     if len(kept) < len(edges):
@@ -171,7 +171,7 @@ def _pairs(
     edges: Sequence[Edge], groups: Mapping[str, str], settings: PreferenceSettings, cycle: int
 ) -> tuple[PreferencePair, ...]:
     weights = pair_weights(
-        [edge.margin for edge in edges], [edge.trust for edge in edges], settings
+        [edge.delta_S for edge in edges], [edge.trust for edge in edges], settings
     )
     edits = [(align(edge.chosen, edge.rejected), edge.errors) for edge in edges]
     return tuple(
@@ -183,7 +183,7 @@ def _pairs(
             prompt=edge.prompt,
             chosen=edge.chosen,
             rejected=edge.rejected,
-            margin=edge.margin,
+            delta_S=edge.delta_S,
             weight=weight,
             chosen_spans=chosen_spans,
             rejected_spans=rejected_spans,

@@ -18,15 +18,15 @@ from negalign_train.vocabulary.records import ErrorMark, Event, Prompt
 class Edge:
     """One candidate pair: ``chosen`` over ``rejected`` for ``prompt``.
 
-    ``margin`` is dS and may still be too small. ``errors`` are the marks on the rejected text,
-    ``trust`` the lower of the readers' who judged the two texts.
+    ``delta_S`` is S(rejected) - S(chosen) and may still be too small. ``errors`` are the marks on
+    the rejected text, ``trust`` is the lower trust of the readers who judged the two texts.
     """
 
     case_id: str
     prompt: Prompt
     chosen: str
     rejected: str
-    margin: float
+    delta_S: float
     trust: float
     errors: tuple[ErrorMark, ...]
     fresh: bool
@@ -110,7 +110,7 @@ def _edit_edge(event: Event, edited: str, view: LogView, trust: Mapping[str, flo
         prompt=view.roots[event.event_id],
         chosen=edited,
         rejected=event.completion,
-        margin=known_severity(event) or 0.0,  # the reader's own text has S = 0
+        delta_S=known_severity(event) or 0.0,  # the reader's own text has S = 0
         trust=trust.get(event.reader.id, 1.0),
         errors=priced_marks(event),
         fresh=view.is_fresh(event),
@@ -123,7 +123,7 @@ def _edge(better: Event, worse: Event, view: LogView, trust: Mapping[str, float]
         prompt=view.roots[worse.event_id],
         chosen=better.completion,
         rejected=worse.completion,
-        margin=(known_severity(worse) or 0.0) - (known_severity(better) or 0.0),
+        delta_S=(known_severity(worse) or 0.0) - (known_severity(better) or 0.0),
         trust=min(trust.get(event.reader.id, 1.0) for event in (better, worse)),
         errors=priced_marks(worse),
         fresh=view.is_fresh(better, worse),

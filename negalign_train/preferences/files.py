@@ -32,7 +32,7 @@ _PAIRS = pa.schema(
         *_KEYS,
         ("chosen", pa.string()),
         ("rejected", pa.string()),
-        ("margin", pa.float64()),
+        ("delta_S", pa.float64()),
         ("weight", pa.float64()),
         ("chosen_spans", _SPANS),
         ("rejected_spans", _SPANS),

@@ -66,7 +66,7 @@ def _label(
 
 
 def standing_labels(
-    view: LogView, bad: frozenset[Verdict], min_margin: float, refused: Counter[str]
+    view: LogView, bad: frozenset[Verdict], min_delta_S: float, refused: Counter[str]
 ) -> list[Label]:
     """The labels that hold, sorted by identity; fresh ones that do not are counted.
 
@@ -78,8 +78,8 @@ def standing_labels(
         known = standing.get(label.identity)
         if view.verdict(label.event.case_id, label.text) in bad:
             refused["contradictory_label"] += label.fresh
-        elif label.severity is not None and not label.severity > min_margin:
-            refused["margin_too_small_label"] += label.fresh
+        elif label.severity is not None and not label.severity > min_delta_S:
+            refused["delta_S_too_small_label"] += label.fresh
         elif known is not None and (known.fresh or not label.fresh):
             refused["duplicate_label"] += label.fresh
         else:

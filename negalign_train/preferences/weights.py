@@ -11,7 +11,7 @@ from negalign_train.recipe.cycle import PreferenceSettings
 from negalign_train.vocabulary.errors import PreferenceError
 from negalign_train.vocabulary.records import ErrorMark, WeightedSpan
 
-WeightRule = Literal["uniform", "margin", "sqrt"]
+WeightRule = Literal["uniform", "delta_S", "sqrt"]
 
 SPAN_FLOOR = 0.25
 """A changed span weighs at least this share of the mean changed span: CRIMSON's mildest class
@@ -26,34 +26,34 @@ def mean_one(weights: Sequence[float]) -> list[float]:
     return [weight / mean for weight in weights]
 
 
-def margin_weights(margins: Sequence[float], rule: WeightRule, cap: float) -> list[float]:
-    """Weights of mean 1 from margins dS > 0, each capped at ``cap`` times the mean before scaling.
+def delta_S_weights(delta_S: Sequence[float], rule: WeightRule, cap: float) -> list[float]:
+    """Weights of mean 1 from delta_S > 0, each capped at ``cap`` times the mean before scaling.
 
-    A larger margin never weighs less.
+    A larger delta_S never weighs less.
 
     Raises:
-        PreferenceError: a margin is not above 0.
+        PreferenceError: a delta_S is not above 0.
     """
-    if any(not margin > 0 for margin in margins):
+    if any(not each > 0 for each in delta_S):
         raise PreferenceError(
-            f"a margin of {min(margins)!r} cannot be weighted; margins must be above 0: "
-            "refuse such pairs first"
+            f"a delta_S of {min(delta_S)!r} cannot be weighted, it must be above 0: "
+            "refuse pairs without a fall of S first"
         )
     if rule == "uniform":
-        raw = [1.0] * len(margins)
-    elif rule == "margin":
-        raw = list(margins)
+        raw = [1.0] * len(delta_S)
+    elif rule == "delta_S":
+        raw = list(delta_S)
     else:
-        raw = [math.sqrt(margin) for margin in margins]
+        raw = [math.sqrt(each) for each in delta_S]
     return mean_one([min(weight, cap) for weight in mean_one(raw)])
 
 
 def pair_weights(
-    margins: Sequence[float], trusts: Sequence[float], settings: PreferenceSettings
+    delta_S: Sequence[float], trusts: Sequence[float], settings: PreferenceSettings
 ) -> list[float]:
-    """Weight of each pair, its margin's times its reader's trust; mean 1 over the dataset."""
-    by_margin = margin_weights(margins, settings.pair_weight, settings.pair_weight_cap)
-    return mean_one([weight * trust for weight, trust in zip(by_margin, trusts, strict=True)])
+    """Weight of each pair, by delta_S times its reader's trust; mean 1 over the dataset."""
+    by_delta_S = delta_S_weights(delta_S, settings.pair_weight, settings.pair_weight_cap)
+    return mean_one([weight * trust for weight, trust in zip(by_delta_S, trusts, strict=True)])
 
 
 def label_weights(
@@ -65,9 +65,9 @@ def label_weights(
     examples are weighted among themselves by the rule of pairs and desirable ones weigh 1, so that
     the rule does not shift the balance of the two classes; then both take their reader's trust.
     """
-    margins = [severity for severity in severities if severity is not None]
-    by_margin = iter(margin_weights(margins, settings.pair_weight, settings.pair_weight_cap))
-    raw = [1.0 if severity is None else next(by_margin) for severity in severities]
+    known = [severity for severity in severities if severity is not None]
+    by_severity = iter(delta_S_weights(known, settings.pair_weight, settings.pair_weight_cap))
+    raw = [1.0 if severity is None else next(by_severity) for severity in severities]
     return mean_one([weight * trust for weight, trust in zip(raw, trusts, strict=True)])
 
 

@@ -23,8 +23,8 @@ MAX_SEED = 4_000_000
 """Largest ``--seed``. Training takes ``seed * 1000 + cycle`` plus the process's rank, and NumPy
 takes no seed above 2**32 - 1."""
 
-OffsetOf = Literal["margin", "sqrt", "log1p"]
-"""What of a pair's dS the offset is proportional to: dS, its square root, or log(1 + dS)."""
+OffsetOf = Literal["delta_S", "sqrt", "log1p"]
+"""The offset is proportional to a pair's delta_S, its square root, or log(1 + delta_S)."""
 
 
 def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -34,23 +34,23 @@ def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 class OffsetSettings(Strict):
-    """ODPO: how far apart the rewards of a pair must be grows with its dS."""
+    """ODPO: how far apart the rewards of a pair must be grows with its delta_S."""
 
     scale: float = Field(gt=0)
     """alpha of the paper, in units of beta times nats per unit of ``of``."""
-    of: OffsetOf = "margin"
-    """What of dS the offset is proportional to."""
+    of: OffsetOf = "delta_S"
+    """Which function of delta_S the offset is proportional to."""
 
 
 class TargetSettings(Strict):
-    """BFPO: ``loss_type: [bfpo]`` draws each pair to a target margin that follows from its dS."""
+    """BFPO: ``loss_type: [bfpo]`` draws each pair to a target margin made from its delta_S."""
 
     alpha: float = Field(default=0.5, ge=0, lt=1)
-    """A pair of dS 0 is drawn to ``(1 - alpha) / beta`` nats."""
+    """A pair of delta_S 0 is drawn to ``(1 - alpha) / beta`` nats."""
     b1: float = Field(default=3.0, gt=1)
-    """A pair of dS = ``severity_range`` is drawn ``1 / ((b1 - 1) beta)`` nats further."""
+    """A pair of delta_S = ``severity_range`` is drawn ``1 / ((b1 - 1) beta)`` nats further."""
     severity_range: float = Field(default=9.0, gt=0, le=9)
-    """The dS that counts as full; S has nine parts, and rarely exceeds 3."""
+    """The delta_S that counts as full; S has nine parts, and rarely exceeds 3."""
 
 
 class ObjectiveSettings(Strict):

@@ -28,8 +28,8 @@ MIN_GROUPS = 20
 class PreferenceSettings(Strict):
     """Events to pairs, labels and weights (DESIGN 2.3)."""
 
-    pair_weight: Literal["uniform", "margin", "sqrt"]
-    """Weight of a pair from its margin dS; scaled to mean 1 over the dataset."""
+    pair_weight: Literal["uniform", "delta_S", "sqrt"]
+    """Weight of a pair from its delta_S; scaled to mean 1 over the dataset."""
     pair_weight_cap: float = Field(default=3.0, ge=1)
     """Largest weight relative to the mean, which is 1, before the final scaling."""
     changed_word_weight: float = Field(ge=1)
@@ -38,8 +38,8 @@ class PreferenceSettings(Strict):
     """Each changed span is further scaled by its own error's severity (mean 1 over all spans)."""
     struck_only: bool
     """Words the reader left standing after the first change weigh 0 on the rejected side."""
-    min_margin: float = Field(default=0.0, ge=0, lt=MAX_SEVERITY)
-    """Pairs with dS not above this are refused; 0 still refuses dS <= 0."""
+    min_delta_S: float = Field(default=0.0, ge=0, lt=MAX_SEVERITY)
+    """Pairs with delta_S not above this are refused; 0 still refuses delta_S <= 0."""
     max_pairs_per_chosen: int = Field(default=20, ge=1)
     """Cap on pairs that share one chosen text."""
     reader_trust: dict[str, Annotated[float, Field(gt=0, le=1)]] = Field(default_factory=dict)

@@ -79,7 +79,7 @@ preferences:
   changed_word_weight: 5.0
   span_severity: true
   struck_only: false
-  min_margin: 0.0
+  min_delta_S: 0.0
   max_pairs_per_chosen: 20
   held_out_fraction: {plan.held_out_fraction}{_held_out_comment(plan)}
   replay_fraction: 0.25

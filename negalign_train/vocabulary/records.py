@@ -181,7 +181,7 @@ class WeightedSpan:
 class PreferencePair:
     """One (prompt, chosen, rejected) with its loss weights.
 
-    ``margin`` is dS = S(rejected) - S(chosen). ``weight`` has mean 1 over the dataset. Tokens
+    ``delta_S`` is S(rejected) - S(chosen). ``weight`` has mean 1 over the dataset. Tokens
     outside every span weigh 1; the common prefix weighs 1 on both sides, so that it cancels.
     ``origin_cycle`` tells fresh pairs from replayed ones.
     """
@@ -193,7 +193,7 @@ class PreferencePair:
     prompt: Prompt
     chosen: str
     rejected: str
-    margin: float
+    delta_S: float
     weight: float = 1.0
     chosen_spans: tuple[WeightedSpan, ...] = ()
     rejected_spans: tuple[WeightedSpan, ...] = ()

@@ -136,7 +136,7 @@ def test_marks_without_severity_become_pairs(make_event: MakeEvent) -> None:
     ]
     filled, _ = fill_severities(events, own_edits(events))
     found = build_preferences(filled, SETTINGS, 1, {f"c{n}": f"g{n}" for n in range(3)})
-    assert [pair.margin for pair in found.pairs] == [0.5, 0.5, 0.5]
+    assert [pair.delta_S for pair in found.pairs] == [0.5, 0.5, 0.5]
 
 
 def write(path: Path, events: list[dict[str, Any]]) -> Path:

@@ -43,7 +43,7 @@ def make_event(name, completion, severity=0.0, **overrides):
 
 def settings(**overrides):
     base = {
-        "pair_weight": "margin",
+        "pair_weight": "delta_S",
         "changed_word_weight": 5.0,
         "span_severity": False,
         "struck_only": False,
@@ -56,7 +56,7 @@ def build(events, **overrides):
 
 
 def pairs_of(result):
-    return {(pair.chosen, pair.rejected, round(pair.margin, 6)) for pair in result.pairs}
+    return {(pair.chosen, pair.rejected, round(pair.delta_S, 6)) for pair in result.pairs}
 
 
 def labels_of(result):
@@ -153,7 +153,7 @@ def test_thread_gives_every_ordered_pair_whose_severity_falls():
 def test_thread_that_gets_worse_gives_no_pair_of_that_order():
     result = build(thread(("Mass.", 0.2), ("Mass, nodule.", 0.45)))
     assert result.pairs == ()
-    assert result.refusals.counts["margin_too_small"] == 1
+    assert result.refusals.counts["delta_S_too_small"] == 1
 
 
 def test_rejected_turn_is_never_chosen_however_low_its_severity():
@@ -296,10 +296,10 @@ def test_edit_of_an_accepted_report_is_counted():
     assert labels_of(result) == {("Clear.", True)}
 
 
-def test_margin_at_the_minimum_is_refused():
+def test_delta_S_at_the_minimum_is_refused():
     event = make_event("a", "Large mass.", 0.5, edited="Clear.")
-    assert build([event], min_margin=0.5).refusals.counts["margin_too_small"] == 1
-    assert len(build([event], min_margin=0.49).pairs) == 1
+    assert build([event], min_delta_S=0.5).refusals.counts["delta_S_too_small"] == 1
+    assert len(build([event], min_delta_S=0.49).pairs) == 1
 
 
 def test_text_that_one_reader_accepts_and_another_rejects_is_refused_on_both_sides():
@@ -326,10 +326,10 @@ def test_pairs_of_opposite_order_are_both_refused():
     assert result.refusals.counts["contradictory"] == 2
 
 
-def test_cap_keeps_the_largest_margins_of_a_chosen_text():
+def test_cap_keeps_the_largest_delta_S_of_a_chosen_text():
     events = [make_event(f"e{i}", f"Mass {i}.", i / 10, edited="Clear.") for i in range(1, 6)]
     result = build(events, max_pairs_per_chosen=2)
-    assert {round(pair.margin, 6) for pair in result.pairs} == {0.4, 0.5}
+    assert {round(pair.delta_S, 6) for pair in result.pairs} == {0.4, 0.5}
     assert result.refusals.counts["cap_chosen"] == 3
 
 
@@ -469,7 +469,7 @@ def test_all_that_stands_was_made_by_some_cycle_however_the_log_is_cut(events, d
     assert result.standing.pairs | result.standing.unpaired <= made
 
 
-@given(logs(), st.sampled_from(["uniform", "margin", "sqrt"]), st.randoms(use_true_random=False))
+@given(logs(), st.sampled_from(["uniform", "delta_S", "sqrt"]), st.randoms(use_true_random=False))
 def test_result_is_sound_and_independent_of_order_and_repetition(events, rule, rng: random.Random):
     options = {"pair_weight": rule, "reader_trust": {"r-2": 0.5}, "span_severity": True}
     result = build(events, **options)
@@ -480,7 +480,7 @@ def test_result_is_sound_and_independent_of_order_and_repetition(events, rule, r
     assert len({pair.pair_id for pair in result.pairs}) == len(result.pairs)
     for pair in result.pairs:
         assert pair.chosen != pair.rejected
-        assert pair.margin > 0
+        assert pair.delta_S > 0
         assert (pair.case_id, pair.rejected, pair.chosen) not in orders
     for examples in (result.pairs, result.unpaired):
         if examples:

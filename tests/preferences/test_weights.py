@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from negalign_train.preferences.align import Change, align
 from negalign_train.preferences.weights import (
     change_severity,
+    delta_S_weights,
     label_weights,
-    margin_weights,
     pair_weights,
     span_factors,
     weighted_spans,
@@ -19,13 +19,13 @@ from negalign_train.recipe.cycle import PreferenceSettings
 from negalign_train.vocabulary.errors import PreferenceError
 from negalign_train.vocabulary.records import ErrorMark, WeightedSpan
 
-margins = st.lists(st.floats(0.01, 9), min_size=1, max_size=30)
-rules = st.sampled_from(["uniform", "margin", "sqrt"])
+delta_S_lists = st.lists(st.floats(0.01, 9), min_size=1, max_size=30)
+rules = st.sampled_from(["uniform", "delta_S", "sqrt"])
 
 
 def settings(**overrides):
     base = {
-        "pair_weight": "margin",
+        "pair_weight": "delta_S",
         "changed_word_weight": 5.0,
         "span_severity": False,
         "struck_only": False,
@@ -33,33 +33,33 @@ def settings(**overrides):
     return PreferenceSettings.model_validate(base | overrides)
 
 
-def test_margin_rule_is_proportional_with_mean_one():
-    assert margin_weights([0.5, 1.5], "margin", 3.0) == pytest.approx([0.5, 1.5])
+def test_delta_S_rule_is_proportional_with_mean_one():
+    assert delta_S_weights([0.5, 1.5], "delta_S", 3.0) == pytest.approx([0.5, 1.5])
 
 
 def test_sqrt_rule_takes_the_root():
-    assert margin_weights([0.25, 2.25], "sqrt", 3.0) == pytest.approx([0.5, 1.5])
+    assert delta_S_weights([0.25, 2.25], "sqrt", 3.0) == pytest.approx([0.5, 1.5])
 
 
-def test_uniform_rule_ignores_the_margin():
-    assert margin_weights([0.1, 9.0], "uniform", 3.0) == [1.0, 1.0]
+def test_uniform_rule_ignores_delta_S():
+    assert delta_S_weights([0.1, 9.0], "uniform", 3.0) == [1.0, 1.0]
 
 
 def test_cap_is_relative_to_the_mean_before_the_final_scaling():
     # Mean 2: [0.5, 0.5, 0.5, 2.5] relative to it; capped at 2 it sums to 3.5.
-    got = margin_weights([1.0, 1.0, 1.0, 5.0], "margin", 2.0)
+    got = delta_S_weights([1.0, 1.0, 1.0, 5.0], "delta_S", 2.0)
     assert got == pytest.approx([4 / 7, 4 / 7, 4 / 7, 16 / 7])
 
 
-@pytest.mark.parametrize("margin", [0.0, -1.0, float("nan")])
-def test_margin_that_does_not_fall_is_refused(margin):
-    with pytest.raises(PreferenceError, match="refuse such pairs first"):
-        margin_weights([1.0, margin], "margin", 3.0)
+@pytest.mark.parametrize("delta_S", [0.0, -1.0, float("nan")])
+def test_delta_S_of_no_fall_is_refused(delta_S):
+    with pytest.raises(PreferenceError, match="refuse pairs without a fall of S first"):
+        delta_S_weights([1.0, delta_S], "delta_S", 3.0)
 
 
-@given(margins, rules, st.floats(0.5, 4))
+@given(delta_S_lists, rules, st.floats(0.5, 4))
 def test_weights_have_mean_one_and_never_fall_with_severity(values, rule, cap):
-    weights = margin_weights(values, rule, cap)
+    weights = delta_S_weights(values, rule, cap)
     assert sum(weights) / len(weights) == pytest.approx(1, abs=1e-12)
     ordered = [weight for _, weight in sorted(zip(values, weights, strict=True))]
     assert all(b >= a - 1e-12 for a, b in pairwise(ordered))

@@ -74,7 +74,7 @@ SECTIONS: list[tuple[dict[str, Any], str]] = [
     ({"preferences.held_out_fraction": 1.0}, "preferences.held_out_fraction: .* less than 1"),
     ({"preferences.replay_fraction": 25}, "preferences.replay_fraction: .* equal to 10"),
     ({"preferences.pair_weight_cap": 0.5}, "preferences.pair_weight_cap: .* equal to 1"),
-    ({"preferences.min_margin": 9.0}, "preferences.min_margin: .* less than 9"),
+    ({"preferences.min_delta_S": 9.0}, "preferences.min_delta_S: .* less than 9"),
     ({"preferences.changed_word_weight": math.inf}, "preferences.changed_word_weight: .* finite"),
     ({"preferences.reader_trust": {"r-1": 7.0}}, "preferences.reader_trust.r-1: .* equal to 1"),
     ({"preferences.reader_trust": {"r-1": 0.0}}, "preferences.reader_trust.r-1: .* greater than 0"),

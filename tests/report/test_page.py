@@ -110,7 +110,7 @@ def page(**overrides: Any) -> CyclePage:
         champion_after="c0002-dpo-77aa01fe",
         gate_records=sealed(),
         counts={"events": 412, "events_held_out": 40, "pairs": 330, "pairs_replayed": 66},
-        refusals={"margin_too_small": 12, "contradictory": 4},
+        refusals={"delta_S_too_small": 12, "contradictory": 4},
         readers=(
             ReaderRow("r-01", 140, 60, 50, 30, 0.41, 38.5),
             ReaderRow("r-02", 272, 100, 90, 82, 0.52, None),
@@ -159,7 +159,7 @@ def test_page_shows_the_decision_and_what_it_rests_on():
         "mean S -0.207 -0.257 to -0.157 < 0 ✓ held",
         "retention: c0001 -0.100 -0.150 to -0.040 ≤ 0.03 ✓ held",
         "pairs replayed 66",
-        "margin too small 12",
+        "delta S too small 12",
         "r-01 140 60 50 30 0.410 38",
         "train dpo 1 min 14 s",
         "all 1 min 47 s",

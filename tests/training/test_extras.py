@@ -79,7 +79,7 @@ def test_what_nothing_would_read_is_refused_with_what_is_allowed(
 @pytest.mark.parametrize(
     ("candidate", "message"),
     [
-        ({"objective": {"offset": {"scale": 1.0, "of": "square"}}}, "'margin', 'sqrt' or 'log1p'"),
+        ({"objective": {"offset": {"scale": 1.0, "of": "square"}}}, "'delta_S', 'sqrt' or 'log1p'"),
         ({"objective": {"offset": {"scale": 0.0}}}, "greater than 0"),
         ({"objective": {"target": {"b1": 1.0}}}, "greater than 1"),
         ({"objective": {"target": {"severity_range": 10.0}}}, "less than or equal to 9"),

@@ -1,4 +1,4 @@
-"""How dS and the chosen side's fall enter the margin, against values worked out by hand."""
+"""How delta_S and the chosen side's fall enter the margin, against values worked out by hand."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def softplus(value: float) -> float:
 
 
 def gradients(
-    chosen: float, rejected: float, delta_s: float, spec: DPOObjective
+    chosen: float, rejected: float, delta_S: float, spec: DPOObjective
 ) -> tuple[float, float]:
     """d loss / d logratio of the chosen and of the rejected side of one pair."""
     sides = [torch.tensor([value], requires_grad=True) for value in (chosen, rejected)]
     up_side, down_side = (Completions(side, torch.ones(1)) for side in sides)
     loss = weighted_dpo_loss(
-        up_side, down_side, torch.ones(1), spec, delta_s=torch.tensor([delta_s])
+        up_side, down_side, torch.ones(1), spec, delta_S=torch.tensor([delta_S])
     )
     up, down = torch.autograd.grad(loss, sides)
     return up.item(), down.item()
@@ -51,7 +51,7 @@ def gradients(
 @pytest.mark.parametrize(
     ("of", "expected"),
     [
-        ("margin", [0.5, 2.0, 4.5]),
+        ("delta_S", [0.5, 2.0, 4.5]),
         ("sqrt", [1.0, 2.0, 3.0]),
         ("log1p", [2 * math.log(1.25), 2 * math.log(2), 2 * math.log(3.25)]),
     ],
@@ -64,19 +64,19 @@ def test_the_offset_is_alpha_times_dS_its_root_or_its_logarithm(of, expected):
 def test_odpo_takes_the_offset_off_the_difference_of_rewards():
     spec = objective("sigmoid", offset=OffsetSettings(scale=2.0))
     losses = dpo_losses("sigmoid", CHOSEN, REJECTED, spec, DELTA_S)
-    # beta h is 0.2, 0.2 and -0.2; alpha dS is 0.5, 2.0 and 4.5
+    # beta h is 0.2, 0.2 and -0.2; alpha delta_S is 0.5, 2.0 and 4.5
     assert losses.tolist() == pytest.approx([softplus(0.3), softplus(1.8), softplus(4.7)])
 
 
 def test_odpo_of_the_hinge_is_zero_only_past_the_offset():
     spec = objective("hinge", beta=1.0, offset=OffsetSettings(scale=1.0))
     losses = dpo_losses("hinge", CHOSEN, REJECTED, spec, DELTA_S)
-    assert losses.tolist() == pytest.approx([0.0, 0.0, 5.25])  # 1 - 2 + dS; 1 + 2 + dS
+    assert losses.tolist() == pytest.approx([0.0, 0.0, 5.25])  # 1 - 2 + delta_S; 1 + 2 + delta_S
 
 
 def test_a_severer_pair_is_pulled_apart_harder_under_an_offset():
     spec = objective("sigmoid", offset=OffsetSettings(scale=1.0))
-    mild, severe = (gradients(1.0, -1.0, delta_s, spec) for delta_s in (0.25, 2.25))
+    mild, severe = (gradients(1.0, -1.0, delta_S, spec) for delta_S in (0.25, 2.25))
     assert severe[0] < mild[0] < 0 < mild[1] < severe[1]
     assert mild[0] == -mild[1]
 
@@ -102,7 +102,7 @@ def test_bfpo_squares_the_distance_to_the_target_in_nats():
 
 
 def test_bfpo_widens_a_margin_under_its_target_and_narrows_one_over_it():
-    spec = objective("bfpo", beta=0.5, target=TargetSettings())  # 1 nat at dS 0
+    spec = objective("bfpo", beta=0.5, target=TargetSettings())  # 1 nat at delta_S 0
     assert gradients(0.0, 0.0, 0.0, spec) == (-2.0, 2.0)
     assert gradients(2.0, 0.0, 0.0, spec) == (2.0, -2.0)
 
@@ -150,8 +150,8 @@ def test_nothing_named_is_plain_dpo():
         objective("bfpo", target=TargetSettings()),
     ],
 )
-def test_a_margin_column_that_is_lost_is_refused(spec):
-    with pytest.raises(ValueError, match="margin column did not reach the loss"):
+def test_a_delta_S_column_that_is_lost_is_refused(spec):
+    with pytest.raises(ValueError, match="its column did not reach the loss"):
         weighted_dpo_loss(CHOSEN, REJECTED, torch.ones(3), spec)
 
 
@@ -170,7 +170,7 @@ def test_gradients_of_shaped_losses(spec):
 
     def loss(chosen: torch.Tensor, rejected: torch.Tensor) -> torch.Tensor:
         sides = Completions(chosen, lengths), Completions(rejected, lengths)
-        return weighted_dpo_loss(*sides, weight, spec, delta_s=DELTA_S)
+        return weighted_dpo_loss(*sides, weight, spec, delta_S=DELTA_S)
 
     sides = [
         torch.tensor(values, dtype=torch.float64, requires_grad=True)
@@ -191,7 +191,7 @@ def test_weight_3_is_the_pair_three_times_and_weight_0_is_its_absence(spec):
         chosen = Completions(CHOSEN.logratios[rows].double(), LENGTHS[rows].double())
         rejected = Completions(REJECTED.logratios[rows].double(), LENGTHS[rows].double())
         weight = torch.tensor(weights, dtype=torch.float64)
-        loss = weighted_dpo_loss(chosen, rejected, weight, spec, delta_s=DELTA_S[rows])
+        loss = weighted_dpo_loss(chosen, rejected, weight, spec, delta_S=DELTA_S[rows])
         return loss.item() * len(rows)
 
     weighted = total([0, 1, 2], [3.0, 1.0, 0.0])

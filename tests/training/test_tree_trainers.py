@@ -164,19 +164,19 @@ SHAPED: list[tuple[dict[str, Any], dict[str, Any]]] = [
 @pytest.mark.parametrize(("objective", "keys"), SHAPED, ids=["odpo", "bfpo", "dpop", "all"])
 def test_trees_give_the_step_of_plain_batches_under_a_shaped_margin(pair_trainer, objective, keys):
     severer = [
-        replace(pair, margin=0.25 * (index + 1), weight=1.0 + index % 3)
+        replace(pair, delta_S=0.25 * (index + 1), weight=1.0 + index % 3)
         for index, pair in enumerate(threads())
     ]
     expected = of_step(pair_trainer(severer, ALONE, objective, **keys))
     plain = of_step(
-        pair_trainer([replace(each, margin=0.5) for each in severer], ALONE, objective, **keys)
+        pair_trainer([replace(each, delta_S=0.5) for each in severer], ALONE, objective, **keys)
     )
     trees = pair_trainer(severer, TREES, objective, **keys)
     assert_equal(of_step(trees), expected)
     trees.state.global_step = 3  # a step that is not logged, whose common prefixes are left out
     assert_equal(of_step(trees), expected)
-    reads_margin = "offset" in objective or "target" in objective
-    assert (abs(plain[0] - expected[0]) > 1e-3) == reads_margin
+    reads_delta_S = "offset" in objective or "target" in objective
+    assert (abs(plain[0] - expected[0]) > 1e-3) == reads_delta_S
 
 
 def threads() -> list[PreferencePair]:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from negalign_train.recipe.candidate import PLAIN_OBJECTIVE, ObjectiveSettings
 from negalign_train.recipe.trainer import DPOLoss, KTOLoss
-from negalign_train.training.objective.margins import given, shaped_margin, target_margin
+from negalign_train.training.objective.margins import required_delta_S, shaped_margin, target_margin
 
 DPO_LOSS_TYPES = get_args(DPOLoss)
 OFFSET_LOSS_TYPES = ("sigmoid", "hinge", "robust")
@@ -81,7 +81,7 @@ def dpo_losses(
     chosen: Completions,
     rejected: Completions,
     objective: DPOObjective,
-    delta_s: Tensor | None = None,
+    delta_S: Tensor | None = None,
 ) -> Tensor:
     """One loss per pair, (batch,), of the margin ``h = logratio(chosen) - logratio(rejected)``,
     less what ``objective.settings`` takes off it (``margins.py``) where h is a sum over tokens.
@@ -92,17 +92,17 @@ def dpo_losses(
     - robust: ``(-(1-e) log sigma(beta h) + e log sigma(-beta h)) / (1 - 2e)`` (rDPO,
       Chowdhury et al. 2024, Eq. 12; e is ``label_smoothing``)
     - sigmoid_norm: sigmoid of per-token means
-    - bfpo: ``(h - t / beta)^2`` with t from dS (BFPO, :func:`margins.target_margin`)
+    - bfpo: ``(h - t / beta)^2`` with t from delta_S (BFPO, :func:`margins.target_margin`)
 
-    ``delta_s``, (batch,), is S(rejected) - S(chosen).
+    ``delta_S``, (batch,), is S(rejected) - S(chosen).
     """
     beta, settings = objective.beta, objective.settings
     margin = chosen.logratios - rejected.logratios
     if loss_type in PENALISED_LOSS_TYPES:
-        margin = shaped_margin(margin, chosen.logratios, delta_s, settings, beta)
+        margin = shaped_margin(margin, chosen.logratios, delta_S, settings, beta)
     if loss_type == "bfpo":
         assert settings.target is not None
-        return (margin - target_margin(given(delta_s), settings.target) / beta) ** 2
+        return (margin - target_margin(required_delta_S(delta_S), settings.target) / beta) ** 2
     if loss_type == "sigmoid":
         return -F.logsigmoid(beta * margin)
     if loss_type == "hinge":
@@ -126,25 +126,25 @@ def weighted_dpo_loss(
     weight: Tensor,
     objective: DPOObjective,
     sft: Tensor | None = None,
-    delta_s: Tensor | None = None,
+    delta_S: Tensor | None = None,
 ) -> Tensor:
     """``sum_k loss_weight_k * mean_i(weight_i * loss_k,i)``, a scalar.
 
     Args:
         weight: (batch,) pair weights, mean 1 over the dataset.
         sft: (batch,) from :func:`sft_losses`; needed where ``loss_types`` holds ``sft``.
-        delta_s: (batch,) dS of each pair; needed where ``objective.settings`` reads it.
+        delta_S: (batch,), S(rejected) - S(chosen); needed where ``objective.settings`` reads it.
 
     Three pairs of margin 0, +2 and -2 at beta 0.1 lose 0.6931, 0.5981 and 0.7981 (sigmoid).
     """
     total = weight.new_zeros(())
-    delta_s = None if delta_s is None else delta_s.to(weight.dtype)
+    delta_S = None if delta_S is None else delta_S.to(weight.dtype)
     for loss_type, loss_weight in zip(objective.loss_types, objective.loss_weights, strict=True):
         if loss_type == "sft":
             assert sft is not None
             losses = sft
         else:
-            losses = dpo_losses(loss_type, chosen, rejected, objective, delta_s)
+            losses = dpo_losses(loss_type, chosen, rejected, objective, delta_S)
         total = total + loss_weight * (weight * losses).mean()
     return total
 

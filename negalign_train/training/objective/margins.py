@@ -1,4 +1,4 @@
-"""How a pair's dS and the chosen side's fall enter the margin, as pure functions of tensors.
+"""How a pair's delta_S and the chosen side's fall enter the margin, as pure functions of tensors.
 
 All are off unless the recipe's ``objective`` section names them; they are alternatives, or
 additions, to the pair weight.
@@ -12,22 +12,23 @@ from torch import Tensor
 from negalign_train.recipe.candidate import ObjectiveSettings, OffsetSettings, TargetSettings
 
 
-def severity_offset(delta_s: Tensor, settings: OffsetSettings) -> Tensor:
-    """``alpha f(dS)``, (batch,): how far apart the two rewards of a pair must be.
+def severity_offset(delta_S: Tensor, settings: OffsetSettings) -> Tensor:
+    """``alpha f(delta_S)``, (batch,): how far apart the two rewards of a pair must be.
 
     ODPO (Amini et al. 2024, arXiv 2402.10571, Eq. 8) subtracts it from the difference of rewards,
-    ``-log sigma(beta h - alpha f(dS))``. Its f is the logarithm of a difference of scores; that is
-    negative below 1, where most dS lie, so f here is dS, its root, or log(1 + dS).
+    ``-log sigma(beta h - alpha f(delta_S))``. Its f is the logarithm of a difference of scores.
+    That is negative below 1, where most delta_S lie, so f here is delta_S, its root, or
+    log(1 + delta_S).
     """
     if settings.of == "sqrt":
-        return settings.scale * delta_s.sqrt()
+        return settings.scale * delta_S.sqrt()
     if settings.of == "log1p":
-        return settings.scale * delta_s.log1p()
-    return settings.scale * delta_s
+        return settings.scale * delta_S.log1p()
+    return settings.scale * delta_S
 
 
-def target_margin(delta_s: Tensor, settings: TargetSettings) -> Tensor:
-    """BFPO's target times beta, (batch,): ``1 - alpha + dS / ((b1 - 1) R)``.
+def target_margin(delta_S: Tensor, settings: TargetSettings) -> Tensor:
+    """BFPO's target times beta, (batch,): ``1 - alpha + delta_S / ((b1 - 1) R)``.
 
     BFPO (Zhang et al. 2024, arXiv 2408.15313) draws the margin to ``(b1 b3 safe(chosen) -
     b3 safe(rejected) - alpha) / beta`` with ``b3 = 1 / (b1 - 1)``. With ``safe = 1 - S / R`` and
@@ -35,7 +36,7 @@ def target_margin(delta_s: Tensor, settings: TargetSettings) -> Tensor:
     at b1 3 and alpha 0.5, 0.5 where neither report errs and 1 where the rejected one errs fully,
     as published. S(chosen) > 0, possible inside a thread, would lower it by S(chosen) / R.
     """
-    return 1 - settings.alpha + delta_s / ((settings.b1 - 1) * settings.severity_range)
+    return 1 - settings.alpha + delta_S / ((settings.b1 - 1) * settings.severity_range)
 
 
 def dpop_penalty(chosen_logratios: Tensor, dpop_lambda: float) -> Tensor:
@@ -50,29 +51,29 @@ def dpop_penalty(chosen_logratios: Tensor, dpop_lambda: float) -> Tensor:
 def shaped_margin(
     margin: Tensor,
     chosen_logratios: Tensor,
-    delta_s: Tensor | None,
+    delta_S: Tensor | None,
     objective: ObjectiveSettings,
     beta: float,
 ) -> Tensor:
     """The margin h (batch,), in nats, with the recipe's DPOP penalty and ODPO offset taken off:
-    ``h - lambda max(0, -logratio(chosen)) - alpha f(dS) / beta``.
+    ``h - lambda max(0, -logratio(chosen)) - alpha f(delta_S) / beta``.
     """
     if objective.dpop_lambda is not None:
         margin = margin - dpop_penalty(chosen_logratios, objective.dpop_lambda)
     if objective.offset is not None:
-        margin = margin - severity_offset(given(delta_s), objective.offset) / beta
+        margin = margin - severity_offset(required_delta_S(delta_S), objective.offset) / beta
     return margin
 
 
-def given(delta_s: Tensor | None) -> Tensor:
-    """``delta_s`` itself.
+def required_delta_S(delta_S: Tensor | None) -> Tensor:
+    """``delta_S`` itself.
 
     Raises:
         ValueError: it is None; a trainer that drops the column would train without it in silence.
     """
-    if delta_s is None:
+    if delta_S is None:
         raise ValueError(
-            "objective.offset and objective.target need dS, and the margin column did not reach "
+            "objective.offset and objective.target need delta_S, and its column did not reach "
             "the loss; check the collator"
         )
-    return delta_s
+    return delta_S

@@ -22,7 +22,7 @@ class PairRow(TypedDict):
     rejected_weights: list[float]
     weight: float
     length: int
-    margin: NotRequired[float]
+    delta_S: NotRequired[float]
     shared: int
     """Leading completion tokens that chosen and rejected have in common."""
     ref_chosen_logps: NotRequired[float]

@@ -189,7 +189,7 @@ def _pair_row(
         "rejected_weights": [1.0] * shared
         + _token_weights(rejected, start, pair.rejected_spans)[shared:],
         "weight": pair.weight,
-        "margin": pair.margin,
+        "delta_S": pair.delta_S,
         "length": max(len(chosen.ids), len(rejected.ids)),
         "shared": shared,
     }

@@ -75,9 +75,9 @@ class PairCollator:
         batch: MicroBatch = pack(sequences, self.pad_token_id, self.sharing.trees)
         batch["lengths"] = torch.tensor(lengths, dtype=torch.float64)
         batch["weight"] = torch.tensor([row["weight"] for row in rows], dtype=torch.float64)
-        if "margin" in rows[0]:
-            delta_s = [row["margin"] for row in rows]
-            batch["margin"] = torch.tensor(delta_s, dtype=torch.float64)
+        if "delta_S" in rows[0]:
+            delta_S = [row["delta_S"] for row in rows]
+            batch["delta_S"] = torch.tensor(delta_S, dtype=torch.float64)
         batch["suffix_only"] = suffix_only
         suffix = "_suffix" if suffix_only else ""
         for side in ("chosen", "rejected"):
@@ -162,7 +162,7 @@ class WeightedDPOTrainer(WholeStepTrainer, DPOTrainer):  # type: ignore[misc]  #
         self._record(chosen, rejected, plain, inputs.get("present"))
         sft = None if plain is None else sft_losses(plain[:pairs], self.mean_chosen_tokens)
         return share * weighted_dpo_loss(
-            chosen, rejected, weight, self.objective, sft, inputs.get("margin")
+            chosen, rejected, weight, self.objective, sft, inputs.get("delta_S")
         )
 
     def _record(
