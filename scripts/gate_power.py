@@ -25,7 +25,8 @@ from negalign_train.evaluation.gate import (
     decide,
 )
 from negalign_train.evaluation.metrics import Divergence, summarise
-from negalign_train.recipe.cycle import CycleRecipe, GateSettings, load_yaml
+from negalign_train.recipe.cycle import CycleRecipe, load_yaml
+from negalign_train.recipe.gate import GateSettings
 from negalign_train.vocabulary.records import CATEGORIES, ScoredReport, SeverityScore
 
 RECIPE = Path(__file__).resolve().parent.parent / "recipes" / "embedded" / "cycle.yaml"

@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 from negalign_train.commands.estimate import estimate
 from negalign_train.commands.support.common import DatabaseUrlOption, open_engine
 from negalign_train.quiet import quieten
-from negalign_train.recipe.base_model import read_base_model
+from negalign_train.recipe.base_files import read_base_files
 from negalign_train.recipe.candidate import Method
 from negalign_train.recipe.cycle import CycleRecipe, ModelSettings, load_yaml
 from negalign_train.recipe.machine import Machine, cpu, detect_machine
@@ -70,7 +70,7 @@ def init(
 
     # Only where it lies matters here: the other settings follow.
     where = ModelSettings(model_name_or_path=model, max_new_tokens=1, temperature=0)
-    base = read_base_model(model, resolve_model(where).folder)
+    base = read_base_files(model, resolve_model(where).folder)
     engine = None if workspace is None else open_engine(workspace, database_url)
     log = None if engine is None else _log_facts(engine, base.folder)
     plan = plan_recipe(base, machine, methods, log)

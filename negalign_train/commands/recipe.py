@@ -10,7 +10,7 @@ from rich.table import Table
 from negalign_train.commands.reference_pages import recipe_page
 from negalign_train.commands.support.output import JsonOption, print_json, print_table
 from negalign_train.recipe.cycle import CycleRecipe
-from negalign_train.recipe.keys import sections, trainer_section
+from negalign_train.recipe.keys import recipe_sections, trainer_section
 from negalign_train.vocabulary.errors import RecipeError, UsageError
 
 app = typer.Typer(help="Recipes: every key with its bounds and default.", no_args_is_help=True)
@@ -40,11 +40,11 @@ def keys(
     if as_json:
         print_json(CycleRecipe.model_json_schema(by_alias=True))
         return
-    every = (*sections(CycleRecipe), trainer_section())
+    every = (*recipe_sections(CycleRecipe), trainer_section())
     parts = {part.path.replace("[]", ""): part for part in every}
     if section is not None and section.replace("[]", "") not in parts:
         raise RecipeError(
-            f"a recipe has no section {section!r}; sections are {', '.join(filter(None, parts))}"
+            f"a recipe has no section {section!r}; there are {', '.join(filter(None, parts))}"
         )
     table = Table("Key", "Takes", "Default", "Meaning")
     for path, part in parts.items():

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from negalign_train.feedback.format import ANNOTATED, FIELDS, GRADE_RULES, REASONS, EventField
 from negalign_train.recipe.cycle import CycleRecipe
-from negalign_train.recipe.keys import Key, Section, sections, trainer_section
+from negalign_train.recipe.keys import Key, RecipeSection, recipe_sections, trainer_section
 
 _RECIPE_HEAD = """\
 # Recipe keys
@@ -42,11 +42,11 @@ event, import it again with a higher `revision`: the newest counts, and the hist
 
 def recipe_page() -> str:
     """``docs/recipe.md``."""
-    parts = [*sections(CycleRecipe), trainer_section()]
+    parts = [*recipe_sections(CycleRecipe), trainer_section()]
     return "\n".join([_RECIPE_HEAD, *(_recipe_section(part) for part in parts)])
 
 
-def _recipe_section(section: Section) -> str:
+def _recipe_section(section: RecipeSection) -> str:
     title = f"`{section.path}`" if section.path else "The file"
     rows = [_recipe_row(key) for key in section.keys]
     head = ["| Key | Takes | Default | Meaning |", "|---|---|---|---|"]

@@ -17,8 +17,8 @@ from typing import Literal
 
 from negalign_train.evaluation.bootstrap import Comparison, Interval, cases_needed
 from negalign_train.evaluation.metrics import Divergence, ReportMetrics
-from negalign_train.recipe.cycle import MIN_GROUPS as MIN_GROUPS
-from negalign_train.recipe.cycle import GateSettings
+from negalign_train.recipe.gate import MIN_GROUPS as MIN_GROUPS
+from negalign_train.recipe.gate import GateSettings
 from negalign_train.storage.fingerprint import fingerprint
 from negalign_train.vocabulary.errors import GateError
 from negalign_train.vocabulary.records import CATEGORIES

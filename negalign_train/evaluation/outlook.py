@@ -10,7 +10,7 @@ from typing import Any
 
 from negalign_train.evaluation.bootstrap import expected_width
 from negalign_train.evaluation.gate import criterion_level
-from negalign_train.recipe.cycle import GateSettings
+from negalign_train.recipe.gate import GateSettings
 
 
 @dataclass(frozen=True)

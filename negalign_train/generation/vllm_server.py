@@ -24,7 +24,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from negalign_train.generation.reports import Generated, Sampling
-from negalign_train.recipe.cycle import RolloutSettings
+from negalign_train.recipe.gate import RolloutSettings
 from negalign_train.storage.fingerprint import file_sha256, fingerprint
 from negalign_train.storage.workspace import read_json
 from negalign_train.training.rows.tokenise import render_prompt

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from negalign_train.generation.reports import Generated, Sampling, generate_reports
 from negalign_train.generation.vllm_server import ServerWriter, serving
-from negalign_train.recipe.cycle import EvaluationSettings
+from negalign_train.recipe.gate import EvaluationSettings
 from negalign_train.training.rows.turns import end_tokens, read_generation_config
 from negalign_train.vocabulary.records import Prompt
 

@@ -12,7 +12,7 @@ Span = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Change:
+class WordChange:
     """One place where the texts differ, as character offsets [start, end) of each side.
 
     A side without words of its own (an insertion, a deletion) holds an empty span at the place.
@@ -29,7 +29,7 @@ class Alignment:
     ``kept`` holds character offsets [start, end) into the rejected text.
     """
 
-    changes: tuple[Change, ...]
+    changes: tuple[WordChange, ...]
     kept: tuple[Span, ...]
 
 
@@ -43,12 +43,12 @@ def align(chosen: str, rejected: str) -> Alignment:
     spans_r = [match.span() for match in WORD.finditer(rejected)]
     words_c = [chosen[start:end] for start, end in spans_c]
     words_r = [rejected[start:end] for start, end in spans_r]
-    changes: list[Change] = []
+    changes: list[WordChange] = []
     kept: list[Span] = []
     matcher = SequenceMatcher(a=words_c, b=words_r, autojunk=False)
     for tag, c1, c2, r1, r2 in matcher.get_opcodes():
         if tag != "equal":
-            changes.append(Change(_run(spans_c, c1, c2), _run(spans_r, r1, r2)))
+            changes.append(WordChange(_run(spans_c, c1, c2), _run(spans_r, r1, r2)))
         elif changes:
             kept.append(_run(spans_r, r1, r2))
     return Alignment(tuple(changes), tuple(kept))

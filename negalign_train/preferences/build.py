@@ -27,8 +27,8 @@ from negalign_train.preferences.labels import (
     standing_labels,
     unpaired_examples,
 )
+from negalign_train.preferences.loss_weights import pair_weights, spans_of_dataset
 from negalign_train.preferences.view import LogView, Verdict, view_log
-from negalign_train.preferences.weights import pair_weights, spans_of_dataset
 from negalign_train.recipe.cycle import PreferenceSettings
 from negalign_train.vocabulary.approval import text_key
 from negalign_train.vocabulary.errors import PreferenceError

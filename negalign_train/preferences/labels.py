@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from negalign_train.preferences.align import align
+from negalign_train.preferences.loss_weights import label_weights, spans_of_dataset
 from negalign_train.preferences.view import LogView, Verdict
-from negalign_train.preferences.weights import label_weights, spans_of_dataset
 from negalign_train.recipe.cycle import PreferenceSettings
 from negalign_train.storage.fingerprint import fingerprint
 from negalign_train.vocabulary.approval import approved_text, known_severity, usable_edit

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from negalign_train.preferences.build import PreferenceSet, Standing
 from negalign_train.preferences.files import read_pairs, read_prompts, read_unpaired
-from negalign_train.preferences.weights import mean_one
+from negalign_train.preferences.loss_weights import mean_one
 from negalign_train.vocabulary.records import PreferencePair, PromptExample, UnpairedExample
 
 PAIRS_FILE, UNPAIRED_FILE, PROMPTS_FILE = "pairs.parquet", "unpaired.parquet", "prompts.parquet"

@@ -43,7 +43,7 @@ class Key:
 
 
 @dataclass(frozen=True)
-class Section:
+class RecipeSection:
     """One type of a recipe. ``path`` is where it stands, such as ``candidates[].lora``."""
 
     path: str
@@ -51,7 +51,7 @@ class Section:
     keys: tuple[Key, ...]
 
 
-def sections(model: type[BaseModel], path: str = "") -> Iterator[Section]:
+def recipe_sections(model: type[BaseModel], path: str = "") -> Iterator[RecipeSection]:
     """``model`` and the sections inside it, outer ones first, each with its keys in order."""
     meanings = _field_docs(model)
     keys, inner = [], []
@@ -66,12 +66,12 @@ def sections(model: type[BaseModel], path: str = "") -> Iterator[Section]:
             summary = inspect.cleandoc(nested.__doc__ or "").split("\n\n")[0]
             meaning = meaning or " ".join(summary.split())
         keys.append(Key(name, _takes(field), _default(field), meaning))
-    yield Section(path, inspect.cleandoc(model.__doc__ or ""), tuple(keys))
+    yield RecipeSection(path, inspect.cleandoc(model.__doc__ or ""), tuple(keys))
     for nested, place in inner:
-        yield from sections(nested, place)
+        yield from recipe_sections(nested, place)
 
 
-def trainer_section(path: str = "candidates[].trainer") -> Section:
+def trainer_section(path: str = "candidates[].trainer") -> RecipeSection:
     """Keys of a candidate's ``trainer``; the meaning of each is the methods that take it."""
     methods: dict[tuple[str, str], list[str]] = {}
     for method, keys in KEYS.items():
@@ -81,7 +81,7 @@ def trainer_section(path: str = "candidates[].trainer") -> Section:
         Key(name, takes, "", f"Taken by {', '.join(takers)}.")
         for (name, takes), takers in sorted(methods.items())
     )
-    return Section(path, _TRAINER, found)
+    return RecipeSection(path, _TRAINER, found)
 
 
 def suggestion(model: type[BaseModel], location: Sequence[str | int]) -> str:
@@ -101,7 +101,7 @@ def suggestion(model: type[BaseModel], location: Sequence[str | int]) -> str:
         return f"unknown key; did you mean {near[0]}?"
     elsewhere = [
         f"{part.path}.{key.name}".lstrip(".")
-        for part in sections(model)
+        for part in recipe_sections(model)
         for key in part.keys
         if key.name == location[-1]
     ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from negalign_train.recipe.base_model import BaseModel
+from negalign_train.recipe.base_files import BaseFiles
 from negalign_train.recipe.candidate import LoraSettings, Method, Quantisation
 from negalign_train.recipe.estimate import BYTES, Training, memory
 from negalign_train.recipe.machine import Machine
@@ -42,7 +42,7 @@ class LogFacts:
 class RecipePlan:
     """Every number that depends on model, machine and log."""
 
-    model: BaseModel
+    model: BaseFiles
     machine: Machine
     methods: tuple[Method, ...]
     log: LogFacts | None
@@ -77,7 +77,7 @@ class RecipePlan:
 
 
 def plan_recipe(
-    model: BaseModel, machine: Machine, methods: tuple[Method, ...], log: LogFacts | None
+    model: BaseFiles, machine: Machine, methods: tuple[Method, ...], log: LogFacts | None
 ) -> RecipePlan:
     """The numbers for ``model`` on ``machine``.
 
@@ -96,7 +96,7 @@ def plan_recipe(
     )  # fmt: skip
 
 
-def _lengths(model: BaseModel, log: LogFacts | None, small: bool) -> tuple[int, int]:
+def _lengths(model: BaseFiles, log: LogFacts | None, small: bool) -> tuple[int, int]:
     """Tokens of a prompt with its report, and of a report, at most."""
     if log is None:
         new_tokens = min(160 if small else 256, model.context // 2)
@@ -134,7 +134,7 @@ def budget_gb(machine: Machine) -> float:
 
 
 def _fitting(
-    model: BaseModel, machine: Machine, methods: tuple[Method, ...], dtype: str, max_length: int
+    model: BaseFiles, machine: Machine, methods: tuple[Method, ...], dtype: str, max_length: int
 ) -> tuple[Quantisation, bool, int]:
     whole = BYTES[dtype] * model.architecture.parameters / _GB
     if whole > budget_gb(machine):
@@ -151,7 +151,7 @@ def _fitting(
     raise _too_large(model, machine, f"at least {needed:.1f} GB to train")
 
 
-def _too_large(model: BaseModel, machine: Machine, need: str) -> RecipeError:
+def _too_large(model: BaseFiles, machine: Machine, need: str) -> RecipeError:
     where = "GPU" if machine.num_gpus else "CPU"
     return RecipeError(
         f"{model.name} ({model.architecture.parameters / 1e9:.3g} B parameters) needs {need}; of "
@@ -161,7 +161,7 @@ def _too_large(model: BaseModel, machine: Machine, need: str) -> RecipeError:
     )
 
 
-def _evaluation_batch(model: BaseModel, machine: Machine, dtype: str, max_length: int) -> int:
+def _evaluation_batch(model: BaseFiles, machine: Machine, dtype: str, max_length: int) -> int:
     """Reports generated at once: their keys and values beside the whole base."""
     shape = model.architecture
     each = 2 * shape.num_layers * shape.num_kv_heads * shape.head_dim * BYTES[dtype] * max_length

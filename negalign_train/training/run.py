@@ -22,7 +22,7 @@ from transformers import PrinterCallback, Trainer, TrainingArguments, set_seed
 
 from negalign_train.recipe.candidate import CandidateRun
 from negalign_train.recipe.cycle import load_yaml
-from negalign_train.training.distributed.processes import alone, from_main
+from negalign_train.training.distributed.main_process import alone, from_main
 from negalign_train.training.distributed.shards import forwards_on_shards
 from negalign_train.training.policy.loading import adapter_kept, load_policy, load_tokenizer
 from negalign_train.training.running.callbacks import run_callbacks
@@ -35,7 +35,7 @@ from negalign_train.training.running.outputs import (
     save_adapter,
     write_results,
 )
-from negalign_train.training.running.session import Stopwatch, Task, build_session, summarise
+from negalign_train.training.running.session import Stopwatch, Task, build_session, run_metrics
 from negalign_train.training.settings.arguments import trainer_config
 from negalign_train.training.settings.combinations import (
     launched_zero_stage,
@@ -101,7 +101,7 @@ def _train_alone(run: CandidateRun, config: TrainingArguments) -> None:
         _say(f"{label}: completions are computed one by one, {session.sharing.reason}")
     with stopwatch.phase("train"):
         _train(session.trainer, run.output_dir / "checkpoints", identity)
-    metrics = summarise(session, before)
+    metrics = run_metrics(session, before)
     save_adapter(policy, run.output_dir / ADAPTER_DIR, run.base_name, run.base_revision)
     if PartialState().is_main_process:
         shutil.rmtree(run.output_dir / "checkpoints", ignore_errors=True)

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from negalign_train.commands import cli
-from negalign_train.recipe.base_model import BaseModel, read_base_model
+from negalign_train.recipe.base_files import BaseFiles, read_base_files
 from negalign_train.recipe.candidate import LoraSettings, Method
 from negalign_train.recipe.cycle import CycleRecipe, load_yaml
 from negalign_train.recipe.estimate import Training, memory, read_architecture
@@ -38,8 +38,8 @@ MACHINES = {
 }  # fmt: skip
 
 
-def model(name: str) -> BaseModel:
-    return BaseModel(name, Path("nowhere"), read_architecture(CONFIGS[name]), 8192, MAPS)
+def model(name: str) -> BaseFiles:
+    return BaseFiles(name, Path("nowhere"), read_architecture(CONFIGS[name]), 8192, MAPS)
 
 
 def header(shapes: dict[str, list[int]]) -> bytes:
@@ -122,7 +122,7 @@ def test_a_base_that_does_not_fit_is_trained_in_four_bits_and_a_larger_one_refus
 
 def test_only_a_small_model_takes_the_small_generator_s_learning_rate(tmp_path: Path) -> None:
     folder = data_path("embedded")
-    small = plan_recipe(read_base_model("embedded", folder), MACHINES["80 GB"], ("dpo",), None)
+    small = plan_recipe(read_base_files("embedded", folder), MACHINES["80 GB"], ("dpo",), None)
     recipe = recipe_of(small, tmp_path)
     assert recipe.candidates[0].trainer["learning_rate"] == 1e-3
     assert (recipe.model.dtype, recipe.candidates[0].trainer["max_length"]) == ("float32", 512)
@@ -168,7 +168,7 @@ def test_target_modules_are_the_maps_that_the_weights_hold(tmp_path: Path) -> No
         f"{moe}gate.weight": [2, 4], f"{moe}experts.0.w1.weight": [8, 4],
     }  # fmt: skip
     config = CONFIGS[LLAMA] | {"max_position_embeddings": 4096}
-    base = read_base_model("x", base_folder(tmp_path / "phi", config, shapes))
+    base = read_base_files("x", base_folder(tmp_path / "phi", config, shapes))
     assert base.linear_maps == ("o_proj", "down_proj", "gate_up_proj", "qkv_proj")
     assert base.context == 4096
 
@@ -192,7 +192,7 @@ def test_a_folder_of_another_kind_is_refused_in_one_line(
     config = CONFIGS[LLAMA] | {"max_position_embeddings": 4096}
     given = {"config": config, "shapes": {"model.layers.0.mlp.up_proj.weight": [8, 4]}} | change
     with pytest.raises(RecipeError, match=message):
-        read_base_model("x", base_folder(tmp_path / "base", **given))
+        read_base_files("x", base_folder(tmp_path / "base", **given))
 
 
 SMI = "#!/bin/sh\nprintf '81559, 9.0\\n24576, 8.6\\n'\n"

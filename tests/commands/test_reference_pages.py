@@ -8,7 +8,7 @@ import pytest
 
 from negalign_train.commands.reference_pages import feedback_page, recipe_page
 from negalign_train.recipe.cycle import CycleRecipe, load_yaml
-from negalign_train.recipe.keys import sections, suggestion, trainer_section
+from negalign_train.recipe.keys import recipe_sections, suggestion, trainer_section
 from negalign_train.recipe.trainer import KEYS
 from negalign_train.vocabulary.errors import RecipeError
 
@@ -24,14 +24,16 @@ def test_the_page_is_the_one_that_make_docs_writes(name, page):
 
 
 def test_every_key_of_a_recipe_has_a_meaning():
-    parts = list(sections(CycleRecipe))
+    parts = list(recipe_sections(CycleRecipe))
     nameless = [f"{part.path}.{key.name}" for part in parts for key in part.keys if not key.meaning]
     assert nameless == []
     assert len(parts) > 10
 
 
 def test_bounds_and_defaults_are_those_of_the_types():
-    keys = {f"{part.path}.{key.name}": key for part in sections(CycleRecipe) for key in part.keys}
+    keys = {
+        f"{part.path}.{key.name}": key for part in recipe_sections(CycleRecipe) for key in part.keys
+    }
     assert keys["severity.min_groups"].takes == "whole number ≥ 5"
     assert keys["candidates[].displacement.max_drop"].takes == "number > 0 or null"
     assert keys["candidates[].objective.target.alpha"].default == "0.5"

@@ -16,7 +16,7 @@ from negalign_train.evaluation.records import (
     settle,
     verify_chain,
 )
-from negalign_train.recipe.cycle import GateSettings
+from negalign_train.recipe.gate import GateSettings
 from negalign_train.vocabulary.errors import GateError
 from negalign_train.vocabulary.records import CATEGORIES
 

@@ -12,9 +12,9 @@ import pytest
 from negalign_train.feedback.schema import event_to_dict, parse_event
 from negalign_train.feedback.snapshot import read_snapshot, write_snapshot
 from negalign_train.feedback.store import FeedbackStore
-from negalign_train.preferences.align import Change
+from negalign_train.preferences.align import WordChange
 from negalign_train.preferences.build import build_preferences
-from negalign_train.preferences.weights import change_severity
+from negalign_train.preferences.loss_weights import severity_of_change
 from negalign_train.recipe.cycle import PreferenceSettings
 from negalign_train.severity.judges.examples import judged_examples
 from negalign_train.severity.pricing.score import fill_severities
@@ -124,9 +124,9 @@ def test_words_are_weighed_by_the_price_that_the_scorer_gave(make_event: MakeEve
     assert [each.severity for each in priced_marks(event)] == [0.4, 0.1]
     unknown = make_event(errors=(mark("wrong_location", None, (10, 37)),))
     assert priced_marks(unknown) == unknown.errors
-    change = Change(chosen=(10, 20), rejected=(12, 20))
-    assert change_severity(change, priced_marks(event)) == 0.4
-    assert change_severity(change, unknown.errors) is None
+    change = WordChange(chosen=(10, 20), rejected=(12, 20))
+    assert severity_of_change(change, priced_marks(event)) == 0.4
+    assert severity_of_change(change, unknown.errors) is None
 
 
 def test_marks_without_severity_become_pairs(make_event: MakeEvent) -> None:

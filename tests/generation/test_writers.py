@@ -18,7 +18,7 @@ from transformers import GenerationConfig
 from negalign_train.generation.reports import Generated, Sampling, generate_reports
 from negalign_train.generation.vllm_server import max_lora_rank, served_name
 from negalign_train.generation.writers import report_writer
-from negalign_train.recipe.cycle import EvaluationSettings
+from negalign_train.recipe.gate import EvaluationSettings
 from negalign_train.training.policy.loading import load_for_inference, load_tokenizer
 from negalign_train.training.rows.tokenise import render_prompt
 from negalign_train.vocabulary.errors import GateError

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from negalign_train.preferences.build import build_preferences
-from negalign_train.preferences.splits import case_groups
+from negalign_train.preferences.case_groups import case_groups
 from negalign_train.preferences.view import root_events
 from negalign_train.recipe.cycle import PreferenceSettings
 from negalign_train.vocabulary.errors import PreferenceError

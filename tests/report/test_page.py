@@ -12,7 +12,7 @@ from negalign_train.evaluation.bootstrap import Comparison, Interval, Means
 from negalign_train.evaluation.gate import GateEvidence, Rise, criteria_digest, decide
 from negalign_train.evaluation.metrics import Divergence, ReportMetrics
 from negalign_train.evaluation.records import seal, settle
-from negalign_train.recipe.cycle import GateSettings
+from negalign_train.recipe.gate import GateSettings
 from negalign_train.report.charts import category_bars, interval_chart
 from negalign_train.report.page import (
     CyclePage,

@@ -9,7 +9,7 @@ from negalign_train.commands.support.common import open_engine
 from negalign_train.feedback.fields import QuarantineError
 from negalign_train.feedback.lines import parse_line, read_lines
 from negalign_train.feedback.store import FeedbackStore
-from negalign_train.preferences.splits import case_groups
+from negalign_train.preferences.case_groups import case_groups
 from negalign_train.preferences.view import newest_events
 from negalign_train.severity.judges.examples import JudgedExample, judged_examples
 from negalign_train.storage.workspace import Workspace, read_json

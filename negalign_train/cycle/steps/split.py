@@ -9,7 +9,11 @@ from typing import Literal
 from negalign_train.cases.source import evaluation_cases, feedback_cases, file_cases
 from negalign_train.cycle.opening.plan import SNAPSHOT, Context
 from negalign_train.feedback.snapshot import read_snapshot
-from negalign_train.preferences.splits import case_groups, groups_on_both_sides, held_out_groups
+from negalign_train.preferences.case_groups import (
+    case_groups,
+    groups_on_both_sides,
+    held_out_groups,
+)
 from negalign_train.preferences.view import newest_events, prompt_key, view_log
 from negalign_train.severity.pricing.score import explain_unscorable
 from negalign_train.storage.workspace import read_json, write_json

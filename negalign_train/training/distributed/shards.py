@@ -15,7 +15,7 @@ from peft import PeftModel
 from torch import Tensor, nn
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 
-T = TypeVar("T")
+Item = TypeVar("Item")
 
 
 def base_is_sharded() -> bool:
@@ -28,7 +28,7 @@ def is_shard(parameter: Tensor) -> bool:
     return hasattr(parameter, "ds_id")
 
 
-def even_share(items: Sequence[T], process: int, processes: int) -> list[T]:
+def even_share(items: Sequence[Item], process: int, processes: int) -> list[Item]:
     """This process's items; all have as many, the last item more than once where they must.
 
     Under ZeRO-3 every process takes part in every forward: one that ran out would leave the others

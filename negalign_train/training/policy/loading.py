@@ -127,7 +127,7 @@ def load_policy(run: CandidateRun) -> PeftModel:
     if (start := run.start_adapter_dir) is None:
         policy = get_peft_model(base, _lora_config(lora), autocast_adapter_dtype=autocast)
     else:
-        check_adapter(start, run.base_digest)
+        refuse_other_base(start, run.base_digest)
         check_shape(start, lora)
         policy = PeftModel.from_pretrained(
             base,
@@ -160,7 +160,7 @@ def adapter_kept(policy: PeftModel) -> Iterator[None]:
         policy.get_parameter(name).data = value
 
 
-def check_adapter(adapter_dir: Path, digest: str) -> None:
+def refuse_other_base(adapter_dir: Path, digest: str) -> None:
     """Refuses a folder that holds no adapter, or whose manifest names another base."""
     check_adapter_dir(adapter_dir)
     manifest_path = adapter_dir / MANIFEST

@@ -19,7 +19,7 @@ from negalign_train.recipe.candidate import CandidateRun
 from negalign_train.training.distributed.shards import even_share
 from negalign_train.training.forward.packing import completion_logps, model_inputs, pack
 from negalign_train.training.forward.tree_choice import Sharing
-from negalign_train.training.policy.loading import POLICY_ADAPTER, check_adapter
+from negalign_train.training.policy.loading import POLICY_ADAPTER, refuse_other_base
 from negalign_train.training.reference.cache import cached_logps, reference_cache
 from negalign_train.training.rows.batches import (
     PairRow,
@@ -66,7 +66,7 @@ def as_reference(policy: PeftModel, run: CandidateRun) -> Iterator[None]:
         with policy.disable_adapter():
             yield
         return
-    check_adapter(adapter_dir, run.base_digest)
+    refuse_other_base(adapter_dir, run.base_digest)
     policy.load_adapter(str(adapter_dir), adapter_name=_REFERENCE_ADAPTER, is_trainable=False)
     policy.set_adapter(_REFERENCE_ADAPTER)
     try:

@@ -30,7 +30,7 @@ CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 
 
-def data_path(run: CandidateRun) -> Path:
+def examples_path(run: CandidateRun) -> Path:
     """The file of examples that a run's method reads."""
     if run.candidate.method == "kto":
         return run.unpaired_path
@@ -47,8 +47,8 @@ def run_facts(run: CandidateRun) -> dict[str, Any]:
     parent, reference, earlier = run.parent_adapter_dir, reference_dir(run), run.earlier_adapter_dir
     for adapter_dir in filter(None, (parent, reference, earlier)):
         check_adapter_dir(adapter_dir)
-    if not data_path(run).is_file():
-        raise TrainingError(f"{data_path(run)} is missing; build the preferences first")
+    if not examples_path(run).is_file():
+        raise TrainingError(f"{examples_path(run)} is missing; build the preferences first")
     return {
         "candidate": run.candidate.model_dump(mode="json"),
         "base_digest": run.base_digest,
@@ -57,7 +57,7 @@ def run_facts(run: CandidateRun) -> dict[str, Any]:
         "quantisation": run.quantisation,
         "max_new_tokens": run.max_new_tokens,
         "seed": run.seed,
-        "data": file_sha256(data_path(run)),
+        "data": file_sha256(examples_path(run)),
         "parent": parent and _adapter_digests(parent),
         "reference": reference and _adapter_digests(reference),
         "earlier": earlier and _adapter_digests(earlier),

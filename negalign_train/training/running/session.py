@@ -40,7 +40,7 @@ from negalign_train.training.rows.tokenise import (
     tokenise_unpaired,
 )
 from negalign_train.training.running.averaging import DISCARDED
-from negalign_train.training.running.outputs import data_path
+from negalign_train.training.running.outputs import examples_path
 from negalign_train.training.trainers.dpo import WeightedDPOTrainer
 from negalign_train.training.trainers.grpo import severity_grpo_trainer
 from negalign_train.training.trainers.kto import WeightedKTOTrainer
@@ -147,7 +147,7 @@ def build_session(task: Task) -> Session:
 def _refuse_empty(task: Task, examples: Sequence[object]) -> None:
     if not examples:
         raise TrainingError(
-            f"{data_path(task.run)} holds no examples for {task.run.candidate.method}; collect "
+            f"{examples_path(task.run)} holds no examples for {task.run.candidate.method}; collect "
             "feedback first, or leave this candidate out of the recipe"
         )
 
@@ -224,7 +224,7 @@ def _prompt_session(task: Task) -> Session:
     return Session(task, trainer, len(prompts), trainer.sharing)
 
 
-def summarise(session: Session, before: Mapping[str, float]) -> dict[str, Any]:
+def run_metrics(session: Session, before: Mapping[str, float]) -> dict[str, Any]:
     """``metrics.json``: what the run did, and how far the watched completions moved.
 
     A falling ``logps/chosen_change`` is likelihood displacement (arXiv 2410.08847).

@@ -19,7 +19,7 @@ from negalign_train.severity.pricing.calibration import read_calibration
 from negalign_train.severity.pricing.reward import RewardFunction, severity_reward
 from negalign_train.training.forward.packing import model_inputs, pack
 from negalign_train.training.forward.tree_choice import Sharing
-from negalign_train.training.policy.loading import check_adapter, check_shape
+from negalign_train.training.policy.loading import check_shape, refuse_other_base
 from negalign_train.training.reference.logps import reference_dir
 from negalign_train.training.rows.batches import TokenSequence
 from negalign_train.training.rows.tokenise import prompt_messages
@@ -170,7 +170,7 @@ def _set_reference(policy: PeftModel, run: CandidateRun) -> None:
     if adapter_dir is None:
         drop_reference_adapter(policy)
         return
-    check_adapter(adapter_dir, run.base_digest)
+    refuse_other_base(adapter_dir, run.base_digest)
     check_shape(adapter_dir, run.candidate.lora)
     weights = load_file(adapter_dir / "adapter_model.safetensors")
     result = set_peft_model_state_dict(policy, weights, adapter_name="ref")

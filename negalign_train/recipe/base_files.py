@@ -20,7 +20,7 @@ _ORDER = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_
 
 
 @dataclass(frozen=True)
-class BaseModel:
+class BaseFiles:
     """``context`` is in tokens; ``linear_maps`` are the leaf names that a LoRA can sit on."""
 
     name: str
@@ -30,7 +30,7 @@ class BaseModel:
     linear_maps: tuple[str, ...]
 
 
-def read_base_model(name: str, folder: Path) -> BaseModel:
+def read_base_files(name: str, folder: Path) -> BaseFiles:
     """Reads config.json and the headers of the safetensors files; no weight is loaded.
 
     Raises:
@@ -49,7 +49,7 @@ def read_base_model(name: str, folder: Path) -> BaseModel:
             f"{folder / 'config.json'} has no max_position_embeddings, so that the longest prompt "
             "is unknown; copy a recipe of recipes/ and set trainer.max_length by hand"
         )
-    return BaseModel(name, folder, read_architecture(config), context, _linear_maps(folder))
+    return BaseFiles(name, folder, read_architecture(config), context, _linear_maps(folder))
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

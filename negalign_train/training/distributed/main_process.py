@@ -14,13 +14,13 @@ from accelerate.utils import broadcast_object_list
 
 from negalign_train.vocabulary.errors import NegalignError
 
-T = TypeVar("T")
+Decision = TypeVar("Decision")
 
 POLL_SECONDS = 5.0
 """Between two looks at a lock that another launch holds; far under any ``ddp_timeout``."""
 
 
-def from_main(decide: Callable[[], T]) -> T:
+def from_main(decide: Callable[[], Decision]) -> Decision:
     """What ``decide`` returns in the main process, in every process.
 
     What the disc says is asked once: processes that look at different times, or at different nodes'
@@ -29,7 +29,7 @@ def from_main(decide: Callable[[], T]) -> T:
     Raises:
         NegalignError: as ``decide`` raised it, in every process.
     """
-    told: list[T | NegalignError | None] = [None]
+    told: list[Decision | NegalignError | None] = [None]
     if PartialState().is_main_process:
         try:
             told = [decide()]
@@ -38,7 +38,7 @@ def from_main(decide: Callable[[], T]) -> T:
     broadcast_object_list(told, from_process=0)
     if isinstance(told[0], NegalignError):
         raise told[0]
-    return told[0]  # type: ignore[return-value]  # None only where T holds it
+    return told[0]  # type: ignore[return-value]  # None only where Decision holds it
 
 
 @contextmanager

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from negalign_train.training.distributed import processes
-from negalign_train.training.distributed.processes import alone, from_main
+from negalign_train.training.distributed import main_process
+from negalign_train.training.distributed.main_process import alone, from_main
 from negalign_train.vocabulary.errors import TrainingError
 
 
@@ -25,7 +25,7 @@ def test_what_the_main_process_decides_is_returned_and_its_error_raised():
 
 
 def test_a_second_launch_waits_for_the_first_and_says_so_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(processes, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(main_process, "POLL_SECONDS", 0.02)
     said: list[str] = []
     with (tmp_path / ".lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)

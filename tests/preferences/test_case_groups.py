@@ -3,7 +3,11 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from negalign_train.preferences.splits import case_groups, groups_on_both_sides, held_out_groups
+from negalign_train.preferences.case_groups import (
+    case_groups,
+    groups_on_both_sides,
+    held_out_groups,
+)
 from negalign_train.preferences.view import prompt_key
 from negalign_train.vocabulary.records import Event, Generator, Reader, Source
 

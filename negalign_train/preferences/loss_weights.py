@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
-from negalign_train.preferences.align import Alignment, Change
+from negalign_train.preferences.align import Alignment, WordChange
 from negalign_train.recipe.cycle import PreferenceSettings
 from negalign_train.vocabulary.errors import PreferenceError
 from negalign_train.vocabulary.records import ErrorMark, WeightedSpan
@@ -71,7 +71,7 @@ def label_weights(
     return mean_one([weight * trust for weight, trust in zip(raw, trusts, strict=True)])
 
 
-def change_severity(change: Change, errors: Sequence[ErrorMark]) -> float | None:
+def severity_of_change(change: WordChange, errors: Sequence[ErrorMark]) -> float | None:
     """Severity of the error that one change answers; None where no mark tells, or the mark that
     does has no severity.
 
@@ -142,7 +142,7 @@ def spans_of_dataset(
 ) -> list[tuple[tuple[WeightedSpan, ...], tuple[WeightedSpan, ...]]]:
     """(chosen, rejected) spans of every edit of a dataset: its alignment, and the marks on it."""
     severities = [
-        change_severity(change, errors) if settings.span_severity else None
+        severity_of_change(change, errors) if settings.span_severity else None
         for alignment, errors in edits
         for change in alignment.changes
     ]

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from negalign_train.preferences.align import Change, align
-from negalign_train.preferences.weights import (
-    change_severity,
+from negalign_train.preferences.align import WordChange, align
+from negalign_train.preferences.loss_weights import (
     delta_S_weights,
     label_weights,
     pair_weights,
+    severity_of_change,
     span_factors,
     weighted_spans,
 )
@@ -82,24 +82,26 @@ def mark(category="false_positive", severity=0.5, span=None):
 
 def test_change_takes_the_worst_error_it_overlaps():
     errors = [mark(severity=0.3, span=(0, 9)), mark(severity=0.9, span=(8, 12)), mark(severity=1.0)]
-    assert change_severity(Change((5, 9), (5, 9)), errors) == 0.9
+    assert severity_of_change(WordChange((5, 9), (5, 9)), errors) == 0.9
 
 
 def test_touching_spans_do_not_overlap():
-    assert change_severity(Change((5, 5), (5, 9)), [mark(severity=0.9, span=(9, 12))]) is None
+    assert (
+        severity_of_change(WordChange((5, 5), (5, 9)), [mark(severity=0.9, span=(9, 12))]) is None
+    )
 
 
 def test_insertion_takes_the_missed_findings_severity():
     errors = [mark("wrong_location", 1.0), mark("false_negative", 0.4)]
-    assert change_severity(Change((5, 9), (5, 5)), errors) == 0.4
+    assert severity_of_change(WordChange((5, 9), (5, 5)), errors) == 0.4
 
 
 def test_insertion_without_a_missed_finding_takes_the_other_spanless_error():
-    assert change_severity(Change((5, 9), (5, 5)), [mark("device_error", 0.7)]) == 0.7
+    assert severity_of_change(WordChange((5, 9), (5, 5)), [mark("device_error", 0.7)]) == 0.7
 
 
 def test_unmarked_deletion_is_unknown():
-    assert change_severity(Change((5, 5), (5, 9)), [mark("false_negative", 0.7)]) is None
+    assert severity_of_change(WordChange((5, 5), (5, 9)), [mark("false_negative", 0.7)]) is None
 
 
 def test_span_factors_have_mean_one_and_a_floor():
