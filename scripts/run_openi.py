@@ -1,7 +1,7 @@
 """Real reports end to end: OpenI cases, a small generator from scratch, two feedback cycles.
 
 Prints the champion's scores after each cycle beside the constant-template baseline and SFT on the
-same readers' edits. Readers judge from the MeSH codes; the gate scores against the reports. The
+same readers' edits. Readers know the MeSH codes; the gate scores against the reports. The
 data stays where it is: nothing of it is written outside --workspace.
 
     python scripts/run_openi.py --csv indiana_reports.csv --workspace workspace-openi --seed 1
@@ -25,7 +25,7 @@ from negalign_train.cases.source import evaluation_cases, split_of, without_eval
 from negalign_train.offline import go_offline
 from negalign_train.recipe.cycle import CycleRecipe
 from negalign_train.severity.pricing.score import score_report
-from negalign_train.simulate.panel import judge_for
+from negalign_train.simulate.panel import truth_for
 from negalign_train.simulate.readers import true_score
 from negalign_train.storage.database import open_database
 from negalign_train.storage.workspace import Workspace, publishing
@@ -84,12 +84,12 @@ def template_row(cases: list[Case], recipe: CycleRecipe, seed: int) -> dict[str,
     counts = Counter(case.reference for case in cases)
     template = counts.most_common(1)[0][0]
     held_out = evaluation_cases(recipe.cases, seed)
-    judge = judge_for("openi")
+    truth = truth_for("openi")
     scores = [score_report(case.reference, template) for case in held_out]
     return {
         "name": "constant template",
         "S": mean(score.total for score in scores if score is not None),
-        "readers_S": mean(true_score(judge, case, template).total for case in held_out),
+        "readers_S": mean(true_score(truth, case, template).total for case in held_out),
         "template_share": 1.0,
     }
 

@@ -16,7 +16,7 @@ from negalign_train.commands.support.judge_data import examples_of, log_events, 
 from negalign_train.commands.support.judges import open_judge, parse_specs
 from negalign_train.commands.support.output import JsonOption, print_json, print_table
 from negalign_train.recipe.candidate import MAX_SEED
-from negalign_train.severity.judges.examples import JudgedExample
+from negalign_train.severity.judges.examples import GradedExample
 from negalign_train.storage.workspace import replacing, write_json
 from negalign_train.vocabulary.errors import FeedbackError, UsageError
 from negalign_train.vocabulary.records import Refusals
@@ -113,7 +113,7 @@ def _check_ensemble(ensemble: str | None, save: Path | None, specs: list[str]) -
 
 
 def _save_ensemble(
-    path: Path, how: How, specs: list[str], scored: list[Scored], examples: list[JudgedExample]
+    path: Path, how: How, specs: list[str], scored: list[Scored], examples: list[GradedExample]
 ) -> None:
     from negalign_train.severity.judges.ensemble import EnsembleSpec, equal_weights
     from negalign_train.severity.trust.table import member_weights

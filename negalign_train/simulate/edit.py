@@ -79,7 +79,7 @@ def _restated(
     Side and place are corrected together: one alone can name a place that does not exist.
     """
     statement = sentence.statement
-    assert statement is not None  # the judge restates only what it understood
+    assert statement is not None  # only sentences that were understood are restated
     assert statement.finding is not None
     if attributes & {"side", "location"}:
         attributes = attributes | {"side", "location"}

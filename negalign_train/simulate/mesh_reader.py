@@ -1,7 +1,7 @@
-"""A simulated reader for OpenI cases, who judges from the MeSH codes and edits as little as needed.
+"""What is wrong with a report on an OpenI case, by the MeSH codes of its study.
 
 Independent of the severity scorer: sentences are read with ``data/mesh_reader.yaml``. Weights are
-the catalogue's. Not judged, because the codes do not say it: places, change over time (R8).
+the catalogue's. Places and change over time (R8) are left out: the codes do not say them.
 """
 
 from __future__ import annotations
@@ -18,10 +18,9 @@ from negalign_train.simulate.mesh_text import (
     side_of,
 )
 from negalign_train.simulate.truth import Fault, weight_of
-from negalign_train.vocabulary.records import Case, ErrorMark, Finding
+from negalign_train.vocabulary.records import Case, Finding
 from negalign_train.vocabulary.taxonomy import finding_types
 
-_ROUNDS = 4
 _REPEATED, _UNUSABLE = 0.25, 0.5
 _DEGREES = ("mild", "moderate", "severe")
 _SIZE_WORDS = ("small", "tiny", "large", "massive", "trace")
@@ -115,7 +114,7 @@ def _missing(
     yield Fault(category, name, weight_of(name), span, drop=tuple(denials), insert=True)
 
 
-def find_faults(case: Case, completion: str) -> list[Fault]:
+def code_faults(case: Case, completion: str) -> list[Fault]:
     """Every fault the codes show, in a fixed order: the text itself, invented, attributes,
     contradictions, missing."""
     sentences = read_report(completion)
@@ -149,26 +148,11 @@ def _contradictions(name: str, sentences: Sequence[ReadSentence]) -> Iterator[Fa
 
 
 @dataclass(frozen=True)
-class MeshJudge:
-    """Judges OpenI reports from their codes; the ``readers.Judge`` of that source."""
+class MeshTruth:
+    """The ground truth of OpenI cases: their MeSH codes."""
 
     def faults(self, case: Case, completion: str) -> Sequence[Fault]:
-        return find_faults(case, completion)
+        return code_faults(case, completion)
 
     def mend(self, case: Case, completion: str, faults: Sequence[Fault]) -> str:
         return mend_report(case, completion, faults) if faults else completion
-
-
-def judge(case: Case, completion: str) -> tuple[tuple[ErrorMark, ...], str]:
-    """The errors of a completion, and the completion with them mended and all else kept.
-
-    Mending goes on for a few rounds, because striking one sentence can leave another finding out.
-    """
-    faults = find_faults(case, completion)
-    text, left = completion, faults
-    for _ in range(_ROUNDS):
-        if not left:
-            break
-        text = mend_report(case, text, left)
-        left = find_faults(case, text)
-    return tuple(fault.mark() for fault in faults), text

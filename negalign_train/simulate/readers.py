@@ -1,7 +1,7 @@
 """A panel of simulated readers: grades, marks, edits and threads, with noise and bias.
 
-For the demo, tests and experiments only. What is wrong comes from a judge of ground truth; what a
-reader overlooks and how strictly it marks comes from here.
+For the demo, tests and experiments only. The ground truth says what is wrong;
+this module decides what a reader overlooks and how strictly it marks.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Protocol
 
 from negalign_train.recipe.cycle import ReaderPanel
 from negalign_train.simulate.edit import mend
-from negalign_train.simulate.truth import Fault, find_faults
+from negalign_train.simulate.truth import Fault, grammar_faults
 from negalign_train.vocabulary.marks import summed_marks
 from negalign_train.vocabulary.records import (
     Case,
@@ -30,8 +30,8 @@ _MAX_ROUNDS = 3
 _SECONDS_PER_WORD = 0.3
 
 
-class Judge(Protocol):
-    """How a reader sees cases of one source: what is wrong, and the report with it mended."""
+class GroundTruth(Protocol):
+    """What is known of the cases of one source: the faults of a report, and how to mend them."""
 
     def faults(self, case: Case, completion: str) -> Sequence[Fault]: ...
 
@@ -39,19 +39,19 @@ class Judge(Protocol):
 
 
 @dataclass(frozen=True)
-class GrammarJudge:
-    """Judges synthetic reports by inverting the grammar."""
+class GrammarTruth:
+    """The ground truth of synthetic cases: their findings, and the grammar read backwards."""
 
     def faults(self, case: Case, completion: str) -> Sequence[Fault]:
-        return find_faults(case, completion)
+        return grammar_faults(case, completion)
 
     def mend(self, case: Case, completion: str, faults: Sequence[Fault]) -> str:
         return mend(case, completion, faults)
 
 
-def true_score(judge: Judge, case: Case, completion: str) -> SeverityScore:
+def true_score(truth: GroundTruth, case: Case, completion: str) -> SeverityScore:
     """The severities a reader without noise would give: the independent measure of a report."""
-    return SeverityScore(_severities([fault.mark() for fault in judge.faults(case, completion)]))
+    return SeverityScore(_severities([fault.mark() for fault in truth.faults(case, completion)]))
 
 
 def _severities(marks: Sequence[ErrorMark]) -> dict[str, float]:
@@ -72,18 +72,22 @@ def _seen(faults: Sequence[Fault], panel: ReaderPanel, rng: random.Random) -> li
 
 
 def _mended(
-    judge: Judge, case: Case, completion: str, everything: Sequence[Fault], seen: Sequence[Fault]
+    truth: GroundTruth,
+    case: Case,
+    completion: str,
+    everything: Sequence[Fault],
+    seen: Sequence[Fault],
 ) -> str:
     """The edit, read again until nothing but what the reader overlooked is left: striking one
     sentence can bring another fault to light."""
     noticed = {(fault.category, fault.finding) for fault in seen}
     overlooked = {(fault.category, fault.finding) for fault in everything} - noticed
-    text = judge.mend(case, completion, seen)
+    text = truth.mend(case, completion, seen)
     for _ in range(_MAX_ROUNDS - 1):
-        left = [f for f in judge.faults(case, text) if (f.category, f.finding) not in overlooked]
+        left = [f for f in truth.faults(case, text) if (f.category, f.finding) not in overlooked]
         if not left:
             break
-        text = judge.mend(case, text, left)
+        text = truth.mend(case, text, left)
     return text
 
 
@@ -98,10 +102,10 @@ class Draft:
 
 @dataclass(frozen=True)
 class Reading:
-    """How the panel reads: settings, judge, and the ids its events carry."""
+    """One reading of the panel: its settings, the ground truth, and the ids of its events."""
 
     panel: ReaderPanel
-    judge: Judge
+    truth: GroundTruth
     cycle: int
     seed: int
     clock: Callable[[int], str]
@@ -140,7 +144,7 @@ def _half_mended(
 ) -> str | None:
     """The generator's answer of turn two: the worst faults mended, the rest still there."""
     worst_first = sorted(faults, key=lambda fault: -fault.severity)
-    text = reading.judge.mend(draft.case, draft.completion, worst_first[: len(faults) // 2])
+    text = reading.truth.mend(draft.case, draft.completion, worst_first[: len(faults) // 2])
     return text if text not in (draft.completion, edited) else None
 
 
@@ -148,12 +152,12 @@ def read_draft(draft: Draft, reading: Reading, number: int) -> list[Event]:
     """One report as one event, or as a thread of turns whose last one is accepted."""
     case = draft.case
     rng = random.Random(f"read:{reading.seed}:{reading.cycle}:{case.case_id}")
-    everything = reading.judge.faults(case, draft.completion)
+    everything = reading.truth.faults(case, draft.completion)
     faults = _seen(everything, reading.panel, rng)
     event = _event(draft, draft.completion, [f.mark() for f in faults], reading, number)
     edited = None
     if faults:
-        edited = _mended(reading.judge, case, draft.completion, everything, faults)
+        edited = _mended(reading.truth, case, draft.completion, everything, faults)
     negotiated = rng.random() < reading.panel.thread_rate and reading.panel.max_turns > 1
     keeps_edit = event.grade == "partial" or rng.random() < reading.panel.reject_edits
     if not faults or edited is None or edited == draft.completion:
@@ -173,7 +177,7 @@ def read_draft(draft: Draft, reading: Reading, number: int) -> list[Event]:
 def _turn(draft: Draft, reading: Reading, number: int, turn: int) -> Event:
     """One turn of a thread. All turns are read by the same reader, with the same noise."""
     rng = random.Random(f"read:{reading.seed}:{reading.cycle}:{draft.case.case_id}")
-    faults = _seen(reading.judge.faults(draft.case, draft.completion), reading.panel, rng)
+    faults = _seen(reading.truth.faults(draft.case, draft.completion), reading.panel, rng)
     event = _event(draft, draft.completion, [f.mark() for f in faults], reading, number)
     return replace(
         event,

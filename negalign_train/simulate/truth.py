@@ -1,7 +1,7 @@
-"""What is wrong with a synthetic report, judged from the case's ground truth.
+"""What is wrong with a synthetic report, by the findings of its case.
 
-Independent of the severity scorer: sentences are read by inverting the grammar, so that a reward
-model is never its own judge. Weights are the catalogue's; an attribute error costs half of its
+Independent of the severity scorer: sentences are read by inverting the grammar, so that no scorer
+is tested against itself. Weights are the catalogue's; an attribute error costs half of its
 finding (CRIMSON's rule), a one-step degree error a quarter.
 """
 
@@ -186,7 +186,7 @@ def _invented(name: str, truth: dict[str, Finding]) -> tuple[str, float, str | N
     return "false_positive", weight_of(name), None
 
 
-def find_faults(case: Case, completion: str) -> list[Fault]:
+def grammar_faults(case: Case, completion: str) -> list[Fault]:
     """Every fault of a report against the case's findings, in a fixed order."""
     tables = grammar()
     sentences = parse_report(completion)

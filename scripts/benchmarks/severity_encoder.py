@@ -24,7 +24,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from negalign_train.severity.judges.examples import JudgedExample
+from negalign_train.severity.judges.examples import GradedExample
 from negalign_train.simulate.injection.reports import OPERATIONS, inject
 from negalign_train.simulate.paraphrase import paraphrase
 from negalign_train.vocabulary.records import CATEGORIES, Case
@@ -103,13 +103,13 @@ def write_random_nli(folder: Path, tokenizer: PreTrainedTokenizerFast, seed: int
     return _write(folder, tokenizer, lambda: DebertaForSequenceClassification(config), seed)
 
 
-def _example(case: Case, number: int, text: str, wrong: dict[str, float]) -> JudgedExample:
+def _example(case: Case, number: int, text: str, wrong: dict[str, float]) -> GradedExample:
     severities = dict.fromkeys(CATEGORIES, 0.0) | wrong
     name = f"{case.case_id}-{number}"
-    return JudgedExample(name, case.case_id, case.group, case.reference, text, severities)
+    return GradedExample(name, case.case_id, case.group, case.reference, text, severities)
 
 
-def training_examples(cases: Sequence[Case], count: int, seed: int) -> list[JudgedExample]:
+def training_examples(cases: Sequence[Case], count: int, seed: int) -> list[GradedExample]:
     """``count`` examples: of four, two reports with one error, one reworded and one untouched.
 
     Half of them are right, because an encoder that cannot see an error predicts the mean severity,
@@ -120,7 +120,7 @@ def training_examples(cases: Sequence[Case], count: int, seed: int) -> list[Judg
     turns = cycle(rng.sample(list(OPERATIONS), len(OPERATIONS)))
     endless = enumerate(cycle(rng.sample(list(cases), len(cases))))
 
-    def examples() -> Iterable[JudgedExample]:
+    def examples() -> Iterable[GradedExample]:
         for number, case in endless:
             if number % 4 < 2:
                 text = case.reference if number % 4 else paraphrase(case.reference, number)

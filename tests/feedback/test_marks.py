@@ -16,7 +16,7 @@ from negalign_train.preferences.align import WordChange
 from negalign_train.preferences.build import build_preferences
 from negalign_train.preferences.loss_weights import severity_of_change
 from negalign_train.recipe.cycle import PreferenceSettings
-from negalign_train.severity.judges.examples import judged_examples
+from negalign_train.severity.judges.examples import graded_examples
 from negalign_train.severity.pricing.score import fill_severities
 from negalign_train.vocabulary.approval import own_edits
 from negalign_train.vocabulary.marks import price_marks, priced_marks
@@ -89,7 +89,7 @@ def test_a_filled_event_says_so_and_teaches_no_calibration(
     assert refusals.counts == {}
     assert filled.severities == scored(wrong_location=0.5, device_error=0.25)
     assert (filled.severity_source, filled.severity_judge) == ("scorer", "rules 1")
-    examples, left_out = judged_examples([filled], {filled.case_id: "g"})
+    examples, left_out = graded_examples([filled], {filled.case_id: "g"})
     assert (examples, left_out.counts) == ([], {"no_reader_severities": 1})
     path = tmp_path / "snapshot.parquet"
     write_snapshot(path, [(1, filled)])

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from negalign_train.severity.judges.examples import JudgedExample
+from negalign_train.severity.judges.examples import GradedExample
 from negalign_train.severity.pricing.calibration import (
     CategoryScale,
     identity,
@@ -30,7 +30,7 @@ def material(reader_of, count=120, per_group=2, category="wrong_location"):
     """Examples whose scorer gives 0.25, 0.5, 1 in turn and whose reader gives ``reader_of(s)``."""
     scores = [NONE | {category: LEVELS[i % 3]} for i in range(count)]
     examples = [
-        JudgedExample(
+        GradedExample(
             f"e{i}", f"c{i}", f"g{i // per_group}", "a", "b",
             NONE | {category: reader_of(score[category])},
         )
@@ -90,7 +90,7 @@ def test_an_error_that_readers_file_under_another_category_keeps_its_price():
     """The scorer says R1 where readers say R4: a lower R1 follows their R1 and loses the error."""
     scores = [NONE | {"false_positive": LEVELS[i % 3]} for i in range(120)]
     examples = [
-        JudgedExample(
+        GradedExample(
             f"e{i}", f"c{i}", f"g{i}", "a", "b",
             NONE | {"artifact_overinterpretation": LEVELS[i % 3]},
         )

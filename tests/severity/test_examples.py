@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from negalign_train.severity.judges.examples import judged_examples
+from negalign_train.severity.judges.examples import graded_examples
 from negalign_train.vocabulary.records import Event
 
 GROUPS = {"a": "ga", "b": "gb"}
@@ -22,13 +22,13 @@ def test_an_edit_is_the_reference_and_else_another_approved_text_of_the_case(
         replace(make_event(event_id="5", case_id="b", edited=None), severity_source="scorer"),
         make_event(event_id="6", case_id="b", edited="  "),
     ]
-    examples, refused = judged_examples(events, GROUPS)
+    examples, refused = graded_examples(events, GROUPS)
     assert [(e.event_id, e.group) for e in examples] == [("1", "ga"), ("2", "ga"), ("3", "ga")]
     assert examples[0].reference == events[0].edited
     # An accepted text is judged against the edit, never against itself.
     assert examples[1].reference == events[0].edited
     assert refused.counts == {"no_reader_severities": 1, "no_reference": 2}
-    own, _ = judged_examples(events, GROUPS, own_edit_only=True)
+    own, _ = graded_examples(events, GROUPS, own_edit_only=True)
     assert [example.event_id for example in own] == ["1"]
     assert examples[0].row[4] == 0.5
     assert examples[0].total == 0.5
@@ -43,6 +43,6 @@ def test_a_text_that_another_reader_rejected_is_nobodys_reference(
         make_event(event_id="2", case_id="a", grade="reject", completion=disputed, edited=None),
         make_event(event_id="3", case_id="a", edited=None),
     ]
-    examples, refused = judged_examples(events, GROUPS)
+    examples, refused = graded_examples(events, GROUPS)
     assert examples == []
     assert refused.counts == {"no_reference": 3}

@@ -15,7 +15,7 @@ from negalign_train.severity.judges.ensemble import (
     equal_weights,
     read_ensemble,
 )
-from negalign_train.severity.judges.examples import JudgedExample
+from negalign_train.severity.judges.examples import GradedExample
 from negalign_train.severity.judges.result import result_object
 from negalign_train.severity.judges.rules import RulesJudge
 from negalign_train.severity.trust.agreement import AgreementSettings
@@ -51,9 +51,9 @@ class Fixed:
         return found
 
 
-def examples(values: Sequence[float]) -> list[JudgedExample]:
+def examples(values: Sequence[float]) -> list[GradedExample]:
     return [
-        JudgedExample(f"e{i}", f"c{i}", f"g{i}", "x", str(i), NONE | {"false_positive": value})
+        GradedExample(f"e{i}", f"c{i}", f"g{i}", "x", str(i), NONE | {"false_positive": value})
         for i, value in enumerate(values)
     ]
 
@@ -141,7 +141,7 @@ def test_a_wrong_ensemble_file_is_refused(tmp_path, change) -> None:
 def test_judges_are_compared_on_the_reports_that_all_of_them_scored() -> None:
     reader = [0.0, 0.25, 0.5, 1.0] * 10
     material = examples(reader)
-    material.append(JudgedExample("e99", "c99", "g99", "x", "", NONE))
+    material.append(GradedExample("e99", "c99", "g99", "x", "", NONE))
     right = run_judge("right", Fixed("right", reader), material)
     wrong = run_judge("wrong", Fixed("wrong", [1 - r for r in reader]), material)
     report = compare_judges([right, wrong], material, FAST)

@@ -11,7 +11,7 @@ import torch
 
 from negalign_train.severity.judges.base import ReportPair
 from negalign_train.severity.judges.classifier import PairClassifier
-from negalign_train.severity.judges.examples import JudgedExample
+from negalign_train.severity.judges.examples import GradedExample
 from negalign_train.severity.judges.finetuned import FinetunedJudge, read_manifest, trained_on
 from negalign_train.severity.judges.nli import NliJudge, label_order
 from negalign_train.severity.judges.nli_cases import (
@@ -158,7 +158,7 @@ def material(count=60):
         target = dict.fromkeys(CATEGORIES, 0.0) | {"wrong_location": 1.0 * wrong}
         said = side[wrong]
         found.append(
-            JudgedExample(f"e{n}", f"c{n}", f"g{n}", f"Mass {side[0]}.", f"Mass {said}.", target)
+            GradedExample(f"e{n}", f"c{n}", f"g{n}", f"Mass {side[0]}.", f"Mass {said}.", target)
         )
     return found
 

@@ -11,13 +11,13 @@ from negalign_train.cases.synthetic import prompt_text, synthetic_cases
 from negalign_train.recipe.cycle import ReaderPanel
 from negalign_train.simulate.edit import mend
 from negalign_train.simulate.habits import Habits, careless_report
-from negalign_train.simulate.readers import Draft, GrammarJudge, Reading, read_drafts, true_score
-from negalign_train.simulate.truth import find_faults
+from negalign_train.simulate.readers import Draft, GrammarTruth, Reading, read_drafts, true_score
+from negalign_train.simulate.truth import grammar_faults
 from negalign_train.vocabulary.records import CATEGORIES, Case, Finding, Generator
 from negalign_train.vocabulary.taxonomy import grade_of
 
 EFFUSION = Finding("pleural_effusion", side="left", degree="mild")
-JUDGE = GrammarJudge()
+TRUTH = GrammarTruth()
 
 
 def make_case(*findings: Finding, has_prior: bool = False) -> Case:
@@ -26,8 +26,8 @@ def make_case(*findings: Finding, has_prior: bool = False) -> Case:
     return Case("case-1", "group-1", prompt, reference, findings, has_prior, "synthetic")
 
 
-def judged(case: Case, text: str) -> list[tuple[str, str | None, float]]:
-    return [(f.category, f.finding, f.severity) for f in find_faults(case, text)]
+def faults_of(case: Case, text: str) -> list[tuple[str, str | None, float]]:
+    return [(f.category, f.finding, f.severity) for f in grammar_faults(case, text)]
 
 
 @pytest.mark.parametrize(
@@ -84,11 +84,11 @@ def judged(case: Case, text: str) -> list[tuple[str, str | None, float]]:
     ],
 )
 def test_each_category_is_seen_with_its_severity(case, text, expected):
-    assert judged(case, text) == expected
+    assert faults_of(case, text) == expected
 
 
 def test_no_reference_has_a_fault():
-    assert all(not find_faults(case, case.reference) for case in synthetic_cases(0, 500, 3))
+    assert all(not grammar_faults(case, case.reference) for case in synthetic_cases(0, 500, 3))
 
 
 def test_the_careless_writer_makes_errors_of_all_nine_categories():
@@ -96,7 +96,7 @@ def test_the_careless_writer_makes_errors_of_all_nine_categories():
     seen: Counter[str] = Counter()
     for case in synthetic_cases(0, 600, 3):
         text = careless_report(case, habits, random.Random(case.case_id))
-        seen.update(fault.category for fault in find_faults(case, text))
+        seen.update(fault.category for fault in grammar_faults(case, text))
     assert set(seen) == set(CATEGORIES)
     assert min(seen.values()) >= 20
 
@@ -104,13 +104,13 @@ def test_the_careless_writer_makes_errors_of_all_nine_categories():
 def test_without_habits_the_writer_is_right():
     habits = Habits().scaled(0.0)
     for case in synthetic_cases(0, 100, 3):
-        assert not find_faults(case, careless_report(case, habits, random.Random(case.case_id)))
+        assert not grammar_faults(case, careless_report(case, habits, random.Random(case.case_id)))
 
 
 def test_a_missing_finding_is_put_in_the_order_of_the_report():
     case = make_case(EFFUSION, Finding("cardiomegaly", degree="severe"))
     text = "Findings: The lungs are clear. Severe cardiomegaly. Impression: Severe cardiomegaly."
-    edited = mend(case, text, find_faults(case, text))
+    edited = mend(case, text, grammar_faults(case, text))
     order = [edited.index(words) for words in ("lungs are clear", "pleural", "cardiomegaly")]
     assert order == sorted(order)
     assert edited.index("Impression") > order[-1]
@@ -121,7 +121,7 @@ def test_a_wrong_side_is_corrected_in_its_own_words():
     text = (
         "Findings: There is a tiny right pleural effusion. Impression: Tiny right pleural effusion."
     )
-    assert mend(case, text, find_faults(case, text)) == text.replace("right", "left")
+    assert mend(case, text, grammar_faults(case, text)) == text.replace("right", "left")
 
 
 def test_an_edit_keeps_every_right_sentence_and_removes_every_fault():
@@ -129,9 +129,9 @@ def test_an_edit_keeps_every_right_sentence_and_removes_every_fault():
     left = 0
     for case in synthetic_cases(0, 300, 4):
         text = careless_report(case, habits, random.Random(case.case_id))
-        faults = find_faults(case, text)
+        faults = grammar_faults(case, text)
         edited = mend(case, text, faults)
-        left += bool(find_faults(case, edited))
+        left += bool(grammar_faults(case, edited))
         touched = {f.span for f in faults if f.span}
         for sentence in text.removeprefix("Findings: ").split(" Impression: ")[0].split(". ")[:1]:
             at = text.index(sentence)
@@ -146,7 +146,7 @@ def make_reading(**panel: float) -> Reading:
     start = datetime(2026, 1, 1, tzinfo=UTC)
     return Reading(
         panel=ReaderPanel.model_validate(panel),
-        judge=JUDGE,
+        truth=TRUTH,
         cycle=1,
         seed=1,
         clock=lambda n: (start + timedelta(seconds=n)).isoformat(),
@@ -174,7 +174,7 @@ def test_grades_follow_the_severities_and_edits_mend_everything():
             assert event.edited is None
         else:
             assert event.edited is not None
-            assert not find_faults(cases[event.case_id], event.edited)
+            assert not grammar_faults(cases[event.case_id], event.edited)
     assert Counter(event.grade for event in events)["partial"] > 30
 
 
@@ -219,4 +219,4 @@ def test_bias_moves_the_severities_of_every_mark():
 
 def test_the_true_score_of_a_reference_is_zero():
     case = synthetic_cases(0, 1, 4)[0]
-    assert true_score(JUDGE, case, case.reference).total == 0
+    assert true_score(TRUTH, case, case.reference).total == 0

@@ -11,7 +11,7 @@ from negalign_train.feedback.lines import parse_line, read_lines
 from negalign_train.feedback.store import FeedbackStore
 from negalign_train.preferences.case_groups import case_groups
 from negalign_train.preferences.view import newest_events
-from negalign_train.severity.judges.examples import JudgedExample, judged_examples
+from negalign_train.severity.judges.examples import GradedExample, graded_examples
 from negalign_train.storage.workspace import Workspace, read_json
 from negalign_train.vocabulary.errors import DataError, FeedbackError, UsageError
 from negalign_train.vocabulary.records import Event, Refusals
@@ -68,11 +68,11 @@ def _held_out_cases(workspace: Path) -> frozenset[str]:
     return frozenset(case for case, group in split["groups"].items() if group in kept)
 
 
-def examples_of(events: list[Event]) -> tuple[list[JudgedExample], Refusals]:
-    return judged_examples(events, case_groups(events, {}))
+def examples_of(events: list[Event]) -> tuple[list[GradedExample], Refusals]:
+    return graded_examples(events, case_groups(events, {}))
 
 
-def unseen_by(examples: list[JudgedExample], specs: list[str]) -> list[JudgedExample]:
+def unseen_by(examples: list[GradedExample], specs: list[str]) -> list[GradedExample]:
     """The examples that none of the finetuned judges was trained on."""
     folders = [Path(spec.partition(":")[2]) for spec in specs if spec.startswith("finetuned:")]
     if not folders:

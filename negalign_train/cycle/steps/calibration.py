@@ -11,7 +11,7 @@ from negalign_train.cycle.steps.split import SPLIT, read_split
 from negalign_train.feedback.snapshot import read_snapshot
 from negalign_train.preferences.view import newest_events
 from negalign_train.registry.provenance import git_commit, library_versions
-from negalign_train.severity.judges.examples import JudgedExample, judged_examples
+from negalign_train.severity.judges.examples import GradedExample, graded_examples
 from negalign_train.severity.judges.rules import RulesJudge
 from negalign_train.severity.pricing.calibration import Calibration, identity, read_calibration
 from negalign_train.severity.pricing.score import score_report
@@ -34,14 +34,14 @@ def _earlier_events(context: Context) -> list[Event]:
     )
 
 
-def _examples(context: Context) -> list[JudgedExample]:
+def _examples(context: Context) -> list[GradedExample]:
     """Reports of training groups with their readers' severities and edits.
 
     Held-out cases teach nothing here: the gate and the retention checks judge on them.
     """
     split = read_split(context, context.plan.cycle - 1)
     events = [event for event in _earlier_events(context) if split.trains(event.case_id)]
-    examples, _ = judged_examples(events, split.groups, own_edit_only=True)
+    examples, _ = graded_examples(events, split.groups, own_edit_only=True)
     return examples
 
 

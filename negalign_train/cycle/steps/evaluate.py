@@ -25,7 +25,7 @@ from negalign_train.generation.reports import Sampling
 from negalign_train.generation.writers import ReportWriter, report_writer
 from negalign_train.severity.judges.rules import RulesJudge
 from negalign_train.severity.pricing.score import score_report
-from negalign_train.simulate.panel import judge_for
+from negalign_train.simulate.panel import truth_for
 from negalign_train.simulate.readers import true_score
 from negalign_train.storage.fingerprint import fingerprint
 from negalign_train.storage.workspace import Workspace, read_json, write_json
@@ -154,9 +154,9 @@ def _measure(context: Context, adapter_dir: Path | None, cases: HeldOutCases) ->
         moved = divergence(moving, own, recipe.evaluation.batch_size)
     readers = None
     if recipe.feedback.source == "simulated" and recipe.cases.num_evaluation_cases:
-        judge = judge_for(recipe.cases.source)
+        truth = truth_for(recipe.cases.source)
         readers = tuple(
-            true_score(judge, case, report.completion)
+            true_score(truth, case, report.completion)
             for case, report in zip(cases.gate, reports, strict=True)
         )
     return Evaluation(reports, retention, readers, moved, logps)

@@ -14,7 +14,7 @@ from negalign_train.generation.reports import Sampling
 from negalign_train.generation.writers import report_writer
 from negalign_train.severity.pricing.calibration import Calibration
 from negalign_train.severity.pricing.score import fill_severities
-from negalign_train.simulate.panel import judge_for
+from negalign_train.simulate.panel import truth_for
 from negalign_train.simulate.readers import Draft, Reading, read_drafts
 from negalign_train.storage.workspace import read_parquet, write_parquet
 from negalign_train.training.policy.loading import load_for_inference, load_tokenizer
@@ -82,7 +82,7 @@ def _read_by_panel(context: Context) -> None:
     start = datetime.fromisoformat(plan.created_at)
     reading = Reading(
         panel=recipe.feedback.readers,
-        judge=judge_for(recipe.cases.source),
+        truth=truth_for(recipe.cases.source),
         cycle=plan.cycle,
         seed=plan.seed,
         clock=lambda number: (start + timedelta(seconds=number)).isoformat(),

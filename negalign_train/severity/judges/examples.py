@@ -11,7 +11,7 @@ from negalign_train.vocabulary.records import CATEGORIES, Event, Refusals
 
 
 @dataclass(frozen=True)
-class JudgedExample:
+class GradedExample:
     """One report, what it is judged against, and what its reader said of it."""
 
     event_id: str
@@ -45,9 +45,9 @@ def _approved(events: Iterable[Event]) -> dict[str, list[str]]:
     return found
 
 
-def judged_examples(
+def graded_examples(
     events: Sequence[Event], groups: Mapping[str, str], *, own_edit_only: bool = False
-) -> tuple[list[JudgedExample], Refusals]:
+) -> tuple[list[GradedExample], Refusals]:
     """Examples of the events whose severities a reader gave, in order of event id.
 
     What a report is judged against is its reader's own edit; else another text of the same case
@@ -64,7 +64,7 @@ def judged_examples(
         ``no_reference``.
     """
     approved = _approved(events)
-    examples: list[JudgedExample] = []
+    examples: list[GradedExample] = []
     refused: Counter[str] = Counter()
     for event in sorted(events, key=lambda event: event.event_id):
         if event.severities is None or event.severity_source != "reader":
@@ -79,7 +79,7 @@ def judged_examples(
             continue
         group = groups[event.case_id]
         examples.append(
-            JudgedExample(
+            GradedExample(
                 event.event_id, event.case_id, group, reference, event.completion, event.severities
             )
         )

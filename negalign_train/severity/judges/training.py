@@ -24,7 +24,7 @@ from negalign_train.severity.judges.classifier import (
     pad_batch,
     to_device,
 )
-from negalign_train.severity.judges.examples import JudgedExample
+from negalign_train.severity.judges.examples import GradedExample
 from negalign_train.severity.judges.finetuned import SCHEMA
 from negalign_train.storage.fingerprint import base_digest, file_sha256, fingerprint
 from negalign_train.storage.workspace import MANIFEST, publishing, write_json
@@ -69,12 +69,12 @@ class _Row:
 
 
 def split_examples(
-    examples: Sequence[JudgedExample], settings: JudgeTraining
-) -> tuple[list[JudgedExample], list[JudgedExample], list[JudgedExample]]:
+    examples: Sequence[GradedExample], settings: JudgeTraining
+) -> tuple[list[GradedExample], list[GradedExample], list[GradedExample]]:
     """(train, validation, held out); no case group is in two of them."""
-    train: list[JudgedExample] = []
-    validation: list[JudgedExample] = []
-    held_out: list[JudgedExample] = []
+    train: list[GradedExample] = []
+    validation: list[GradedExample] = []
+    held_out: list[GradedExample] = []
     for example in examples:
         salted = f"{_VALIDATION_SALT} {example.group}"
         if group_fraction(example.group, settings.seed) < settings.held_out_fraction:
@@ -86,7 +86,7 @@ def split_examples(
     return train, validation, held_out
 
 
-def _texts(examples: Sequence[JudgedExample]) -> list[tuple[str, str, tuple[float, ...]]]:
+def _texts(examples: Sequence[GradedExample]) -> list[tuple[str, str, tuple[float, ...]]]:
     """Both texts and nine targets; each right report also against itself, where all are 0."""
     zeros = (0.0,) * len(CATEGORIES)
     graded = [(e.reference, e.candidate, e.row) for e in examples]
@@ -131,7 +131,7 @@ class _Trainer:
         self.tokenizer = load_pair_tokenizer(encoder_dir)
         self.limit = max_tokens(self.model, self.tokenizer)
 
-    def rows(self, examples: Sequence[JudgedExample]) -> tuple[list[_Row], int]:
+    def rows(self, examples: Sequence[GradedExample]) -> tuple[list[_Row], int]:
         """Rows that fit the encoder, and how many do not."""
         rows = [_Row(dict(self.tokenizer(a, b)), target) for a, b, target in _texts(examples)]
         fitting = [row for row in rows if len(row.ids["input_ids"]) <= self.limit]
@@ -186,7 +186,7 @@ class _Trainer:
 
 def train_judge(
     encoder_dir: Path,
-    examples: Sequence[JudgedExample],
+    examples: Sequence[GradedExample],
     out: Path,
     settings: JudgeTraining,
     provenance: dict[str, Any],

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from negalign_train.cases.splits import group_fraction
-from negalign_train.severity.judges.examples import JudgedExample
+from negalign_train.severity.judges.examples import GradedExample
 from negalign_train.severity.pricing.calibration import Calibration, CategoryScale, identity
 from negalign_train.severity.trust.intervals import Floats, draws, group_places, percentile_interval
 from negalign_train.storage.fingerprint import fingerprint
@@ -121,7 +121,7 @@ def _fit_category(rows: _Rows, settings: FitSettings) -> CategoryScale:
 
 
 def _rows_of(
-    category: str, examples: Sequence[JudgedExample], scores: Sequence[Mapping[str, float]]
+    category: str, examples: Sequence[GradedExample], scores: Sequence[Mapping[str, float]]
 ) -> _Rows:
     informative = [
         (example, score)
@@ -139,7 +139,7 @@ def _rows_of(
 
 def fit_calibration(
     judge: tuple[str, str],
-    examples: Sequence[JudgedExample],
+    examples: Sequence[GradedExample],
     scores: Sequence[Mapping[str, float] | None],
     settings: FitSettings,
 ) -> Calibration:

@@ -16,7 +16,7 @@ import numpy as np
 from negalign_train.cases.splits import group_fraction
 from negalign_train.severity.judges.base import Judge, ReportPair
 from negalign_train.severity.judges.ensemble import How, agreement_weights
-from negalign_train.severity.judges.examples import JudgedExample
+from negalign_train.severity.judges.examples import GradedExample
 from negalign_train.severity.trust.agreement import (
     BIN_EDGES,
     TOTAL_EDGES,
@@ -86,7 +86,7 @@ class TrustReport:
         }
 
 
-def run_judge(spec: str, judge: Judge, examples: Sequence[JudgedExample]) -> Scored:
+def run_judge(spec: str, judge: Judge, examples: Sequence[GradedExample]) -> Scored:
     """The judge's scores of every example, and the wall time they took."""
     scores: list[SeverityScore | None] = []
     reasons: Counter[str] = Counter()
@@ -103,7 +103,7 @@ def run_judge(spec: str, judge: Judge, examples: Sequence[JudgedExample]) -> Sco
 
 
 def compare_judges(
-    scored: Sequence[Scored], examples: Sequence[JudgedExample], settings: AgreementSettings
+    scored: Sequence[Scored], examples: Sequence[GradedExample], settings: AgreementSettings
 ) -> TrustReport:
     """Agreement of every judge with the readers, on the examples that all of them scored."""
     common = [i for i in range(len(examples)) if all(s.scores[i] is not None for s in scored)]
@@ -120,7 +120,7 @@ def compare_judges(
 
 def _agreements(
     rows: Sequence[Mapping[str, float]],
-    examples: Sequence[JudgedExample],
+    examples: Sequence[GradedExample],
     settings: AgreementSettings,
 ) -> dict[str, Agreement]:
     groups = [example.group for example in examples]
@@ -141,7 +141,7 @@ def _agreements(
 
 
 def _correlations(
-    rows: Sequence[Mapping[str, float]], examples: Sequence[JudgedExample]
+    rows: Sequence[Mapping[str, float]], examples: Sequence[GradedExample]
 ) -> dict[str, float | None]:
     """Spearman's correlation with the readers, by category; None where there is none."""
     found: dict[str, float | None] = {}
@@ -157,7 +157,7 @@ def _correlations(
 
 
 def member_weights(
-    scored: Sequence[Scored], examples: Sequence[JudgedExample], use: Sequence[bool]
+    scored: Sequence[Scored], examples: Sequence[GradedExample], use: Sequence[bool]
 ) -> dict[str, tuple[float, ...]]:
     """Weights per category from the examples with ``use``."""
     chosen = [
@@ -179,7 +179,7 @@ def _joined(
     }
 
 
-def join_scored(scored: Sequence[Scored], examples: Sequence[JudgedExample], how: How) -> Scored:
+def join_scored(scored: Sequence[Scored], examples: Sequence[GradedExample], how: How) -> Scored:
     """The members' ensemble as a judge of its own, from the scores they have given.
 
     ``weighted`` is cross-fitted: each half of the case groups is judged with the weights that the
