@@ -19,7 +19,7 @@ from negalign_train.cases.synthetic import synthetic_cases
 from negalign_train.feedback.schema import event_to_dict
 from negalign_train.recipe.cycle import ReaderPanel
 from negalign_train.simulate.habits import Habits, careless_report
-from negalign_train.simulate.readers import Draft, GrammarTruth, Reading, read_drafts
+from negalign_train.simulate.readers import Draft, GrammarTruth, PanelSession, read_drafts
 from negalign_train.vocabulary.records import Event, Generator
 
 START = datetime(2026, 1, 5, 8, 0, tzinfo=UTC)
@@ -36,14 +36,14 @@ def sample_events(count: int, seed: int) -> list[Event]:
         )
         for case in synthetic_cases(0, count, -seed - 1)
     ]
-    reading = Reading(
+    session = PanelSession(
         panel=ReaderPanel(miss_rate=0.1, severity_noise=0.1, thread_rate=0.15),
         truth=GrammarTruth(),
         cycle=0,
         seed=seed,
         clock=lambda number: (START + timedelta(minutes=3 * number)).isoformat(),
     )
-    events = read_drafts(drafts, reading)
+    events = read_drafts(drafts, session)
     return [
         replace(event, errors=(), severities=None, severity_source=None)
         if index % 10 == 0 and event.edited

@@ -10,7 +10,7 @@ from typing import Literal
 from negalign_train.cases.grammar import DevicePhrases, FindingPhrases, grammar
 from negalign_train.vocabulary.records import Finding
 
-Section = Literal["findings", "impression"]
+ReportSection = Literal["findings", "impression"]
 _TAILS = ("", " is seen", " is noted", " is present")
 
 
@@ -18,7 +18,7 @@ _TAILS = ("", " is seen", " is noted", " is present")
 class Sentence:
     """One sentence of a report: its section, region and text (with its period)."""
 
-    section: Section
+    section: ReportSection
     region: str
     text: str
 

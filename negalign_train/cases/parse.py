@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
-from negalign_train.cases.compose import Section
+from negalign_train.cases.compose import ReportSection
 from negalign_train.cases.grammar import grammar
 from negalign_train.vocabulary.records import Finding
 
@@ -20,7 +20,7 @@ ALL_ACUTE = "*"
 
 
 @dataclass(frozen=True)
-class Statement:
+class GrammarStatement:
     """What one sentence says: a finding asserted, or findings ruled out.
 
     ``parts`` holds the [start, end) of each attribute's words within the sentence, under the keys
@@ -36,11 +36,11 @@ class Statement:
 class ParsedSentence:
     """One sentence of a report with its [start, end) there; ``statement`` None: not understood."""
 
-    section: Section
+    section: ReportSection
     start: int
     end: int
     text: str
-    statement: Statement | None
+    statement: GrammarStatement | None
 
 
 def _choice(group: str, phrases: list[str]) -> str:
@@ -129,22 +129,22 @@ def _negative() -> re.Pattern[str]:
 
 
 @cache
-def _fixed() -> dict[str, Statement]:
+def _fixed() -> dict[str, GrammarStatement]:
     """Whole sentences: normals, and artefacts with each side."""
     tables = grammar()
-    table = {text: Statement(None, (ALL_ACUTE,), {}) for text in tables.impression_normals}
+    table = {text: GrammarStatement(None, (ALL_ACUTE,), {}) for text in tables.impression_normals}
     for normals in tables.normals.values():
-        table |= {normal.text: Statement(None, normal.rules_out, {}) for normal in normals}
+        table |= {normal.text: GrammarStatement(None, normal.rules_out, {}) for normal in normals}
     for artefact in tables.artefacts.values():
         for sentence in artefact.sentences:
             for side in ("left", "right") if artefact.sided else (None,):
                 text = sentence.format(side=side) if side else sentence
                 parts = {"side": (text.index(side), text.index(side) + len(side))} if side else {}
-                table[text] = Statement(Finding(artefact.name, side=side), (), parts)
+                table[text] = GrammarStatement(Finding(artefact.name, side=side), (), parts)
     return table
 
 
-def _positive_statement(match: re.Match[str]) -> Statement:
+def _positive_statement(match: re.Match[str]) -> GrammarStatement:
     found = {key: value for key, value in match.groupdict().items() if value is not None}
     place_side, place = (None, None)
     parts: dict[str, tuple[int, int]] = {}
@@ -167,25 +167,25 @@ def _positive_statement(match: re.Match[str]) -> Statement:
         degree=_words_of("degree")[found["degree"].lower()] if "degree" in found else None,
         change=change,
     )
-    return Statement(finding, (), parts)
+    return GrammarStatement(finding, (), parts)
 
 
-def _device_statement(match: re.Match[str]) -> Statement:
+def _device_statement(match: re.Match[str]) -> GrammarStatement:
     name = _device_nouns()[match["noun"].lower()]
     if match["position"] is None:
-        return Statement(Finding(name), (), {})
+        return GrammarStatement(Finding(name), (), {})
     for position, texts in grammar().devices[name].positions.items():
         if match["position"].lower() in (text.lower() for text in texts):
             span = {"location": match.span("position")}
-            return Statement(Finding(name, location=position), (), span)
+            return GrammarStatement(Finding(name, location=position), (), span)
     # A place this device never has: kept as said, so that it compares unequal to the truth.
-    return Statement(
+    return GrammarStatement(
         Finding(name, location=match["position"].lower()), (), {"location": match.span("position")}
     )
 
 
 @lru_cache(maxsize=65536)
-def parse_sentence(text: str) -> Statement | None:
+def parse_sentence(text: str) -> GrammarStatement | None:
     """What a sentence (with its period) states; None: the grammar could not have written it."""
     if text in _fixed():
         return _fixed()[text]
@@ -195,7 +195,7 @@ def parse_sentence(text: str) -> Statement | None:
         return _device_statement(match)
     if match := _negative().match(text):
         nouns = re.split(r", | or ", match["nouns"].lower())
-        return Statement(None, tuple(_nouns()[noun] for noun in nouns), {})
+        return GrammarStatement(None, tuple(_nouns()[noun] for noun in nouns), {})
     return None
 
 
@@ -209,7 +209,7 @@ def parse_report(text: str) -> list[ParsedSentence]:
     A last sentence without a period is kept; it is not understood.
     """
     sentences: list[ParsedSentence] = []
-    section: Section = "findings"
+    section: ReportSection = "findings"
     pieces = [(match.start(), match.end(), match[1]) for match in _HEADING.finditer(text)]
     starts = [(0, "Findings"), *[(end, name) for _, end, name in pieces]]
     ends = [*[start for start, _, _ in pieces], len(text)]

@@ -6,7 +6,13 @@ import json
 import re
 from collections.abc import Sequence
 
-from negalign_train.feedback.format import ANNOTATED, FIELDS, GRADE_RULES, REASONS, EventField
+from negalign_train.feedback.format import (
+    ANNOTATED,
+    FIELDS,
+    GRADE_RULES,
+    QUARANTINE_REASONS,
+    EventField,
+)
 from negalign_train.recipe.cycle import CycleRecipe
 from negalign_train.recipe.keys import Key, RecipeSection, recipe_sections, trainer_section
 
@@ -74,7 +80,7 @@ def feedback_page() -> str:
         "the others are imported.\n"
     ]
     parts += [_row(("Reason", "What is wrong")), "|---|---|"]
-    parts += [_row((f"`{code}`", meaning)) for code, meaning in sorted(REASONS.items())]
+    parts += [_row((f"`{code}`", meaning)) for code, meaning in sorted(QUARANTINE_REASONS.items())]
     return "\n".join(parts) + "\n"
 
 

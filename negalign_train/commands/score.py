@@ -17,7 +17,7 @@ from negalign_train.commands.support.output import JsonOption, number, print_jso
 from negalign_train.commands.support.score_files import STANDARD, score_file
 from negalign_train.severity.judges.base import Judge, ReportPair
 from negalign_train.severity.judges.pair_files import case_context, read_text, text_of
-from negalign_train.severity.judges.result import REASONS, result_object
+from negalign_train.severity.judges.result import UNSCORED_REASONS, result_object
 from negalign_train.severity.judges.rules import RulesJudge
 from negalign_train.severity.pricing.calibration import Calibration, read_calibration
 from negalign_train.severity.pricing.score import MAX_CHARACTERS
@@ -162,7 +162,9 @@ def _show(result: dict[str, Any]) -> None:
     console = Console()
     if not result["scorable"]:
         code = result["reason"]
-        console.print(f"cannot be scored: {REASONS[code]} ({code})", markup=False, highlight=False)
+        console.print(
+            f"cannot be scored: {UNSCORED_REASONS[code]} ({code})", markup=False, highlight=False
+        )
         return
     by = result["judge"]
     console.print(

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Connection, Integer, Text, column, select, table
 
 from negalign_train.feedback.fields import QuarantineError
-from negalign_train.feedback.lines import MAX_LINE_BYTES, RawLine, parse_line
+from negalign_train.feedback.lines import MAX_EVENT_BYTES, RawLine, parse_line
 from negalign_train.feedback.schema import event_to_dict, parse_event
 from negalign_train.storage.chain import append_rows
 from negalign_train.storage.fingerprint import canonical_json
@@ -99,7 +99,7 @@ class NewEvent:
 
 
 @dataclass(frozen=True)
-class Plan:
+class BatchPlan:
     """What a batch will change."""
 
     accepted: tuple[NewEvent, ...]
@@ -111,7 +111,7 @@ class Plan:
 def entry_of_line(line: RawLine) -> Entry:
     """Reads a line. One without newline that is not JSON is incomplete, not wrong."""
     if line.content is None:
-        problem = QuarantineError("line_too_long", f"more than {MAX_LINE_BYTES} bytes")
+        problem = QuarantineError("line_too_long", f"more than {MAX_EVENT_BYTES} bytes")
         return Entry(problem=problem, line=line)
     try:
         event = parse_line(line.content)
@@ -143,7 +143,7 @@ def entry_of_event(event: Event) -> Entry:
         raise FeedbackError(f"event {event.event_id}: {error}; nothing was appended") from error
 
 
-def plan_batch(connection: Connection, entries: Sequence[Entry]) -> Plan:
+def plan_batch(connection: Connection, entries: Sequence[Entry]) -> BatchPlan:
     """Compares a batch with the log, and its entries with each other, in order."""
     known = _known_fingerprints(connection, entries)
     accepted: list[NewEvent] = []
@@ -164,10 +164,12 @@ def plan_batch(connection: Connection, entries: Sequence[Entry]) -> Plan:
             duplicate += 1
         else:
             quarantined.append(replace(entry, problem=_conflict(event)))
-    return Plan(tuple(accepted), tuple(quarantined), duplicate, incomplete)
+    return BatchPlan(tuple(accepted), tuple(quarantined), duplicate, incomplete)
 
 
-def write_plan(connection: Connection, plan: Plan, origin: str, ingested_at: str) -> ImportReport:
+def write_batch(
+    connection: Connection, plan: BatchPlan, origin: str, ingested_at: str
+) -> ImportReport:
     """Writes what ``plan`` says; running it twice on one file adds no quarantine row twice."""
     new_readers = _new_readers(connection, [item.event for item in plan.accepted])
     rows = [_event_row(item, origin, ingested_at) for item in plan.accepted]

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from negalign_train.vocabulary.errors import FeedbackError
 
-T = TypeVar("T")
+JsonKind = TypeVar("JsonKind")
 
 MAX_ID_CHARACTERS = 200
 MAX_INTEGER = 2**31 - 1
@@ -48,7 +48,7 @@ def kind_of(value: object) -> str:
     return _JSON_NAMES.get(type(value), f"a value of type {type(value).__name__}")
 
 
-def show(value: object) -> str:
+def shown(value: object) -> str:
     """A word of a closed vocabulary, for a message: as it is where it looks like one word or a
     number, otherwise by its kind. Never for fields that hold report text.
     """
@@ -66,7 +66,7 @@ def check_keys(
     if not isinstance(value, Mapping):
         raise QuarantineError("bad_type", f"{where} must be an object, not {kind_of(value)}")
     allowed = {*required, *optional}
-    unknown = sorted(show(key) for key in value if key not in allowed)
+    unknown = sorted(shown(key) for key in value if key not in allowed)
     if unknown:
         raise QuarantineError(
             "unknown_key",
@@ -79,7 +79,7 @@ def check_keys(
     return value
 
 
-def typed(value: object, kind: type[T], where: str) -> T:
+def typed(value: object, kind: type[JsonKind], where: str) -> JsonKind:
     """``value`` if it is of ``kind``; a boolean is never a number."""
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise QuarantineError(
@@ -111,11 +111,11 @@ def positive_integer(value: object, where: str) -> int:
     """A whole number from 1 to ``MAX_INTEGER``."""
     found = typed(value, int, where)
     if not 1 <= found <= MAX_INTEGER:
-        raise QuarantineError("bad_number", f"{where} {show(found)} is not in [1, {MAX_INTEGER}]")
+        raise QuarantineError("bad_number", f"{where} {shown(found)} is not in [1, {MAX_INTEGER}]")
     return found
 
 
-def number(value: object, where: str) -> float:
+def real_number(value: object, where: str) -> float:
     """A finite or infinite number as float; range checks are the caller's."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise QuarantineError("bad_type", f"{where} must be a number, not {kind_of(value)}")
@@ -133,6 +133,6 @@ def utc_text(value: object, where: str) -> str:
         raise QuarantineError(
             "bad_time",
             f"{where} must be ISO 8601 with a time zone, such as 2026-11-02T09:14:00Z, "
-            f"not {show(found)}",
+            f"not {shown(found)}",
         )
     return found

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from negalign_train.feedback.fields import MAX_ID_CHARACTERS, MAX_INTEGER
-from negalign_train.feedback.lines import MAX_LINE_BYTES
-from negalign_train.feedback.schema import ROLES, SCHEMA
+from negalign_train.feedback.lines import MAX_EVENT_BYTES
+from negalign_train.feedback.schema import EVENT_SCHEMA, ROLES
 from negalign_train.vocabulary.records import CATEGORIES, Grade
 
 Fragment = dict[str, Any]
@@ -124,7 +124,7 @@ _SOURCE = _object(
 _EVENT = _object(
     "One graded report.",
     {
-        "schema": {"description": "The schema and its version.", "const": SCHEMA},
+        "schema": {"description": "The schema and its version.", "const": EVENT_SCHEMA},
         "event_id": _identifier("Id of the event, unique in the log."),
         "revision": _count("1 at first; a correction has the next number, and the newest counts."),
         "case_id": _identifier(
@@ -199,7 +199,7 @@ GRADE_RULES = (
     "nothing: the prompt that it began with is unknown (`root_prompt_unknown`).",
 )
 
-REASONS: Mapping[str, str] = {
+QUARANTINE_REASONS: Mapping[str, str] = {
     "bad_id": f"An id is blank, longer than {MAX_ID_CHARACTERS} characters, or holds control "
     "characters.",
     "bad_number": "A number is out of its range.",
@@ -210,7 +210,7 @@ REASONS: Mapping[str, str] = {
     "empty_completion": "`completion` is blank.",
     "empty_prompt": "`prompt` is blank.",
     "grade_contradicts_severities": "Grade, errors and edit contradict each other (rules above).",
-    "line_too_long": f"The line is longer than {MAX_LINE_BYTES} bytes.",
+    "line_too_long": f"The line is longer than {MAX_EVENT_BYTES} bytes.",
     "missing_key": "A required key is missing.",
     "not_json": "The line is no JSON.",
     "not_object": "The line is JSON, but no object.",
@@ -225,13 +225,13 @@ REASONS: Mapping[str, str] = {
     "unknown_grade": "`grade` is none of accept, partial, reject.",
     "unknown_key": "An object holds a key that the schema does not know.",
     "unknown_role": "The role of a message is none of system, user, assistant.",
-    "unknown_schema": f"`schema` is not `{SCHEMA}`.",
+    "unknown_schema": f"`schema` is not `{EVENT_SCHEMA}`.",
 }
 """What each reason code of the quarantine means."""
 
 _FINDINGS = "Findings: Small left pleural effusion. The heart is normal in size."
 ANNOTATED: tuple[tuple[str, Any, str], ...] = (
-    ("schema", SCHEMA, ""),
+    ("schema", EVENT_SCHEMA, ""),
     ("event_id", "ls-8812", "made by your system"),
     ("revision", 1, ""),
     ("case_id", "study-1042", "a pseudonym: ids are stored, so they must not name a patient"),
@@ -280,7 +280,7 @@ def event_json_schema() -> Fragment:
     It cannot say that a span lies inside the completion, that an accepted report's edit changes
     nothing, or which of the keys of an object come twice: ``parse_event`` refuses those, too.
     """
-    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": SCHEMA}
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": EVENT_SCHEMA}
     return head | _EVENT | _GRADE_MAY_BE
 
 

@@ -14,7 +14,7 @@ from negalign_train.feedback.schema import parse_event
 from negalign_train.vocabulary.errors import FeedbackError
 from negalign_train.vocabulary.records import Event
 
-MAX_LINE_BYTES = 1 << 20
+MAX_EVENT_BYTES = 1 << 20
 """A report takes some kilobytes; the bound keeps the memory of an import flat."""
 _CHUNK_BYTES = 1 << 20
 _BOM = b"\xef\xbb\xbf"
@@ -25,7 +25,7 @@ class RawLine:
     """One non-blank line. ``offset`` is its first byte's place in the file.
 
     ``sha256`` is of the line without its newline. ``content`` is None where the line is longer than
-    ``MAX_LINE_BYTES``; ``ended`` is False for a last line without its newline, which a writer may
+    ``MAX_EVENT_BYTES``; ``ended`` is False for a last line without its newline, which a writer may
     still be busy with.
     """
 
@@ -46,10 +46,10 @@ def read_lines(path: Path) -> Iterator[RawLine]:
         with path.open("rb") as stream:
             number = 0
             offset = 0
-            while first := stream.readline(MAX_LINE_BYTES + 1):
+            while first := stream.readline(MAX_EVENT_BYTES + 1):
                 number += 1
                 length, ended, sha256 = _rest_of_line(stream, first)
-                whole = length == len(first) and length <= MAX_LINE_BYTES
+                whole = length == len(first) and length <= MAX_EVENT_BYTES
                 if first.strip() or not whole:
                     content = first.removeprefix(_BOM) if offset == 0 else first
                     yield RawLine(number, offset, sha256, ended, content if whole else None)

@@ -11,9 +11,9 @@ from negalign_train.feedback.fields import (
     check_keys,
     identifier,
     kind_of,
-    number,
     positive_integer,
-    show,
+    real_number,
+    shown,
     text,
     typed,
     utc_text,
@@ -31,9 +31,9 @@ from negalign_train.vocabulary.records import (
 )
 from negalign_train.vocabulary.taxonomy import cap_severities
 
-__all__ = ["SCHEMA", "QuarantineError", "event_to_dict", "parse_event"]
+__all__ = ["EVENT_SCHEMA", "QuarantineError", "event_to_dict", "parse_event"]
 
-SCHEMA = "negalign.feedback/1"
+EVENT_SCHEMA = "negalign.feedback/1"
 
 _REQUIRED = (
     "schema",
@@ -64,9 +64,9 @@ def parse_event(data: object) -> Event:
     """
     if not isinstance(data, Mapping):
         raise QuarantineError("not_object", f"an event must be an object, not {kind_of(data)}")
-    if data.get("schema") != SCHEMA:
+    if data.get("schema") != EVENT_SCHEMA:
         raise QuarantineError(
-            "unknown_schema", f"schema must be {SCHEMA!r}, not {show(data.get('schema'))}"
+            "unknown_schema", f"schema must be {EVENT_SCHEMA!r}, not {shown(data.get('schema'))}"
         )
     check_keys(data, "event", _REQUIRED, _OPTIONAL)
     completion = text(data["completion"], "completion")
@@ -109,7 +109,7 @@ def event_to_dict(event: Event) -> dict[str, Any]:
     prompt = event.prompt
     joins = {"study_id": event.study_id, "patient_id": event.patient_id}
     return {
-        "schema": SCHEMA,
+        "schema": EVENT_SCHEMA,
         "event_id": event.event_id,
         "revision": event.revision,
         "case_id": event.case_id,
@@ -148,7 +148,7 @@ def _optional_id(data: Mapping[str, Any], name: str) -> str | None:
 def _grade(value: object) -> Grade:
     if not isinstance(value, str) or value not in _GRADES:
         raise QuarantineError(
-            "unknown_grade", f"grade must be one of {', '.join(_GRADES)}, not {show(value)}"
+            "unknown_grade", f"grade must be one of {', '.join(_GRADES)}, not {shown(value)}"
         )
     return _GRADES[value]
 
@@ -165,11 +165,11 @@ def _error(value: object, where: str, completion_length: int) -> ErrorMark:
     if mark["category"] not in CATEGORIES:
         raise QuarantineError(
             "unknown_category",
-            f"{where}: category {show(mark['category'])} is not one of {', '.join(CATEGORIES)}",
+            f"{where}: category {shown(mark['category'])} is not one of {', '.join(CATEGORIES)}",
         )
     severity = mark.get("severity")
     if severity is not None:
-        severity = number(severity, f"{where}.severity")
+        severity = real_number(severity, f"{where}.severity")
     if severity is not None and not 0 <= severity <= 1:
         raise QuarantineError(
             "severity_out_of_range", f"{where}: severity {severity!r} is not in [0, 1]"
@@ -194,7 +194,7 @@ def _span(value: object, where: str, completion_length: int) -> tuple[int, int] 
     if not 0 <= start <= end <= completion_length:
         raise QuarantineError(
             "span_out_of_text",
-            f"{where}: span [{show(start)}, {show(end)}] is not inside the completion's "
+            f"{where}: span [{shown(start)}, {shown(end)}] is not inside the completion's "
             f"{completion_length} characters",
         )
     return start, end
@@ -243,7 +243,7 @@ def _message(value: object, where: str) -> dict[str, str]:
     if message["role"] not in ROLES:
         raise QuarantineError(
             "unknown_role",
-            f"{where}: role {show(message['role'])} is not one of {', '.join(ROLES)}",
+            f"{where}: role {shown(message['role'])} is not one of {', '.join(ROLES)}",
         )
     return {"role": message["role"], "content": text(message["content"], f"{where}.content")}
 
@@ -252,7 +252,7 @@ def _reader(value: object) -> Reader:
     found = check_keys(value, "reader", ("id",), ("role", "seconds", "saw_ai"))
     seconds = found.get("seconds")
     if seconds is not None:
-        seconds = number(seconds, "reader.seconds")
+        seconds = real_number(seconds, "reader.seconds")
         if not 0 <= seconds < math.inf:
             raise QuarantineError(
                 "bad_number", f"reader.seconds {seconds!r} is not 0 or more, and finite"

@@ -20,7 +20,7 @@ from negalign_train.feedback.batch import (
     entry_of_event,
     entry_of_line,
     plan_batch,
-    write_plan,
+    write_batch,
 )
 from negalign_train.feedback.lines import read_lines
 from negalign_train.feedback.schema import event_to_dict, parse_event
@@ -79,7 +79,7 @@ class FeedbackStore:
         while batch := [entry_of_line(line) for line in islice(lines, _BATCH_LINES)]:
             with self._writing() as connection:
                 plan = plan_batch(connection, batch)
-                written = write_plan(connection, plan, origin, self._clock().isoformat())
+                written = write_batch(connection, plan, origin, self._clock().isoformat())
             report = report.plus(written)  # after the commit: nothing undone is reported
         return report
 
@@ -96,7 +96,7 @@ class FeedbackStore:
             plan = plan_batch(connection, entries)
             for entry in plan.quarantined:
                 raise FeedbackError(f"{entry.problem}; nothing was appended") from entry.problem
-            return write_plan(connection, plan, source, self._clock().isoformat())
+            return write_batch(connection, plan, source, self._clock().isoformat())
 
     def events(self, after_sequence: int = 0) -> list[tuple[int, Event]]:
         """``(sequence, event)`` of the newest revision of each event, in ingest order.

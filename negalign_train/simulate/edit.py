@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from negalign_train.cases.compose import (
-    Section,
+    ReportSection,
     Sentence,
     artefact_sentence,
     capitalised,
@@ -17,14 +17,19 @@ from negalign_train.cases.compose import (
     join_report,
 )
 from negalign_train.cases.grammar import grammar
-from negalign_train.cases.parse import ParsedSentence, Statement, parse_report, parse_sentence
+from negalign_train.cases.parse import (
+    GrammarStatement,
+    ParsedSentence,
+    parse_report,
+    parse_sentence,
+)
 from negalign_train.simulate.truth import Fault, understood
 from negalign_train.vocabulary.records import Case, Finding
 
 _ARTICLE = re.compile(r"\b([Aa])n? (?=(\w))")
 
 
-def _region_of(statement: Statement | None, previous: str) -> str:
+def _region_of(statement: GrammarStatement | None, previous: str) -> str:
     tables = grammar()
     if statement is None:
         return previous
@@ -39,7 +44,7 @@ def _fix_article(text: str) -> str:
     return _ARTICLE.sub(lambda m: f"{m[1]}{'n' if m[2].lower() in 'aeiou' else ''} ", text)
 
 
-def _say(finding: Finding, section: Section, rng: random.Random) -> str:
+def _say(finding: Finding, section: ReportSection, rng: random.Random) -> str:
     tables = grammar()
     if finding.name in tables.findings:
         return finding_sentence(finding, rng, full=section == "findings")

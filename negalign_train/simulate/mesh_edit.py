@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from negalign_train.simulate.mesh_text import ReadSentence, patterns, read_report
+from negalign_train.simulate.mesh_text import ReadSentence, patterns, read_sentences
 from negalign_train.simulate.truth import Fault
 from negalign_train.vocabulary.records import Case, Finding
 
@@ -49,7 +49,7 @@ def _own_words(
 
 def _rank(text: str, reference: Sequence[ReadSentence]) -> int | None:
     """Where a sentence stands in the reference: the same words, else the first on its finding."""
-    mentions = {m.finding for s in read_report(text) for m in s.mentions}
+    mentions = {m.finding for s in read_sentences(text) for m in s.mentions}
     same = [i for i, s in enumerate(reference) if s.text.lower() == text.lower()]
     if same:
         return same[0]
@@ -92,9 +92,9 @@ def mend_report(case: Case, completion: str, faults: Sequence[Fault]) -> str:
     A missing finding is said in the reference report's own sentence at its place there; where the
     reference does not say it, in a plain one at the end of the findings.
     """
-    reference = read_report(case.reference)
+    reference = read_sentences(case.reference)
     coded = {f.name: f for f in case.findings if f.present}
-    lines = _kept(read_report(completion), faults)
+    lines = _kept(read_sentences(completion), faults)
     for fault in faults:
         if not fault.insert or fault.finding is None:
             continue

@@ -14,10 +14,10 @@ from negalign_train.simulate.mesh_text import (
     ReadSentence,
     degree_of,
     patterns,
-    read_report,
+    read_sentences,
     side_of,
 )
-from negalign_train.simulate.truth import Fault, weight_of
+from negalign_train.simulate.truth import Fault, reader_weight
 from negalign_train.vocabulary.records import Case, Finding
 from negalign_train.vocabulary.taxonomy import finding_types
 
@@ -53,7 +53,7 @@ def _replaced(sentence: ReadSentence, span: tuple[int, int], word: str) -> str:
 
 def _attributes(truth: Finding, index: int, sentence: ReadSentence) -> Iterator[Fault]:
     """R5 and R6 (R7 for a device) of one sentence that asserts a coded finding."""
-    weight, where = weight_of(truth.name), sentence.start
+    weight, where = reader_weight(truth.name), sentence.start
     is_device = finding_types()[truth.name].kind == "device"
     for mention in sentence.mentions:
         if mention.finding != truth.name or mention.status != "asserted":
@@ -92,11 +92,11 @@ def _invented(
     first = sentences[indices[0]]
     span, drop = (first.start, first.end), tuple(indices)
     if any(sign in coded for sign in patterns().over_calls.get(name, ())):
-        severity = 0.5 * weight_of(name)
+        severity = 0.5 * reader_weight(name)
         return Fault("artifact_overinterpretation", name, severity, span, drop=drop)
     is_device = finding_types()[name].kind == "device"
     category = "device_error" if is_device else "false_positive"
-    return Fault(category, name, weight_of(name), span, drop=drop)
+    return Fault(category, name, reader_weight(name), span, drop=drop)
 
 
 def _missing(
@@ -111,13 +111,13 @@ def _missing(
     span = (sentences[denials[0]].start, sentences[denials[0]].end) if denials else None
     is_device = finding_types()[name].kind == "device"
     category = "device_error" if is_device else "false_negative"
-    yield Fault(category, name, weight_of(name), span, drop=tuple(denials), insert=True)
+    yield Fault(category, name, reader_weight(name), span, drop=tuple(denials), insert=True)
 
 
 def code_faults(case: Case, completion: str) -> list[Fault]:
     """Every fault the codes show, in a fixed order: the text itself, invented, attributes,
     contradictions, missing."""
-    sentences = read_report(completion)
+    sentences = read_sentences(completion)
     ignored = patterns().ignored
     coded = {f.name: f for f in case.findings if f.present and f.name not in ignored}
     asserted = {m.finding for s in sentences for m in s.mentions if m.status == "asserted"}
@@ -142,7 +142,7 @@ def _contradictions(name: str, sentences: Sequence[ReadSentence]) -> Iterator[Fa
     for index in _places(sentences, name, "denied"):
         sentence = sentences[index]
         if not sentence.says(name, "asserted"):
-            severity = max(0.25, 0.5 * weight_of(name))
+            severity = max(0.25, 0.5 * reader_weight(name))
             span = (sentence.start, sentence.end)
             yield Fault("contradictory_diagnosis", name, severity, span, drop=(index,))
 

@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 import yaml
 
+from negalign_train.cases.compose import ReportSection
 from negalign_train.vocabulary.resources import data_path
 
-Section = Literal["findings", "impression"]
 _SIDE = re.compile(r"\b(left|right|bilateral\w*|bibasilar|biapical|both)\b")
 _DEGREES = {
     "mild": "mild", "mildly": "mild", "minimal": "mild", "minimally": "mild", "small": "mild",
@@ -61,7 +61,7 @@ def patterns() -> Patterns:
 
 
 @dataclass(frozen=True)
-class Mention:
+class SentenceMention:
     """A finding named in a sentence. ``status``: asserted, denied, or open (possible, denied in
     part). ``side`` and ``degree`` are [start, end) of the one word that gives them, if one does.
     """
@@ -76,11 +76,11 @@ class Mention:
 class ReadSentence:
     """One sentence at [start, end) of a report."""
 
-    section: Section
+    section: ReportSection
     text: str
     start: int
     end: int
-    mentions: tuple[Mention, ...]
+    mentions: tuple[SentenceMention, ...]
 
     def says(self, finding: str, status: str) -> bool:
         return any(m.finding == finding and m.status == status for m in self.mentions)
@@ -130,7 +130,7 @@ def _is_of_finding(lower: str, name: str) -> bool:
 
 
 @lru_cache(maxsize=1 << 15)
-def read_mentions(text: str) -> tuple[Mention, ...]:
+def read_mentions(text: str) -> tuple[SentenceMention, ...]:
     """All findings a sentence names, with what it says of each."""
     lower = text.lower()
     tables = patterns()
@@ -141,7 +141,7 @@ def read_mentions(text: str) -> tuple[Mention, ...]:
             continue
         start, end = _segment(lower, match.start())
         found.append(
-            Mention(
+            SentenceMention(
                 name,
                 _status(lower, match.start(), match.end()),
                 _only(_SIDE, lower, start, end),
@@ -151,11 +151,13 @@ def read_mentions(text: str) -> tuple[Mention, ...]:
     for pattern, denied in tables.denials:
         if pattern.search(lower) and not tables.cues["hedges"].search(lower):
             named = {mention.finding for mention in found}
-            found += [Mention(name, "denied", None, None) for name in denied if name not in named]
+            found += [
+                SentenceMention(name, "denied", None, None) for name in denied if name not in named
+            ]
     return tuple(found)
 
 
-def read_report(text: str) -> list[ReadSentence]:
+def read_sentences(text: str) -> list[ReadSentence]:
     """The sentences of ``Findings: ... Impression: ...``; text before a heading is findings."""
     headings = list(_HEADING.finditer(text))
     starts = [0, *[match.end() for match in headings]]
@@ -163,7 +165,7 @@ def read_report(text: str) -> list[ReadSentence]:
     names = ["findings", *[match[1].lower() for match in headings]]
     sentences = []
     for name, start, end in zip(names, starts, ends, strict=True):
-        section: Section = "impression" if name == "impression" else "findings"
+        section: ReportSection = "impression" if name == "impression" else "findings"
         at = start
         for stop in [*[m.end() for m in _STOP.finditer(text, start, end)], end]:
             piece = text[at:stop]

@@ -13,7 +13,7 @@ from functools import cache
 import yaml
 
 from negalign_train.simulate.injection.tables import like
-from negalign_train.simulate.mesh_text import read_report
+from negalign_train.simulate.mesh_text import read_sentences
 from negalign_train.vocabulary.resources import data_path
 
 _LENGTH = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?) ?(mm|cm)\b")
@@ -54,7 +54,7 @@ def paraphrase(report: str, seed: int | str) -> str:
     """
     rng = random.Random(f"paraphrase:{seed}:{report}")
     parts: dict[str, list[str]] = {"findings": [], "impression": []}
-    for sentence in read_report(report):
+    for sentence in read_sentences(report):
         parts[sentence.section].append(paraphrase_sentence(sentence.text, rng))
     sections = []
     for name, sentences in parts.items():

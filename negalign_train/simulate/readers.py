@@ -75,13 +75,15 @@ def _mended(
     truth: GroundTruth,
     case: Case,
     completion: str,
-    everything: Sequence[Fault],
+    all_faults: Sequence[Fault],
     seen: Sequence[Fault],
 ) -> str:
-    """The edit, read again until nothing but what the reader overlooked is left: striking one
-    sentence can bring another fault to light."""
+    """The edit, read again until only overlooked faults are left.
+
+    Striking one sentence can bring another fault to light.
+    """
     noticed = {(fault.category, fault.finding) for fault in seen}
-    overlooked = {(fault.category, fault.finding) for fault in everything} - noticed
+    overlooked = {(fault.category, fault.finding) for fault in all_faults} - noticed
     text = truth.mend(case, completion, seen)
     for _ in range(_MAX_ROUNDS - 1):
         left = [f for f in truth.faults(case, text) if (f.category, f.finding) not in overlooked]
@@ -101,7 +103,7 @@ class Draft:
 
 
 @dataclass(frozen=True)
-class Reading:
+class PanelSession:
     """One reading of the panel: its settings, the ground truth, and the ids of its events."""
 
     panel: ReaderPanel
@@ -113,26 +115,26 @@ class Reading:
 
 
 def _event(
-    draft: Draft, completion: str, marks: Sequence[ErrorMark], reading: Reading, number: int
+    draft: Draft, completion: str, marks: Sequence[ErrorMark], session: PanelSession, number: int
 ) -> Event:
-    rng = random.Random(f"reader:{reading.seed}:{reading.cycle}:{draft.case.case_id}")
+    rng = random.Random(f"reader:{session.seed}:{session.cycle}:{draft.case.case_id}")
     severities = _severities(marks)
     words = len(completion.split())
     return Event(
-        event_id=f"sim-c{reading.cycle:04d}-{draft.case.case_id}",
+        event_id=f"sim-c{session.cycle:04d}-{draft.case.case_id}",
         revision=1,
         case_id=draft.case.case_id,
-        created_at=reading.clock(number),
+        created_at=session.clock(number),
         prompt=draft.case.prompt,
         completion=completion,
         grade=grade_of(sum(severities.values())),
         reader=Reader(
-            id=f"sim-reader-{rng.randrange(reading.panel.num_readers) + 1}",
+            id=f"sim-reader-{rng.randrange(session.panel.num_readers) + 1}",
             role="simulated",
             seconds=round(words * _SECONDS_PER_WORD, 1),
         ),
         generator=draft.generator,
-        source=Source("simulated", f"c{reading.cycle:04d}"),
+        source=Source("simulated", f"c{session.cycle:04d}"),
         errors=tuple(marks),
         severities=severities,
         severity_source="reader",
@@ -140,56 +142,56 @@ def _event(
 
 
 def _half_mended(
-    reading: Reading, draft: Draft, faults: Sequence[Fault], edited: str
+    session: PanelSession, draft: Draft, faults: Sequence[Fault], edited: str
 ) -> str | None:
     """The generator's answer of turn two: the worst faults mended, the rest still there."""
     worst_first = sorted(faults, key=lambda fault: -fault.severity)
-    text = reading.truth.mend(draft.case, draft.completion, worst_first[: len(faults) // 2])
+    text = session.truth.mend(draft.case, draft.completion, worst_first[: len(faults) // 2])
     return text if text not in (draft.completion, edited) else None
 
 
-def read_draft(draft: Draft, reading: Reading, number: int) -> list[Event]:
+def read_draft(draft: Draft, session: PanelSession, number: int) -> list[Event]:
     """One report as one event, or as a thread of turns whose last one is accepted."""
     case = draft.case
-    rng = random.Random(f"read:{reading.seed}:{reading.cycle}:{case.case_id}")
-    everything = reading.truth.faults(case, draft.completion)
-    faults = _seen(everything, reading.panel, rng)
-    event = _event(draft, draft.completion, [f.mark() for f in faults], reading, number)
+    rng = random.Random(f"read:{session.seed}:{session.cycle}:{case.case_id}")
+    all_faults = session.truth.faults(case, draft.completion)
+    faults = _seen(all_faults, session.panel, rng)
+    event = _event(draft, draft.completion, [f.mark() for f in faults], session, number)
     edited = None
     if faults:
-        edited = _mended(reading.truth, case, draft.completion, everything, faults)
-    negotiated = rng.random() < reading.panel.thread_rate and reading.panel.max_turns > 1
-    keeps_edit = event.grade == "partial" or rng.random() < reading.panel.reject_edits
+        edited = _mended(session.truth, case, draft.completion, all_faults, faults)
+    negotiated = rng.random() < session.panel.thread_rate and session.panel.max_turns > 1
+    keeps_edit = event.grade == "partial" or rng.random() < session.panel.reject_edits
     if not faults or edited is None or edited == draft.completion:
         return [event]
     if not negotiated:
         return [replace(event, edited=edited if keeps_edit else None)]
     texts = [draft.completion]
-    if reading.panel.max_turns > 2 and (half := _half_mended(reading, draft, faults, edited)):
+    if session.panel.max_turns > 2 and (half := _half_mended(session, draft, faults, edited)):
         texts.append(half)
     texts.append(edited)
     return [
-        _turn(replace(draft, completion=text), reading, number, turn)
+        _turn(replace(draft, completion=text), session, number, turn)
         for turn, text in enumerate(texts, start=1)
     ]
 
 
-def _turn(draft: Draft, reading: Reading, number: int, turn: int) -> Event:
+def _turn(draft: Draft, session: PanelSession, number: int, turn: int) -> Event:
     """One turn of a thread. All turns are read by the same reader, with the same noise."""
-    rng = random.Random(f"read:{reading.seed}:{reading.cycle}:{draft.case.case_id}")
-    faults = _seen(reading.truth.faults(draft.case, draft.completion), reading.panel, rng)
-    event = _event(draft, draft.completion, [f.mark() for f in faults], reading, number)
+    rng = random.Random(f"read:{session.seed}:{session.cycle}:{draft.case.case_id}")
+    faults = _seen(session.truth.faults(draft.case, draft.completion), session.panel, rng)
+    event = _event(draft, draft.completion, [f.mark() for f in faults], session, number)
     return replace(
         event,
         event_id=f"{event.event_id}-t{turn}",
-        thread_id=f"thread-c{reading.cycle:04d}-{draft.case.case_id}",
+        thread_id=f"thread-c{session.cycle:04d}-{draft.case.case_id}",
         turn=turn,
     )
 
 
-def read_drafts(drafts: Sequence[Draft], reading: Reading) -> list[Event]:
+def read_drafts(drafts: Sequence[Draft], session: PanelSession) -> list[Event]:
     """All reports read. Deterministic in seed, cycle and case; the order of drafts is irrelevant
     to every event but its ``created_at``."""
     return [
-        event for number, draft in enumerate(drafts) for event in read_draft(draft, reading, number)
+        event for number, draft in enumerate(drafts) for event in read_draft(draft, session, number)
     ]

@@ -49,7 +49,7 @@ class Fault:
         return ErrorMark(self.category, self.severity, self.span)
 
 
-def weight_of(name: str) -> float:
+def reader_weight(name: str) -> float:
     return max(MIN_WEIGHT, finding_types()[name].weight)
 
 
@@ -130,7 +130,7 @@ def _attribute_faults(
     truth: Finding, indices: list[int], sentences: Sequence[ParsedSentence], has_prior: bool
 ) -> list[Fault]:
     """R5 to R8 on one finding that is rightly asserted, over all its sentences."""
-    weight = weight_of(truth.name)
+    weight = reader_weight(truth.name)
     is_device = truth.name in grammar().devices
     faults: list[Fault] = []
     for attribute in ("side", "location", "degree", "change"):
@@ -177,13 +177,13 @@ def _invented(name: str, truth: dict[str, Finding]) -> tuple[str, float, str | N
     tables = grammar()
     for artefact in tables.artefacts.values():
         if artefact.mimics == name and artefact.name in truth:
-            return "artifact_overinterpretation", weight_of(name), None
+            return "artifact_overinterpretation", reader_weight(name), None
     for meant in _OVER_CALLS.get(name, ()):
         if meant in truth:
-            return "artifact_overinterpretation", 0.5 * weight_of(name), meant
+            return "artifact_overinterpretation", 0.5 * reader_weight(name), meant
     if name in tables.devices:
-        return "device_error", max(0.5, weight_of(name)), None
-    return "false_positive", weight_of(name), None
+        return "device_error", max(0.5, reader_weight(name)), None
+    return "false_positive", reader_weight(name), None
 
 
 def grammar_faults(case: Case, completion: str) -> list[Fault]:
@@ -228,7 +228,7 @@ def grammar_faults(case: Case, completion: str) -> list[Fault]:
         if name in covered or name in tables.artefacts:
             continue
         category = "device_error" if name in tables.devices else "false_negative"
-        severity = max(0.5, weight_of(name)) if name in tables.devices else weight_of(name)
+        severity = max(0.5, reader_weight(name)) if name in tables.devices else reader_weight(name)
         drop = tuple(denials.get(name, ()))
         span = (sentences[drop[0]].start, sentences[drop[0]].end) if drop else None
         faults.append(Fault(category, name, severity, span, drop=drop, insert=True))
@@ -244,13 +244,13 @@ def _contradictions(
         if name not in asserted:
             continue
         for index in indices:
-            if index not in worst or weight_of(name) > weight_of(worst[index]):
+            if index not in worst or reader_weight(name) > reader_weight(worst[index]):
                 worst[index] = name
     return [
         Fault(
             "contradictory_diagnosis",
             name,
-            max(0.25, 0.5 * weight_of(name)),
+            max(0.25, 0.5 * reader_weight(name)),
             (sentences[index].start, sentences[index].end),
             drop=(index,),
         )

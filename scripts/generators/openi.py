@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from negalign_train.cases.catalogue import finding_of
-from negalign_train.simulate.mesh_text import ReadSentence, read_report
+from negalign_train.simulate.mesh_text import ReadSentence, read_sentences
 from negalign_train.vocabulary.records import Case
 
 _OBSERVATIONS = "Observations: "
@@ -93,7 +93,7 @@ def _phrases_of(case: Case) -> Iterator[Phrase]:
     coded = coded_findings(case)
     names = list(coded.values())
     by_name = {name: key for key, name in coded.items() if names.count(name) == 1}
-    for sentence in read_report(case.reference):
+    for sentence in read_sentences(case.reference):
         said = _said(sentence)
         if not said or not said <= set(by_name):
             continue
@@ -149,7 +149,7 @@ def _careless(
 def _without_denials(body: Case, names: set[str], section: str) -> list[str]:
     return [
         sentence.text
-        for sentence in read_report(body.reference)
+        for sentence in read_sentences(body.reference)
         if sentence.section == section
         and not any(m.finding in names and m.status == "denied" for m in sentence.mentions)
     ]

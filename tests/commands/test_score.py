@@ -186,7 +186,7 @@ def test_csv_goes_in_and_comes_out(score, tmp_path):
 
 
 def test_a_line_without_end_is_one_error_and_the_next_line_is_read(score, tmp_path, monkeypatch):
-    monkeypatch.setattr("negalign_train.severity.judges.pair_files.MAX_LINE_BYTES", 200)
+    monkeypatch.setattr("negalign_train.severity.judges.pair_files.MAX_PAIR_BYTES", 200)
     pairs, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     good = json.dumps({"id": "a", "reference": LEFT, "candidate": LEFT})
     pairs.write_text('{"id": "' + "x" * 5000 + "\n" + good + "\n")

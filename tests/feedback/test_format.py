@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from negalign_train.feedback.fields import QuarantineError
-from negalign_train.feedback.format import ANNOTATED, FIELDS, REASONS, event_json_schema
+from negalign_train.feedback.format import ANNOTATED, FIELDS, QUARANTINE_REASONS, event_json_schema
 from negalign_train.feedback.schema import event_to_dict, parse_event
 
 PACKAGE = Path(__file__).resolve().parents[2] / "negalign_train"
@@ -179,7 +179,7 @@ def test_every_reason_in_the_code_is_explained_and_no_other() -> None:
                 else:
                     assert isinstance(code, ast.Name), f"{path}:{node.lineno} computes its code"
                     raised.add(constants[code.id])
-    assert raised == set(REASONS)
+    assert raised == set(QUARANTINE_REASONS)
 
 
 def test_the_schema_is_json_that_any_validator_can_read() -> None:

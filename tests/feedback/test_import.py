@@ -14,8 +14,8 @@ import pytest
 import sqlalchemy
 from sqlalchemy import text
 
-from negalign_train.feedback.batch import write_plan
-from negalign_train.feedback.lines import MAX_LINE_BYTES
+from negalign_train.feedback.batch import write_batch
+from negalign_train.feedback.lines import MAX_EVENT_BYTES
 from negalign_train.feedback.store import FeedbackStore
 from negalign_train.storage.database import open_database
 from negalign_train.vocabulary.errors import FeedbackError
@@ -132,7 +132,7 @@ def test_a_huge_line_is_quarantined_without_being_held_in_memory(
     tracemalloc.stop()
     assert dict(report.reasons) == {"line_too_long": 1}
     assert report.accepted == 1
-    assert peak < 8 * MAX_LINE_BYTES
+    assert peak < 8 * MAX_EVENT_BYTES
 
 
 def test_a_byte_order_mark_and_windows_line_ends_are_read(
@@ -163,9 +163,9 @@ def test_a_full_disk_keeps_whole_batches_and_the_next_import_completes(
         if len(calls) == 3:
             pages = connection.execute(text("PRAGMA page_count")).scalar_one()
             connection.execute(text(f"PRAGMA max_page_count = {pages}"))
-        return write_plan(connection, *arguments)
+        return write_batch(connection, *arguments)
 
-    monkeypatch.setattr("negalign_train.feedback.store.write_plan", on_a_full_disk)
+    monkeypatch.setattr("negalign_train.feedback.store.write_batch", on_a_full_disk)
     with pytest.raises(FeedbackError, match=r"disk is full.*run the same command again"):
         log.import_jsonl(path)
     assert len(log.events()) == 400

@@ -12,7 +12,7 @@ import torch
 from negalign_train.severity.judges.base import ReportPair
 from negalign_train.severity.judges.classifier import PairClassifier
 from negalign_train.severity.judges.examples import GradedExample
-from negalign_train.severity.judges.finetuned import FinetunedJudge, read_manifest, trained_on
+from negalign_train.severity.judges.finetuned import FinetunedJudge, read_judge_manifest, trained_on
 from negalign_train.severity.judges.nli import NliJudge, label_order
 from negalign_train.severity.judges.nli_cases import (
     Inference,
@@ -178,7 +178,7 @@ def test_training_publishes_a_judge_that_loads_and_never_saw_its_held_out_groups
     assert len(lines) == len(found.losses) == 4
     assert min(found.losses) < 0.5  # nine untrained heads start at ln 2 = 0.693
     assert found.losses[found.best_epoch - 1] == min(found.losses)
-    manifest = read_manifest(out)
+    manifest = read_judge_manifest(out)
     assert (manifest["num_train"], manifest["by"]) == (len(train), "test")
     assert trained_on(out).held_out_fraction == 0.2
     judge = FinetunedJudge(out)

@@ -11,7 +11,13 @@ from negalign_train.cases.synthetic import prompt_text, synthetic_cases
 from negalign_train.recipe.cycle import ReaderPanel
 from negalign_train.simulate.edit import mend
 from negalign_train.simulate.habits import Habits, careless_report
-from negalign_train.simulate.readers import Draft, GrammarTruth, Reading, read_drafts, true_score
+from negalign_train.simulate.readers import (
+    Draft,
+    GrammarTruth,
+    PanelSession,
+    read_drafts,
+    true_score,
+)
 from negalign_train.simulate.truth import grammar_faults
 from negalign_train.vocabulary.records import CATEGORIES, Case, Finding, Generator
 from negalign_train.vocabulary.taxonomy import grade_of
@@ -142,9 +148,9 @@ def test_an_edit_keeps_every_right_sentence_and_removes_every_fault():
     assert left <= 3  # one repair can bring a repeated sentence to light; readers look again
 
 
-def make_reading(**panel: float) -> Reading:
+def make_session(**panel: float) -> PanelSession:
     start = datetime(2026, 1, 1, tzinfo=UTC)
-    return Reading(
+    return PanelSession(
         panel=ReaderPanel.model_validate(panel),
         truth=TRUTH,
         cycle=1,
@@ -162,9 +168,9 @@ def make_drafts(count: int = 300) -> list[Draft]:
 
 
 def test_grades_follow_the_severities_and_edits_mend_everything():
-    reading = make_reading(thread_rate=0.0, reject_edits=1.0)
+    session = make_session(thread_rate=0.0, reject_edits=1.0)
     drafts = make_drafts()
-    events = read_drafts(drafts, reading)
+    events = read_drafts(drafts, session)
     assert len(events) == len(drafts)
     cases = {draft.case.case_id: draft.case for draft in drafts}
     for event in events:
@@ -180,11 +186,11 @@ def test_grades_follow_the_severities_and_edits_mend_everything():
 
 def test_reading_twice_gives_the_same_events():
     drafts = make_drafts(60)
-    assert read_drafts(drafts, make_reading()) == read_drafts(drafts, make_reading())
+    assert read_drafts(drafts, make_session()) == read_drafts(drafts, make_session())
 
 
 def test_threads_end_in_an_accepted_turn_and_get_better():
-    events = read_drafts(make_drafts(), make_reading(thread_rate=1.0))
+    events = read_drafts(make_drafts(), make_session(thread_rate=1.0))
     threads: dict[str, list[float]] = {}
     for event in events:
         if event.thread_id:
@@ -195,8 +201,8 @@ def test_threads_end_in_an_accepted_turn_and_get_better():
 
 def test_a_careless_panel_overlooks_mild_errors_before_severe_ones():
     drafts = make_drafts()
-    careful = read_drafts(drafts, make_reading(thread_rate=0.0))
-    careless = read_drafts(drafts, make_reading(thread_rate=0.0, miss_rate=1.0))
+    careful = read_drafts(drafts, make_session(thread_rate=0.0))
+    careless = read_drafts(drafts, make_session(thread_rate=0.0, miss_rate=1.0))
 
     def count(events, low, high):
         return sum(
@@ -208,8 +214,8 @@ def test_a_careless_panel_overlooks_mild_errors_before_severe_ones():
 
 
 def test_bias_moves_the_severities_of_every_mark():
-    plain = read_drafts(make_drafts(50), make_reading(thread_rate=0.0))
-    strict = read_drafts(make_drafts(50), make_reading(thread_rate=0.0, severity_bias=0.2))
+    plain = read_drafts(make_drafts(50), make_session(thread_rate=0.0))
+    strict = read_drafts(make_drafts(50), make_session(thread_rate=0.0, severity_bias=0.2))
     for before, after in zip(plain, strict, strict=True):
         for mark, other in zip(before.errors, after.errors, strict=True):
             assert other.severity == pytest.approx(

@@ -18,7 +18,7 @@ from negalign_train.severity.judges.pair_files import (
     read_csv_pairs,
     read_json_pairs,
 )
-from negalign_train.severity.judges.result import SCHEMA, result_object
+from negalign_train.severity.judges.result import SCORE_SCHEMA, result_object
 from negalign_train.severity.pricing.calibration import Calibration
 from negalign_train.storage.atomic import replacing
 from negalign_train.vocabulary.errors import DataError
@@ -46,7 +46,7 @@ def _batches(lines: Iterator[PairLine]) -> Iterator[list[PairLine]]:
 
 def _error_object(line: PairLine, error: LineError) -> dict[str, Any]:
     return {
-        "schema": SCHEMA,
+        "schema": SCORE_SCHEMA,
         "id": line.id,
         "line": line.number,
         "error": {"code": error.code, "message": error.message},
@@ -69,7 +69,7 @@ def score_lines(
             result = result_object(next(judgements), line.content, calibration)
             counts.pairs += 1
             counts.unscorable += not result["scorable"]
-            write({"schema": SCHEMA, "id": line.id, "line": line.number} | result)
+            write({"schema": SCORE_SCHEMA, "id": line.id, "line": line.number} | result)
     return counts
 
 

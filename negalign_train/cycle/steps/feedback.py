@@ -15,7 +15,7 @@ from negalign_train.generation.writers import report_writer
 from negalign_train.severity.pricing.calibration import Calibration
 from negalign_train.severity.pricing.score import fill_severities
 from negalign_train.simulate.panel import truth_for
-from negalign_train.simulate.readers import Draft, Reading, read_drafts
+from negalign_train.simulate.readers import Draft, PanelSession, read_drafts
 from negalign_train.storage.workspace import read_parquet, write_parquet
 from negalign_train.training.policy.loading import load_for_inference, load_tokenizer
 from negalign_train.vocabulary.approval import own_edits
@@ -80,14 +80,14 @@ def _read_by_panel(context: Context) -> None:
             "there is nothing to grade; check that the model writes reports, and its chat template"
         )
     start = datetime.fromisoformat(plan.created_at)
-    reading = Reading(
+    session = PanelSession(
         panel=recipe.feedback.readers,
         truth=truth_for(recipe.cases.source),
         cycle=plan.cycle,
         seed=plan.seed,
         clock=lambda number: (start + timedelta(seconds=number)).isoformat(),
     )
-    report = context.store.append(read_drafts(drafts, reading), source="simulated readers")
+    report = context.store.append(read_drafts(drafts, session), source="simulated readers")
     if report.quarantined:
         raise CycleError(
             f"{report.quarantined} simulated events were quarantined ({dict(report.reasons)}); "

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from negalign_train.severity.reading.context import NO_CONTEXT, CaseContext
-from negalign_train.vocabulary.records import SeverityScore
+from negalign_train.vocabulary.records import CATEGORIES, Evidence, SeverityScore
+
+MIN_SEVERITY = 0.05
+"""A severity predicted below this is none: a model never gives 0."""
 
 
 @dataclass(frozen=True)
@@ -45,3 +48,18 @@ class Judge(Protocol):
     def judge(self, pairs: Sequence[ReportPair]) -> list[Judgement]:
         """One judgement per pair, in order."""
         ...
+
+
+def predicted_score(predicted: Sequence[float], detail: str) -> SeverityScore:
+    """The score of a model that predicts the nine severities in [0, 1] without naming errors.
+
+    Args:
+        predicted: one severity for each of ``CATEGORIES``, in order.
+        detail: what the evidence of every category says.
+    """
+    severities = {
+        name: value if value >= MIN_SEVERITY else 0.0
+        for name, value in zip(CATEGORIES, predicted, strict=True)
+    }
+    evidence = tuple(Evidence(n, s, None, detail) for n, s in severities.items() if s > 0)
+    return SeverityScore(severities, evidence)

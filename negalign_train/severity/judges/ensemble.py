@@ -14,7 +14,7 @@ from negalign_train.storage.fingerprint import fingerprint
 from negalign_train.vocabulary.errors import DataError
 from negalign_train.vocabulary.records import CATEGORIES, Evidence, SeverityScore
 
-SCHEMA = "negalign.ensemble/1"
+ENSEMBLE_SCHEMA = "negalign.ensemble/1"
 How = Literal["mean", "median", "weighted"]
 
 
@@ -30,7 +30,7 @@ class EnsembleSpec:
 
     def to_json(self) -> dict[str, object]:
         return {
-            "schema": SCHEMA,
+            "schema": ENSEMBLE_SCHEMA,
             "how": self.how,
             "judges": list(self.judges),
             "weights": {name: list(row) for name, row in self.weights.items()},
@@ -67,20 +67,22 @@ def read_ensemble(path: Path) -> EnsembleSpec:
         judges = tuple(map(str, data["judges"]))
         rows = data.get("weights") or equal_weights(len(judges))
         weights = {name: tuple(map(float, rows[name])) for name in CATEGORIES}
-        right = data["schema"] == SCHEMA and data["how"] in get_args(How) and len(judges) > 1
+        right = (
+            data["schema"] == ENSEMBLE_SCHEMA and data["how"] in get_args(How) and len(judges) > 1
+        )
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     except (ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
         raise DataError(
-            f"{path}: not a {SCHEMA} file ({type(error).__name__}); write one with "
+            f"{path}: not a {ENSEMBLE_SCHEMA} file ({type(error).__name__}); write one with "
             "`negalign judge compare --save-ensemble`"
         ) from error
     if not right or any(
         len(row) != len(judges) or min(row) < 0 or sum(row) <= 0 for row in weights.values()
     ):
         raise DataError(
-            f"{path}: needs schema {SCHEMA}, how ({', '.join(get_args(How))}), two judges or more, "
-            "and for each category one weight per judge, none negative, not all 0"
+            f"{path}: needs schema {ENSEMBLE_SCHEMA}, how ({', '.join(get_args(How))}), two "
+            "judges or more, and for each category one weight per judge, none negative, not all 0"
         )
     return EnsembleSpec(data["how"], judges, weights)
 

@@ -8,17 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from negalign_train.severity.judges.base import Judgement, ReportPair
+from negalign_train.severity.judges.base import Judgement, ReportPair, predicted_score
 from negalign_train.severity.judges.classifier import Logits, PairClassifier
 from negalign_train.severity.pricing.score import explain_unscorable
 from negalign_train.storage.fingerprint import file_sha256
 from negalign_train.storage.workspace import MANIFEST, read_json
 from negalign_train.vocabulary.errors import DataError
-from negalign_train.vocabulary.records import CATEGORIES, Evidence, SeverityScore
+from negalign_train.vocabulary.records import CATEGORIES, SeverityScore
 
-SCHEMA = "negalign.judge/1"
-FLOOR = 0.05
-"""A predicted severity below this is none: a sigmoid never gives 0."""
+JUDGE_SCHEMA = "negalign.judge/1"
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,7 @@ class TrainedOn:
     held_out_fraction: float
 
 
-def read_manifest(model_dir: Path) -> dict[str, Any]:
+def read_judge_manifest(model_dir: Path) -> dict[str, Any]:
     """The manifest of a trained judge, checked against its weights.
 
     Raises:
@@ -44,8 +42,8 @@ def read_manifest(model_dir: Path) -> dict[str, Any]:
             "training did not end; give the folder of a finished one"
         )
     data: dict[str, Any] = read_json(path)
-    if data.get("schema") != SCHEMA:
-        raise DataError(f"{path}: schema is not {SCHEMA}; train the judge anew")
+    if data.get("schema") != JUDGE_SCHEMA:
+        raise DataError(f"{path}: schema is not {JUDGE_SCHEMA}; train the judge anew")
     for name, sha256 in data["files"].items():
         if not (model_dir / name).is_file() or file_sha256(model_dir / name) != sha256:
             raise DataError(f"{model_dir / name}: not the file that was trained; restore it")
@@ -53,7 +51,7 @@ def read_manifest(model_dir: Path) -> dict[str, Any]:
 
 
 def trained_on(model_dir: Path) -> TrainedOn:
-    data = read_manifest(model_dir)
+    data = read_judge_manifest(model_dir)
     return TrainedOn(int(data["seed"]), float(data["held_out_fraction"]))
 
 
@@ -63,7 +61,7 @@ class FinetunedJudge:
     name = "finetuned"
 
     def __init__(self, model_dir: Path, batch_size: int = 32) -> None:
-        read_manifest(model_dir)
+        read_judge_manifest(model_dir)
         self._classifier = PairClassifier(model_dir, batch_size)
         if self._classifier.labels != CATEGORIES:
             raise DataError(
@@ -90,10 +88,4 @@ class FinetunedJudge:
 
 def _score(logits: Logits) -> SeverityScore:
     predicted = [1 / (1 + math.exp(-max(-50.0, value))) for value in logits]
-    severities = {
-        name: value if value >= FLOOR else 0.0
-        for name, value in zip(CATEGORIES, predicted, strict=True)
-    }
-    detail = "predicted from the two texts"
-    evidence = tuple(Evidence(n, s, None, detail) for n, s in severities.items() if s > 0)
-    return SeverityScore(severities, evidence)
+    return predicted_score(predicted, "predicted from the two texts")

@@ -16,8 +16,8 @@ from negalign_train.severity.judges.base import Judgement, ReportPair
 from negalign_train.severity.judges.classifier import Logits, PairClassifier
 from negalign_train.severity.judges.nli_cases import (
     Inference,
+    Question,
     ReadReport,
-    TextPair,
     evidence_of,
     questions,
     read_report,
@@ -60,7 +60,7 @@ class NliJudge:
     def version(self) -> str:
         return f"{_VERSION}-{self._classifier.digest[:12]}"
 
-    def infer(self, pairs: Sequence[TextPair]) -> list[Inference | None]:
+    def infer(self, pairs: Sequence[Question]) -> list[Inference | None]:
         """The three probabilities of each (premise, hypothesis); None where it does not fit."""
         return [self._inference(logits) for logits in self._classifier.logits(pairs)]
 
@@ -91,7 +91,7 @@ class NliJudge:
         self,
         pair: ReportPair,
         both: tuple[ReadReport, ReadReport],
-        answers: Mapping[TextPair, Inference | None],
+        answers: Mapping[Question, Inference | None],
     ) -> Judgement:
         asked = questions(*both)
         known = {question: a for question in asked if (a := answers[question]) is not None}

@@ -16,15 +16,16 @@ from negalign_train.severity.reading.tokens import SentenceAt, sentences
 from negalign_train.vocabulary.records import Evidence
 from negalign_train.vocabulary.taxonomy import finding_types
 
-TextPair = tuple[str, str]
+Question = tuple[str, str]
+"""(premise, hypothesis): what the first says, and what may follow from it."""
 ATTRIBUTE = 0.5
 """Share of a finding's weight that a wrong attribute costs, and a contradiction within a report."""
 UNKNOWN_WEIGHT = 0.25
 """What a contradicted sentence costs of which the lexicon knows nothing: minor."""
 POSSIBLE = 0.5
 """Factor for a finding that is only called possible."""
-FLOOR = 0.1
-"""A probability below this is no doubt: models never give 0."""
+MIN_DOUBT = 0.1
+"""A probability of error below this counts as 0: a model never gives 0."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Inference:
     contradiction: float
 
 
-Answers = Mapping[TextPair, Inference]
+Answers = Mapping[Question, Inference]
 
 
 @dataclass(frozen=True)
@@ -113,9 +114,9 @@ def _unread(report: ReadReport) -> Iterator[SentenceAt]:
             yield sentence
 
 
-def questions(reference: ReadReport, candidate: ReadReport) -> list[TextPair]:
+def questions(reference: ReadReport, candidate: ReadReport) -> list[Question]:
     """All (premise, hypothesis) pairs that one judgement needs."""
-    asked: list[TextPair] = []
+    asked: list[Question] = []
     for _, statement in _asserted(candidate):
         asked.append((reference.premise, presence(statement.finding)))
         asked.append((reference.premise, possibility(statement.finding)))
@@ -129,8 +130,8 @@ def questions(reference: ReadReport, candidate: ReadReport) -> list[TextPair]:
 
 
 def _shown(probability: float) -> float:
-    """A probability of error, 0 below ``FLOOR``."""
-    return probability if probability >= FLOOR else 0.0
+    """A probability of error, 0 below ``MIN_DOUBT``."""
+    return probability if probability >= MIN_DOUBT else 0.0
 
 
 def _span(sentence: SentenceAt) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from negalign_train.severity.judges.base import ReportPair
 from negalign_train.severity.reading.context import MAX_AGE_YEARS, MAX_INDICATION, CaseContext
 from negalign_train.vocabulary.errors import DataError
 
-MAX_LINE_BYTES = 1 << 22
+MAX_PAIR_BYTES = 1 << 22
 """Two reports of the longest kind fit; the bound keeps memory flat."""
 _BOM = b"\xef\xbb\xbf"
 _COLUMNS = ("id", "reference", "candidate")
@@ -92,8 +92,8 @@ def _pair(data: Mapping[str, Any]) -> tuple[Identifier, ReportPair]:
 
 
 def _decoded(line: bytes) -> Any:
-    if len(line) > MAX_LINE_BYTES:
-        raise _BadLineError("too_long", f"the line is longer than {MAX_LINE_BYTES} bytes")
+    if len(line) > MAX_PAIR_BYTES:
+        raise _BadLineError("too_long", f"the line is longer than {MAX_PAIR_BYTES} bytes")
     try:
         return json.loads(line.decode("utf-8"))
     except UnicodeDecodeError as error:
@@ -115,11 +115,11 @@ def _json_line(number: int, line: bytes) -> PairLine:
 def _raw_lines(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
     """Numbered lines; of one that is too long only its first bytes, the rest is passed over."""
     number = 0
-    while line := stream.readline(MAX_LINE_BYTES + 1):
+    while line := stream.readline(MAX_PAIR_BYTES + 1):
         number += 1
         rest = line
-        while len(rest) == MAX_LINE_BYTES + 1 and not rest.endswith(b"\n"):
-            rest = stream.readline(MAX_LINE_BYTES + 1)
+        while len(rest) == MAX_PAIR_BYTES + 1 and not rest.endswith(b"\n"):
+            rest = stream.readline(MAX_PAIR_BYTES + 1)
         yield number, line.removeprefix(_BOM) if number == 1 else line
 
 
@@ -163,7 +163,7 @@ def read_csv_pairs(stream: TextIO, name: str) -> Iterator[PairLine]:
     Raises:
         DataError: no such header.
     """
-    csv.field_size_limit(MAX_LINE_BYTES)
+    csv.field_size_limit(MAX_PAIR_BYTES)
     rows = csv.DictReader(stream, strict=True)
     header = rows.fieldnames or []
     if missing := [column for column in _COLUMNS if column not in header]:

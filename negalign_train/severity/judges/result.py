@@ -12,8 +12,8 @@ from negalign_train.severity.reading.tokens import SentenceAt, sentences
 from negalign_train.vocabulary.records import Evidence
 from negalign_train.vocabulary.taxonomy import grade_of, taxonomy
 
-SCHEMA = "negalign.score/1"
-REASONS = {
+SCORE_SCHEMA = "negalign.score/1"
+UNSCORED_REASONS = {
     **UNSCORABLE,
     "too_long_for_model": "the two reports do not fit the judge's model",
     "no_judge_could": "none of the ensemble's judges can score it",
@@ -75,7 +75,7 @@ def result_object(
     ids = {category.name: category.id for category in taxonomy()}
     said, expected = _Text(pair.candidate), _Text(pair.reference)
     return {
-        "schema": SCHEMA,
+        "schema": SCORE_SCHEMA,
         "scorable": score is not None,
         "reason": judgement.reason,
         "S": None if score is None else round(score.total, 6),

@@ -12,11 +12,10 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from negalign_train.recipe.context_length import context_length
-from negalign_train.severity.judges.base import Judgement, ReportPair
+from negalign_train.severity.judges.base import MIN_SEVERITY, Judgement, ReportPair, predicted_score
 from negalign_train.severity.pricing.score import explain_unscorable
 from negalign_train.storage.fingerprint import fingerprint
 from negalign_train.vocabulary.errors import DataError
-from negalign_train.vocabulary.records import CATEGORIES, Evidence, SeverityScore
 from negalign_train.vocabulary.taxonomy import Category, taxonomy
 
 PROMPT = (
@@ -26,9 +25,8 @@ PROMPT = (
     "0 none, 1 minor, 2 moderate, 3 serious, 4 dangerous. Answer with one digit."
 )
 DIGITS = ("0", "1", "2", "3", "4")
-FLOOR = 0.05
-"""An expected severity below this is none."""
 _BATCH = 9
+_DETAIL = "the generator's own expected answer"
 
 
 def render(pair: ReportPair, category: Category) -> str:
@@ -77,7 +75,7 @@ class SelfJudge:
     ) -> None:
         self._model, self._tokenizer, self._batch_size = model, tokenizer, batch_size
         self._digits = torch.tensor(digit_tokens(tokenizer))
-        self._version = fingerprint([digest, PROMPT, DIGITS, FLOOR])[:12]
+        self._version = fingerprint([digest, PROMPT, DIGITS, MIN_SEVERITY])[:12]
 
     @property
     def version(self) -> str:
@@ -92,7 +90,7 @@ class SelfJudge:
             limit = context_length(self._model.config)
             if limit is not None and any(len(row) >= limit for row in rows):
                 reason = "too_long_for_model"
-            score = None if reason else _score(self._expected(rows))
+            score = None if reason else predicted_score(self._expected(rows), _DETAIL)
             found.append(Judgement(self.name, self.version, score, reason))
         return found
 
@@ -119,13 +117,3 @@ class SelfJudge:
             steps = torch.arange(len(DIGITS), dtype=torch.float32, device=device)
             found += (last.float().softmax(dim=1) @ steps / (len(DIGITS) - 1)).tolist()
         return found
-
-
-def _score(expected: Sequence[float]) -> SeverityScore:
-    severities = {
-        name: value if value >= FLOOR else 0.0
-        for name, value in zip(CATEGORIES, expected, strict=True)
-    }
-    detail = "the generator's own expected answer"
-    evidence = tuple(Evidence(n, s, None, detail) for n, s in severities.items() if s > 0)
-    return SeverityScore(severities, evidence)

@@ -25,7 +25,7 @@ from negalign_train.severity.judges.classifier import (
     to_device,
 )
 from negalign_train.severity.judges.examples import GradedExample
-from negalign_train.severity.judges.finetuned import SCHEMA
+from negalign_train.severity.judges.finetuned import JUDGE_SCHEMA
 from negalign_train.storage.fingerprint import base_digest, file_sha256, fingerprint
 from negalign_train.storage.workspace import MANIFEST, publishing, write_json
 from negalign_train.vocabulary.errors import DataError
@@ -224,7 +224,7 @@ def train_judge(
         trainer.tokenizer.save_pretrained(staging)
         digests = {path.name: file_sha256(path) for path in sorted(staging.iterdir())}
         manifest = {
-            "schema": SCHEMA,
+            "schema": JUDGE_SCHEMA,
             "encoder": encoder_dir.name,
             "encoder_digest": base_digest(encoder_dir),
             "data_digest": fingerprint(

@@ -16,7 +16,7 @@ from negalign_train.storage.fingerprint import fingerprint
 from negalign_train.vocabulary.errors import DataError
 from negalign_train.vocabulary.records import CATEGORIES, SeverityScore
 
-SCHEMA = "negalign.calibration/1"
+CALIBRATION_SCHEMA = "negalign.calibration/1"
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,9 @@ class Calibration:
 
     def _content(self) -> dict[str, Any]:
         # Through JSON, so that what is hashed is what is written.
-        content: dict[str, Any] = json.loads(json.dumps({"schema": SCHEMA} | asdict(self)))
+        content: dict[str, Any] = json.loads(
+            json.dumps({"schema": CALIBRATION_SCHEMA} | asdict(self))
+        )
         return content
 
     def to_json(self) -> dict[str, Any]:
@@ -128,7 +130,7 @@ def read_calibration(path: Path, judge: str, version: str) -> Calibration:
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        if data.pop("schema") != SCHEMA:
+        if data.pop("schema") != CALIBRATION_SCHEMA:
             raise KeyError("schema")
         digest = data.pop("digest")
         data["categories"] = _categories(data["categories"])
@@ -137,8 +139,8 @@ def read_calibration(path: Path, judge: str, version: str) -> Calibration:
         raise DataError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
-            f"{path}: not a {SCHEMA} file ({type(error).__name__}); give the calibration.json of a "
-            "cycle's folder"
+            f"{path}: not a {CALIBRATION_SCHEMA} file ({type(error).__name__}); give the "
+            "calibration.json of a cycle's folder"
         ) from error
     if found.digest != digest:
         raise DataError(f"{path}: changed since it was written; restore it from the cycle's folder")

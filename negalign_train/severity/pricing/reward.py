@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from negalign_train.recipe.candidate import RewardSettings
 from negalign_train.severity.pricing.score import score_report
-from negalign_train.severity.reading.tokens import sections
+from negalign_train.severity.reading.tokens import text_sections
 from negalign_train.vocabulary.records import SeverityScore
 
 CACHED_PAIRS = 1 << 14
@@ -60,7 +60,7 @@ def format_term(settings: RewardSettings, candidate: str) -> float:
     # What stands before the first heading starts at 0 and has none of its own.
     filled = {
         name
-        for name, start, end in sections(candidate)
+        for name, start, end in text_sections(candidate)
         if start > 0 and candidate[start:end].strip()
     }
     missing = sum(name not in filled for name in required)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
 
-from negalign_train.severity.reading.drafts import Draft, Item
+from negalign_train.severity.reading.drafts import Item, StatementDraft
 from negalign_train.severity.reading.lexicon import lexicon
 from negalign_train.severity.reading.shared_attributes import split_sides
 from negalign_train.vocabulary.taxonomy import finding_types
@@ -32,7 +32,9 @@ def _joint_between(items: Sequence[Item], start: int, end: int) -> bool:
     return any(start <= item.start < end and item.has(_DIVIDERS) for item in items)
 
 
-def target_of(items: Sequence[Item], at: int, drafts: Sequence[Draft]) -> Draft | None:
+def target_of(
+    items: Sequence[Item], at: int, drafts: Sequence[StatementDraft]
+) -> StatementDraft | None:
     """The draft that the attribute at item ``at`` belongs to.
 
     Inside a draft's words: that draft. A place after a preposition: the draft before. Else the next
@@ -62,7 +64,9 @@ def target_of(items: Sequence[Item], at: int, drafts: Sequence[Draft]) -> Draft 
     return right[0] if right else None
 
 
-def _of_next_clause(items: Sequence[Item], at: int, drafts: Sequence[Draft]) -> list[Draft]:
+def _of_next_clause(
+    items: Sequence[Item], at: int, drafts: Sequence[StatementDraft]
+) -> list[StatementDraft]:
     """The drafts of "on the left there is ...", where item ``at`` stands before the verb."""
     for item in items[at + 1 :]:
         if item.clause != items[at].clause:
@@ -71,7 +75,7 @@ def _of_next_clause(items: Sequence[Item], at: int, drafts: Sequence[Draft]) -> 
     return []
 
 
-def _same_mention(drafts: Sequence[Draft], target: Draft) -> list[Draft]:
+def _same_mention(drafts: Sequence[StatementDraft], target: StatementDraft) -> list[StatementDraft]:
     """The target and the drafts made of the very same words ("clear" denies several)."""
     return [d for d in drafts if d.start == target.start and d.end == target.end]
 
@@ -95,8 +99,8 @@ def _measures_change(items: Sequence[Item], at: int, of_drafts: Container[int]) 
 
 
 def _said_of_all(
-    items: Sequence[Item], at: int, target: Draft, live: Sequence[Draft]
-) -> list[Draft]:
+    items: Sequence[Item], at: int, target: StatementDraft, live: Sequence[StatementDraft]
+) -> list[StatementDraft]:
     """The other subjects of a change behind a verb: "effusion with atelectasis is unchanged"."""
     item = items[at]
     between = items[target.items[-1].index + 1 : at]
@@ -112,7 +116,7 @@ def _said_of_all(
     return found
 
 
-def attach_attributes(drafts: list[Draft], items: Sequence[Item]) -> set[str]:
+def attach_attributes(drafts: list[StatementDraft], items: Sequence[Item]) -> set[str]:
     """Adds every attribute of the sentence to its draft; returns changes nothing here took.
 
     The words of a draft itself give no attribute, but for the place or side they name ("blunting
@@ -151,7 +155,7 @@ def attach_attributes(drafts: list[Draft], items: Sequence[Item]) -> set[str]:
     return loose
 
 
-def _is_denied(items: Sequence[Item], at: int, device: Draft) -> bool:
+def _is_denied(items: Sequence[Item], at: int, device: StatementDraft) -> bool:
     """Whether a "not" stands between a device and the place at item ``at``: it lies elsewhere."""
     return any(
         item.value("negation") == "before"
@@ -161,13 +165,13 @@ def _is_denied(items: Sequence[Item], at: int, device: Draft) -> bool:
     )
 
 
-def _settle_sides(owners: Mapping[int, Draft]) -> None:
+def _settle_sides(owners: Mapping[int, StatementDraft]) -> None:
     """A draft divided by side lies on its own alone: "bilateral" was said of both."""
     for draft in owners.values():
         draft.sides = [side for side in draft.sides if side != "bilateral"]
 
 
-def _says_nothing(item: Item, kind: str, value: str, draft: Draft) -> bool:
+def _says_nothing(item: Item, kind: str, value: str, draft: StatementDraft) -> bool:
     """ "At the base" is a position of a tube and a place of a finding; all effusions lie there."""
     if kind in ("side", "location") and (draft.finding, value) in lexicon().natural_places:
         return True
@@ -176,7 +180,7 @@ def _says_nothing(item: Item, kind: str, value: str, draft: Draft) -> bool:
     return kind == "position"
 
 
-def _add(draft: Draft, kind: str, value: str) -> None:
+def _add(draft: StatementDraft, kind: str, value: str) -> None:
     if kind == "side":
         draft.sides.append(value)
     elif kind in ("location", "position"):
@@ -189,7 +193,7 @@ def _add(draft: Draft, kind: str, value: str) -> None:
         draft.changes.append(value)
 
 
-def attach_size(drafts: Sequence[Draft], word: int, size_mm: float) -> None:
+def attach_size(drafts: Sequence[StatementDraft], word: int, size_mm: float) -> None:
     """Gives a measurement at word ``word`` to the nearest statement; the largest one counts."""
     live = [draft for draft in drafts if draft.present and not draft.dropped]
     if not live:

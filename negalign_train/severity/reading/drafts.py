@@ -44,7 +44,7 @@ class Item:
 
 
 @dataclass(slots=True)
-class Draft:
+class StatementDraft:
     """A statement in the making, of ``items``; they span the words [start, end);
     ``first`` is the index of the first of them."""
 
@@ -174,19 +174,19 @@ class _Linker:
         self.last: list[Item] = []
         self.clause = 0
         self.used: set[int] = set()
-        self.drafts: list[Draft] = []
+        self.drafts: list[StatementDraft] = []
 
-    def run(self) -> list[Draft]:
+    def run(self) -> list[StatementDraft]:
         for index, item in enumerate(self.items):
             if item.clause != self.clause:
                 self.pending, self.clause = [], item.clause
             findings = item.values("finding")
             if findings:
-                self.drafts += [Draft(finding, (item,)) for finding in findings]
+                self.drafts += [StatementDraft(finding, (item,)) for finding in findings]
             elif item.value("denial"):
                 denied = item.value("denial")
                 assert denied is not None
-                self.drafts.append(Draft(denied, (item,), present=False))
+                self.drafts.append(StatementDraft(denied, (item,), present=False))
             elif item.value("subject") and id(item) not in self.used:
                 self.pending.append(item)
             elif item.value("predicate"):
@@ -209,7 +209,7 @@ class _Linker:
             for subject in fitting:
                 finding = _meaning(self.tables, subject, item)
                 assert finding is not None
-                self.drafts.append(Draft(finding, (subject, item)))
+                self.drafts.append(StatementDraft(finding, (subject, item)))
             self._consume(fitting, keep_left=group is right)
             return
 
@@ -226,7 +226,9 @@ class _Linker:
             assert organ is not None
             for finding in self.tables.frames[organ].normal:
                 self.drafts.append(
-                    Draft(finding, (subject, item), present=False, implied=True, partial=partial)
+                    StatementDraft(
+                        finding, (subject, item), present=False, implied=True, partial=partial
+                    )
                 )
         self._consume(subjects, keep_left=False)
 
@@ -239,10 +241,10 @@ class _Linker:
         # Denied when a negation reaches it (see scope); an examination called normal denies.
         present = item.value("normal_examination") is None
         for finding in self.tables.summaries[summary]:
-            self.drafts.append(Draft(finding, (item,), present=present, implied=True))
+            self.drafts.append(StatementDraft(finding, (item,), present=present, implied=True))
         for finding in self.tables.marked_summaries[summary]:
             self.drafts.append(
-                Draft(finding, (item,), present=present, implied=True, only_marked=True)
+                StatementDraft(finding, (item,), present=present, implied=True, only_marked=True)
             )
 
     def _consume(self, subjects: Sequence[Item], keep_left: bool) -> None:
@@ -251,7 +253,7 @@ class _Linker:
         self.pending = [s for s in self.pending if keep_left and id(s) not in self.used]
 
 
-def draft_statements(tables: Lexicon, items: Sequence[Item]) -> list[Draft]:
+def draft_statements(tables: Lexicon, items: Sequence[Item]) -> list[StatementDraft]:
     """The drafts of a sentence in the order of their first words; clauses must be numbered.
 
     A summary ("acute cardiopulmonary abnormality") gives implied drafts that stay ``present``

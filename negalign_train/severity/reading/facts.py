@@ -14,7 +14,7 @@ from negalign_train.severity.reading.statements import (
     placed,
     read_sentence,
 )
-from negalign_train.severity.reading.tokens import Section, SentenceAt, sections, sentences
+from negalign_train.severity.reading.tokens import SentenceAt, TextSection, sentences, text_sections
 from negalign_train.vocabulary.special_tokens import WELL_KNOWN
 
 _CACHED_REPORTS = 1 << 11
@@ -59,7 +59,7 @@ class ReportFacts:
 
 def _repeated(read: Sequence[tuple[SentenceAt, SentenceFacts]]) -> list[Slip]:
     """Sentences said before in the same section; impressions may repeat findings."""
-    seen: set[tuple[Section, str]] = set()
+    seen: set[tuple[TextSection, str]] = set()
     slips = []
     for sentence, facts in read:
         key = (sentence.section, facts.key)
@@ -92,7 +92,7 @@ def _is_cut(text: str) -> bool:
 
 
 def _structure_slips(
-    text: str, parts: Sequence[tuple[Section, int, int]], found: Sequence[SentenceAt]
+    text: str, parts: Sequence[tuple[TextSection, int, int]], found: Sequence[SentenceAt]
 ) -> list[Slip]:
     slips = []
     length = len(text.rstrip())
@@ -122,7 +122,7 @@ def _slips_of(facts: SentenceFacts, offset: int) -> list[Slip]:
 
 
 def _extract(text: str) -> ReportFacts:
-    parts = list(sections(text))
+    parts = list(text_sections(text))
     found = list(sentences(text, parts))
     statements: list[Statement] = []
     read = [(sentence, read_sentence(sentence.text)) for sentence in found]

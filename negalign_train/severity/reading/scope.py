@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from negalign_train.severity.reading.drafts import Draft, Item
+from negalign_train.severity.reading.drafts import Item, StatementDraft
 
 _JOINTS = frozenset(["comma", "and"])
 _PARTING = frozenset(["comma", "and", "or", "verb", "preposition"])
@@ -68,25 +68,25 @@ def _reach_back_to_comma(items: Sequence[Item], at: int) -> int:
     return start
 
 
-def _within(drafts: Sequence[Draft], start: int, end: int) -> list[Draft]:
+def _within(drafts: Sequence[StatementDraft], start: int, end: int) -> list[StatementDraft]:
     return [draft for draft in drafts if start <= draft.start and draft.end <= end]
 
 
-def _deny(draft: Draft, qualified: bool) -> None:
+def _deny(draft: StatementDraft, qualified: bool) -> None:
     if draft.implied and not draft.present:
         return  # "heart size normal" is no assertion that a "no" could turn round
     draft.present = False
     draft.partial = draft.partial or qualified
 
 
-def _is_qualified(between: Sequence[Item], draft: Draft) -> bool:
+def _is_qualified(between: Sequence[Item], draft: StatementDraft) -> bool:
     """Whether "large", "acute" or "new" stands right before what a "no" denies."""
     if not between or draft.start - between[-1].end > 1:
         return False
     return between[-1].has(_QUALIFYING)
 
 
-def _negate(drafts: Sequence[Draft], items: Sequence[Item], at: int) -> None:
+def _negate(drafts: Sequence[StatementDraft], items: Sequence[Item], at: int) -> None:
     if items[at].value("negation") == "after":
         reached = _within(drafts, _reach_back(items, at), items[at].start)
         for draft in reached[-1:] if _own_clause_is_mixed(reached) else reached:
@@ -100,10 +100,12 @@ def _negate(drafts: Sequence[Draft], items: Sequence[Item], at: int) -> None:
         _deny(draft, qualified=_is_qualified(items[at + 1 : draft.first], draft))
 
 
-def _doubt(drafts: Sequence[Draft], items: Sequence[Item], at: int, reach: Sequence[str]) -> None:
+def _doubt(
+    drafts: Sequence[StatementDraft], items: Sequence[Item], at: int, reach: Sequence[str]
+) -> None:
     """Makes uncertain what a "possible" or "not excluded" at item ``at`` reaches."""
     cue = items[at]
-    behind: list[Draft] = []
+    behind: list[StatementDraft] = []
     if "after" in reach or "last" in reach:
         behind = _within(drafts, _reach_back_to_comma(items, at), cue.start)
     if "last" in reach:
@@ -118,19 +120,19 @@ def _doubt(drafts: Sequence[Draft], items: Sequence[Item], at: int, reach: Seque
             draft.certain = False
 
 
-def _own_clause_is_mixed(drafts: Sequence[Draft]) -> bool:
+def _own_clause_is_mixed(drafts: Sequence[StatementDraft]) -> bool:
     """Whether the drafts already carry attributes of their own, so a late "no" is the last's."""
     return any(not draft.present for draft in drafts)
 
 
-def _is_close(items: Sequence[Item], left: Draft, right: Draft) -> bool:
+def _is_close(items: Sequence[Item], left: StatementDraft, right: StatementDraft) -> bool:
     """Whether nothing but attributes stands between two drafts: no verb, no hedge of its own."""
     between = items[left.items[-1].index + 1 : right.first]
     hedged = (item.value("uncertainty") and not item.value("or") for item in between)
     return not any(hedged) and not any(item.value("verb") for item in between)
 
 
-def _alternatives(drafts: Sequence[Draft], items: Sequence[Item]) -> None:
+def _alternatives(drafts: Sequence[StatementDraft], items: Sequence[Item]) -> None:
     """ "atelectasis or scarring", "scarring/atelectasis": neither is certain."""
     for item in items:
         if not item.value("or"):
@@ -142,7 +144,7 @@ def _alternatives(drafts: Sequence[Draft], items: Sequence[Item]) -> None:
             left[-1].certain = right[0].certain = False
 
 
-def _leads_on(items: Sequence[Item], at: int, drafts: Sequence[Draft]) -> bool:
+def _leads_on(items: Sequence[Item], at: int, drafts: Sequence[StatementDraft]) -> bool:
     """Whether a finding of its clause follows the cue at item ``at``, with no mark between."""
     cue = items[at]
     after = [d for d in drafts if d.start >= cue.end and d.clause == cue.clause]
@@ -150,7 +152,7 @@ def _leads_on(items: Sequence[Item], at: int, drafts: Sequence[Draft]) -> bool:
     return bool(after) and not any(item.has(_PARTING) for item in between)
 
 
-def apply_scopes(drafts: Sequence[Draft], items: Sequence[Item]) -> None:
+def apply_scopes(drafts: Sequence[StatementDraft], items: Sequence[Item]) -> None:
     """Sets ``present``, ``certain``, ``partial`` and ``dropped`` of every draft."""
     for index, item in enumerate(items):
         if item.value("negation"):

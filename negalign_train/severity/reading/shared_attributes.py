@@ -6,7 +6,7 @@ import copy
 from collections.abc import Container, Sequence
 from itertools import pairwise
 
-from negalign_train.severity.reading.drafts import Draft, Item
+from negalign_train.severity.reading.drafts import Item, StatementDraft
 
 Related = Container[tuple[str, str]]
 _GROUPED = ("side", "degree", "change", "location")
@@ -44,7 +44,7 @@ def _sided(groups: Sequence[list[Item]]) -> list[list[Item]]:
     return []
 
 
-def split_sides(drafts: list[Draft], items: Sequence[Item]) -> dict[int, Draft]:
+def split_sides(drafts: list[StatementDraft], items: Sequence[Item]) -> dict[int, StatementDraft]:
     """Divides "small left and moderate right effusions" into two drafts, in place.
 
     Returns the draft that each attribute so used (by the index of its item) belongs to.
@@ -52,7 +52,7 @@ def split_sides(drafts: list[Draft], items: Sequence[Item]) -> dict[int, Draft]:
     if sum(item.value("side") in _ONE_SIDE for item in items) < len(_ONE_SIDE):
         return {}
     taken = {id(item) for draft in drafts for item in draft.items}
-    owners: dict[int, Draft] = {}
+    owners: dict[int, StatementDraft] = {}
     for draft in list(drafts):
         if not draft.present or draft.implied or draft.dropped:
             continue
@@ -72,13 +72,15 @@ def split_sides(drafts: list[Draft], items: Sequence[Item]) -> dict[int, Draft]:
     return owners
 
 
-def _near(items: Sequence[Item], before: Draft, draft: Draft, kinds: Sequence[str]) -> bool:
+def _near(
+    items: Sequence[Item], before: StatementDraft, draft: StatementDraft, kinds: Sequence[str]
+) -> bool:
     """Whether nothing of these kinds stands between two drafts."""
     between = items[before.items[-1].index + 1 : draft.first]
     return not any(item.value(kind) for item in between for kind in kinds)
 
 
-def lend(drafts: Sequence[Draft], items: Sequence[Item], related: Related) -> None:
+def lend(drafts: Sequence[StatementDraft], items: Sequence[Item], related: Related) -> None:
     """Gives a sign and its reading one place and one change, and a list its change.
 
     "Left basilar opacity, likely pneumonia": the pneumonia lies there too; "atelectasis or
@@ -110,26 +112,28 @@ def lend(drafts: Sequence[Draft], items: Sequence[Item], related: Related) -> No
                 _share_place(draft, before)
 
 
-def _sign(earlier: Sequence[Draft], draft: Draft, related: Related) -> Draft:
+def _sign(
+    earlier: Sequence[StatementDraft], draft: StatementDraft, related: Related
+) -> StatementDraft:
     """The last sign before that ``draft`` may be a reading of ("opacity: edema or pneumonia"),
     itself where there is none."""
     signs = (sign for sign in reversed(earlier) if (sign.finding, draft.finding) in related)
     return next(signs, draft)
 
 
-def _elsewhere(before: Draft, draft: Draft) -> bool:
+def _elsewhere(before: StatementDraft, draft: StatementDraft) -> bool:
     """Whether both have places, and not the same: then neither explains the other."""
     places = [(set(d.sides), set(d.locations)) for d in (before, draft)]
     return all(any(place) for place in places) and places[0] != places[1]
 
 
-def _lies_behind(items: Sequence[Item], draft: Draft) -> bool:
+def _lies_behind(items: Sequence[Item], draft: StatementDraft) -> bool:
     """Whether a place follows the draft, as in "scarring and volume loss in the left apex"."""
     behind = items[draft.items[-1].index + 1 :][:3]
     return any(i.value("location") for i in behind) and bool(behind[0].value("preposition"))
 
 
-def _whole(draft: Draft, live: Sequence[Draft]) -> Draft:
+def _whole(draft: StatementDraft, live: Sequence[StatementDraft]) -> StatementDraft:
     """The draft, with the sides of those divided from it."""
     divided = [other for other in live if other.items is draft.items]
     if len(divided) < len(_ONE_SIDE):
@@ -139,7 +143,7 @@ def _whole(draft: Draft, live: Sequence[Draft]) -> Draft:
     return whole
 
 
-def _linked(items: Sequence[Item], sign: Draft, reading: Draft) -> bool:
+def _linked(items: Sequence[Item], sign: StatementDraft, reading: StatementDraft) -> bool:
     """Whether one explains the other: "consistent with", "likely", or nothing stands between."""
     between = items[sign.items[-1].index + 1 : reading.first]
     if any(item.value("uncertainty") or item.value("joined") for item in between):
@@ -147,12 +151,12 @@ def _linked(items: Sequence[Item], sign: Draft, reading: Draft) -> bool:
     return _near(items, sign, reading, ("and", "break"))
 
 
-def _share_place(giver: Draft, taker: Draft) -> None:
+def _share_place(giver: StatementDraft, taker: StatementDraft) -> None:
     if not (taker.sides or taker.locations):
         taker.sides += giver.sides
         taker.locations += giver.locations
 
 
-def _share_change(giver: Draft, taker: Draft) -> None:
+def _share_change(giver: StatementDraft, taker: StatementDraft) -> None:
     if not taker.changes:
         taker.changes += giver.changes

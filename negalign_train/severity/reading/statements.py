@@ -8,11 +8,16 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from negalign_train.severity.reading.attributes import attach_attributes, attach_size
-from negalign_train.severity.reading.drafts import Draft, draft_statements, scan, split_clauses
+from negalign_train.severity.reading.drafts import (
+    StatementDraft,
+    draft_statements,
+    scan,
+    split_clauses,
+)
 from negalign_train.severity.reading.lexicon import Word, lexicon, read_word
 from negalign_train.severity.reading.scope import apply_scopes
 from negalign_train.severity.reading.shared_attributes import lend
-from negalign_train.severity.reading.tokens import Section, Token, tokens
+from negalign_train.severity.reading.tokens import TextSection, Token, tokens
 from negalign_train.vocabulary.taxonomy import finding_types
 
 STUDY = "study"
@@ -51,7 +56,7 @@ class Statement(NamedTuple):
     partial: bool
     only_marked: bool
     span: tuple[int, int]
-    section: Section = "findings"
+    section: TextSection = "findings"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +92,13 @@ def _telling(changes: Sequence[str]) -> str | None:
     return next(iter(moving or changes), None)
 
 
-def _leaves_open(draft: Draft) -> bool:
+def _leaves_open(draft: StatementDraft) -> bool:
     """Whether a denial is one of a side or of a device's place, and leaves the others open."""
     is_device = finding_types()[draft.finding].kind == "device"
     return len(_sides(draft.sides)) == 1 or (is_device and bool(draft.locations))
 
 
-def _statement(draft: Draft, found: Sequence[Token]) -> Statement:
+def _statement(draft: StatementDraft, found: Sequence[Token]) -> Statement:
     return Statement(
         finding=draft.finding,
         present=draft.present,
@@ -199,7 +204,7 @@ def read_sentence(sentence: str) -> SentenceFacts:
 _SPAN_FIELD = Statement._fields.index("span")
 
 
-def placed(statements: Sequence[Statement], offset: int, section: Section) -> list[Statement]:
+def placed(statements: Sequence[Statement], offset: int, section: TextSection) -> list[Statement]:
     """The statements of a sentence moved to where the sentence stands in its report."""
     # Not _replace: this is the inner loop, and only the last two fields differ.
     # Joined, not unpacked: a third less time, and this runs for every statement of every report.

@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
 
-Section = Literal["findings", "impression", "aside"]
+TextSection = Literal["findings", "impression", "aside"]
 """``aside``: indication, technique, comparison; what stands there is not read as a finding."""
 
-_SECTION_OF: dict[str, Section] = {
+_SECTION_OF: dict[str, TextSection] = {
     "findings": "findings",
     "finding": "findings",
     "impression": "impression",
@@ -57,7 +57,7 @@ class SentenceAt(NamedTuple):
 
     text: str
     start: int
-    section: Section
+    section: TextSection
 
 
 class Token(NamedTuple):
@@ -79,9 +79,9 @@ def _headings(text: str) -> Iterator[re.Match[str]]:
         colon = text.find(":", colon + 1)
 
 
-def sections(text: str) -> Iterator[tuple[Section, int, int]]:
+def text_sections(text: str) -> Iterator[tuple[TextSection, int, int]]:
     """(section, start, end) in order; text before the first heading counts as findings."""
-    section: Section = "findings"
+    section: TextSection = "findings"
     start = 0
     for match in _headings(text):
         if match.start(1) > start:
@@ -91,8 +91,8 @@ def sections(text: str) -> Iterator[tuple[Section, int, int]]:
 
 
 def _to_blank_line(
-    text: str, section: Section, start: int, end: int
-) -> Iterator[tuple[Section, int, int]]:
+    text: str, section: TextSection, start: int, end: int
+) -> Iterator[tuple[TextSection, int, int]]:
     """An aside ends at a blank line: many reports have no heading over their findings."""
     blank = _BLANK_LINE.search(text, start, end) if section == "aside" else None
     if blank is None:
@@ -113,10 +113,10 @@ def _pieces(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
 
 
 def sentences(
-    text: str, parts: Iterable[tuple[Section, int, int]] | None = None
+    text: str, parts: Iterable[tuple[TextSection, int, int]] | None = None
 ) -> Iterator[SentenceAt]:
-    """The non-empty sentences of a report; ``parts`` are its ``sections``, where they are known."""
-    for section, start, end in sections(text) if parts is None else parts:
+    """The non-empty sentences of a report; ``parts``: its ``text_sections``, if they are known."""
+    for section, start, end in text_sections(text) if parts is None else parts:
         at = start
         stops = [match.end() for match in _STOP.finditer(text, start, end)]
         for stop in [*stops, end]:

@@ -28,7 +28,7 @@ from negalign_train.severity.trust.agreement import (
 from negalign_train.vocabulary.records import CATEGORIES, SeverityScore
 from negalign_train.vocabulary.taxonomy import taxonomy
 
-SCHEMA = "negalign.trust/1"
+TRUST_SCHEMA = "negalign.trust/1"
 TOTAL = "S"
 _BATCH = 64
 _FOLD_SEED = 7
@@ -78,7 +78,7 @@ class TrustReport:
             row["agreement"] = {ids[name]: value for name, value in row["agreement"].items()}
             judges.append(row)
         return {
-            "schema": SCHEMA,
+            "schema": TRUST_SCHEMA,
             "num_examples": self.num_examples,
             "num_groups": self.num_groups,
             "left_out": self.left_out,

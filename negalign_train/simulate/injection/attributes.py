@@ -6,7 +6,7 @@ import random
 import re
 from collections.abc import Iterator
 
-from negalign_train.simulate.injection.findings import weight_of
+from negalign_train.simulate.injection.findings import catalogue_weight
 from negalign_train.simulate.injection.tables import (
     Alteration,
     Replace,
@@ -16,7 +16,7 @@ from negalign_train.simulate.injection.tables import (
     sentence_at,
     tables,
 )
-from negalign_train.simulate.mesh_text import Mention, ReadSentence
+from negalign_train.simulate.mesh_text import ReadSentence, SentenceMention
 from negalign_train.vocabulary.taxonomy import finding_types
 
 _SIZE = re.compile(r"(?<![\dx.] )\b(\d{1,3}(?:\.\d)?)[ -]?(mm|cm)\b(?! (?:above|from|below))")
@@ -26,13 +26,13 @@ _OTHER_SIDE = {"left": "right", "right": "left"}
 _SIZED = frozenset(["mass", "nodule", "cavity", "opacity", "pneumothorax", "granuloma", "bulla"])
 
 
-def _true_mentions(report: Report) -> Iterator[tuple[ReadSentence, Mention]]:
+def _true_mentions(report: Report) -> Iterator[tuple[ReadSentence, SentenceMention]]:
     """Every mention that asserts a finding with a weight."""
     names = set(report.asserted())
     for sentence in report.sentences:
         for mention in sentence.mentions:
             asserted = mention.status == "asserted" and mention.finding in names
-            if asserted and weight_of(mention.finding):
+            if asserted and catalogue_weight(mention.finding):
                 yield sentence, mention
 
 
@@ -40,7 +40,7 @@ def _at(sentence: ReadSentence, span: tuple[int, int]) -> tuple[int, int]:
     return sentence.start + span[0], sentence.start + span[1]
 
 
-def change_severity(report: Report, rng: random.Random) -> Iterator[Alteration]:
+def change_degree(report: Report, rng: random.Random) -> Iterator[Alteration]:
     """ReXErr 3: another degree (R6)."""
     for sentence, mention in _true_mentions(report):
         if mention.degree is None or mention.finding not in tables().graded:
@@ -49,7 +49,7 @@ def change_severity(report: Report, rng: random.Random) -> Iterator[Alteration]:
         new = tables().degrees.get(report.text[start:end].lower())
         if new is not None:
             edit = Replace(start, end, like(report.text[start:end], new))
-            yield Alteration((edit,), mention.finding, 0.5 * weight_of(mention.finding))
+            yield Alteration((edit,), mention.finding, 0.5 * catalogue_weight(mention.finding))
 
 
 def change_location(report: Report, rng: random.Random) -> Iterator[Alteration]:
@@ -57,7 +57,7 @@ def change_location(report: Report, rng: random.Random) -> Iterator[Alteration]:
     for sentence, mention in _true_mentions(report):
         if mention.finding not in tables().lateral:
             continue
-        severity = 0.5 * weight_of(mention.finding)
+        severity = 0.5 * catalogue_weight(mention.finding)
         if mention.side is not None and not one_sided(sentence):
             start, end = _at(sentence, mention.side)
             new = _OTHER_SIDE.get(report.text[start:end].lower())
@@ -82,7 +82,7 @@ def change_measurement(report: Report, rng: random.Random) -> Iterator[Alteratio
             other_unit = "cm" if unit == "mm" else "mm"
             larger = f"{float(value) * rng.choice((2, 3)):g}"
             start, end, new = rng.choice([(*match.span(1), larger), (*match.span(2), other_unit)])
-            severity = 0.5 * weight_of(mention.finding)
+            severity = 0.5 * catalogue_weight(mention.finding)
             yield Alteration((Replace(start, end, new),), mention.finding, severity)
 
 
@@ -90,13 +90,13 @@ def _changes_of(report: Report) -> Iterator[Alteration]:
     for sentence in report.sentences:
         named = [m for m in sentence.mentions if m.status == "asserted"]
         matches = list(report.matches(tables().changes, sentence))
-        if len(matches) != 1 or len(named) != 1 or not weight_of(named[0].finding):
+        if len(matches) != 1 or len(named) != 1 or not catalogue_weight(named[0].finding):
             continue
         if finding_types()[named[0].finding].kind != "finding":
             continue
         match, new = matches[0]
         edit = Replace(match.start(), match.end(), like(match[0], new))
-        yield Alteration((edit,), named[0].finding, 0.5 * weight_of(named[0].finding))
+        yield Alteration((edit,), named[0].finding, 0.5 * catalogue_weight(named[0].finding))
 
 
 def temporal_error(report: Report, rng: random.Random) -> Iterator[Alteration]:
@@ -109,7 +109,7 @@ def temporal_error(report: Report, rng: random.Random) -> Iterator[Alteration]:
         if len(sentence.mentions) == 1 and sentence.text.endswith(".") and not device:
             at = sentence.end - 1
             edit = Replace(at, at, rng.choice(tables().invented_changes))
-            yield Alteration((edit,), mention.finding, 0.25 * weight_of(mention.finding))
+            yield Alteration((edit,), mention.finding, 0.25 * catalogue_weight(mention.finding))
     if report.insertion_points():
         text = rng.choice(tables().invented_comparisons)
         yield Alteration((sentence_at(report.insertion_points()[-1], text),), None, 0.25)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
-from negalign_train.simulate.injection.findings import weight_of
+from negalign_train.simulate.injection.findings import catalogue_weight
 from negalign_train.simulate.injection.tables import (
     Alteration,
     Replace,
@@ -27,7 +27,7 @@ def add_device(report: Report, rng: random.Random) -> Iterator[Alteration]:
     for name, sentences in tables().devices.items():
         if not report.says(name) and not (report.true_findings and name in report.true_findings):
             edit = sentence_at(place, rng.choice(sentences))
-            yield Alteration((edit,), name, weight_of(name))
+            yield Alteration((edit,), name, catalogue_weight(name))
 
 
 def _rewritten(report: Report, rewrites: Rewrites, share: float) -> Iterator[Alteration]:
@@ -39,11 +39,11 @@ def _rewritten(report: Report, rewrites: Rewrites, share: float) -> Iterator[Alt
             if m.status == "asserted" and finding_types()[m.finding].kind == "device"
         ]
         matches = list(report.matches(rewrites, sentence))
-        if not devices or not matches or not weight_of(devices[0]):
+        if not devices or not matches or not catalogue_weight(devices[0]):
             continue
         match, new = matches[0]
         edit = Replace(match.start(), match.end(), like(match[0], new))
-        yield Alteration((edit,), devices[0], share * weight_of(devices[0]))
+        yield Alteration((edit,), devices[0], share * catalogue_weight(devices[0]))
 
 
 def change_device_name(report: Report, rng: random.Random) -> Iterator[Alteration]:

@@ -22,7 +22,7 @@ from negalign_train.vocabulary.taxonomy import finding_types
 _OLD = re.compile(r"\b(?:old|healed|remote|chronic|prior)\b", re.IGNORECASE)
 
 
-def weight_of(name: str) -> float:
+def catalogue_weight(name: str) -> float:
     """The catalogue's weight; what weighs nothing is not worth an error."""
     return finding_types()[name].weight
 
@@ -35,7 +35,7 @@ def false_prediction(report: Report, rng: random.Random) -> Iterator[Alteration]
     for name, sentences in tables().false_findings.items():
         if not report.says(name) and not (report.true_findings and name in report.true_findings):
             edit = sentence_at(place, rng.choice(sentences))
-            yield Alteration((edit,), name, weight_of(name))
+            yield Alteration((edit,), name, catalogue_weight(name))
 
 
 def _only_mention(sentences: list[ReadSentence]) -> bool:
@@ -44,7 +44,7 @@ def _only_mention(sentences: list[ReadSentence]) -> bool:
 
 def _is_minor(name: str, sentences: list[ReadSentence]) -> bool:
     """Whether leaving the finding out would be no error: benign, or old."""
-    return not weight_of(name) or any(_OLD.search(sentence.text) for sentence in sentences)
+    return not catalogue_weight(name) or any(_OLD.search(sentence.text) for sentence in sentences)
 
 
 def _without(sentences: list[ReadSentence]) -> list[Replace]:
@@ -73,13 +73,13 @@ def false_negation(report: Report, rng: random.Random) -> Iterator[Alteration]:
         first = sentences[0]
         text = rng.choice(tables().denials).format(name=tables().names[name])
         edits = (Replace(first.start, first.end, text), *_without(sentences[1:]))
-        yield Alteration(edits, name, weight_of(name))
+        yield Alteration(edits, name, catalogue_weight(name))
 
 
 def omission(report: Report, rng: random.Random) -> Iterator[Alteration]:
     """A finding is left out everywhere (R2)."""
     for name, sentences in _losable(report):
-        yield Alteration(tuple(_without(sentences)), name, weight_of(name))
+        yield Alteration(tuple(_without(sentences)), name, catalogue_weight(name))
 
 
 def _denied_by_name(report: Report, name: str) -> bool:
@@ -94,14 +94,14 @@ def contradiction(report: Report, rng: random.Random) -> Iterator[Alteration]:
     if not places:
         return
     for name in report.asserted():
-        if name in tables().names and weight_of(name):
+        if name in tables().names and catalogue_weight(name):
             text = rng.choice(tables().denials).format(name=tables().names[name])
             edit = sentence_at(places[-1], text)
-            yield Alteration((edit,), name, 0.5 * weight_of(name))
+            yield Alteration((edit,), name, 0.5 * catalogue_weight(name))
     for name, sentences in tables().false_findings.items():
         if _denied_by_name(report, name) and not report.asserting(name):
             edit = sentence_at(places[-1], rng.choice(sentences))
-            yield Alteration((edit,), name, 0.5 * weight_of(name))
+            yield Alteration((edit,), name, 0.5 * catalogue_weight(name))
 
 
 def side_contradiction(report: Report, rng: random.Random) -> Iterator[Alteration]:
@@ -121,7 +121,7 @@ def side_contradiction(report: Report, rng: random.Random) -> Iterator[Alteratio
         other = {"left": "right", "right": "left"}.get(words.pop())
         if other is not None:
             edits = tuple(Replace(r.start, r.end, like(r.text, other)) for r in sides["impression"])
-            yield Alteration(edits, name, 0.5 * weight_of(name))
+            yield Alteration(edits, name, 0.5 * catalogue_weight(name))
 
 
 def _artefacts_read_as_disease(report: Report, rng: random.Random) -> Iterator[Alteration]:
@@ -130,7 +130,7 @@ def _artefacts_read_as_disease(report: Report, rng: random.Random) -> Iterator[A
         if len(sentences) == 1 and _only_mention(sentences) and not report.asserting(disease):
             text = rng.choice(tables().false_findings[disease])
             edit = Replace(sentences[0].start, sentences[0].end, text)
-            yield Alteration((edit,), disease, weight_of(disease))
+            yield Alteration((edit,), disease, catalogue_weight(disease))
 
 
 def overinterpretation(report: Report, rng: random.Random) -> Iterator[Alteration]:
@@ -143,13 +143,13 @@ def overinterpretation(report: Report, rng: random.Random) -> Iterator[Alteratio
         matches = [pattern.search(report.text, s.start, s.end) for s in report.asserting(name)]
         edits = [Replace(*m.span(), like(m[0], words)) for m in matches if m is not None]
         if len(edits) == len(matches):
-            yield Alteration(tuple(edits), disease, 0.5 * weight_of(disease))
+            yield Alteration(tuple(edits), disease, 0.5 * catalogue_weight(disease))
     for sentence in report.sentences:
         open_ones = [m.finding for m in sentence.mentions if m.status == "open"]
         hedges = list(report.matches(tables().hedges, sentence))
-        if len(hedges) != 1 or len(open_ones) != 1 or not weight_of(open_ones[0]):
+        if len(hedges) != 1 or len(open_ones) != 1 or not catalogue_weight(open_ones[0]):
             continue
         match, new = hedges[0]
         if not report.asserting(open_ones[0]):
             edit = Replace(match.start(), match.end(), like(match[0], new))
-            yield Alteration((edit,), open_ones[0], 0.5 * weight_of(open_ones[0]))
+            yield Alteration((edit,), open_ones[0], 0.5 * catalogue_weight(open_ones[0]))

@@ -31,7 +31,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "add_device": Operation("device_error", 0, devices.add_device),
     "change_device_name": Operation("device_error", 1, devices.change_device_name),
     "change_device_position": Operation("device_error", 2, devices.change_device_position),
-    "change_severity": Operation("wrong_severity", 3, attributes.change_severity),
+    "change_severity": Operation("wrong_severity", 3, attributes.change_degree),
     "change_location": Operation("wrong_location", 4, attributes.change_location),
     "false_prediction": Operation("false_positive", 5, findings.false_prediction),
     "change_measurement": Operation("wrong_severity", 6, attributes.change_measurement),

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from negalign_train.simulate.mesh_text import ReadSentence, read_report
+from negalign_train.simulate.mesh_text import ReadSentence, read_sentences
 from negalign_train.vocabulary.resources import data_path
 
 Rewrites = tuple[tuple[re.Pattern[str], str], ...]
@@ -126,7 +126,7 @@ class Report:
 
 def view(text: str, true_findings: frozenset[str] | None) -> Report:
     """A report as the injector sees it."""
-    return Report(text, tuple(read_report(text)), true_findings)
+    return Report(text, tuple(read_sentences(text)), true_findings)
 
 
 def sentence_at(place: int, sentence: str) -> Replace:
