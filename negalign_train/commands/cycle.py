@@ -28,6 +28,8 @@ from negalign_train.recipe.cycle import CycleRecipe, load_yaml
 from negalign_train.storage.workspace import Workspace
 from negalign_train.vocabulary.taxonomy import taxonomy
 
+_MAX_REASONS = 4
+"""Reasons that are printed; a small log leaves most criteria open, and says so of each."""
 _COLOURS = {"promoted": "green", "rejected": "red", "inconclusive": "yellow"}
 
 
@@ -139,8 +141,13 @@ def show(summary: dict[str, Any], workspace: Workspace) -> None:
         what = "the scorer at its readers' scale"
         print_line(f"  scale     {_change(scaled)} ({what}, {_interval(scaled)})")
     print_line(f"  scorer    {summary['scorer']['reason']}")
-    for reason in summary["reasons"]:
+    reasons = summary["reasons"]
+    for reason in reasons[:_MAX_REASONS]:
         print_line(f"  because   {reason}")
+    if len(reasons) > _MAX_REASONS:
+        print_line(
+            f"  because   of {len(reasons) - _MAX_REASONS} more criteria; the page lists all"
+        )
     candidate = next(c for c in summary["candidates"] if c["name"] == summary["candidate"])
     for name, reason in candidate["not_applied"].items():
         print_line(f"  note      {name} was not applied: {reason}")

@@ -27,7 +27,6 @@ from negalign_train.feedback.store import FeedbackStore
 from negalign_train.recipe.candidate import CandidateSettings
 from negalign_train.recipe.cycle import CycleRecipe, load_yaml
 from negalign_train.recipe.estimate import (
-    Architecture,
     Training,
     architecture_of,
     gate_memory,
@@ -110,7 +109,13 @@ def estimate(
         gate = None if outlook is None else asdict(outlook)
         print_json({"estimated": True, "candidates": rows, "gate": gate})
         return
-    print_table(_table(architecture, rows))
+    print_table(
+        _table(
+            f"{architecture.parameters / 1e9:.3g} B parameters, {pairs} pairs of {prompt_tokens} + "
+            f"{completion_tokens} tokens, {tflops:g} TFLOP/s",
+            rows,
+        )
+    )
     for line in _gate_lines(recipe, outlook):
         typer.echo(line)
 
@@ -153,8 +158,13 @@ def _gate_lines(recipe: CycleRecipe, found: Outlook | None) -> list[str]:
     ]
     if found.num_cases < recipe.gate.min_cases:
         lines.append(f"  but gate.min_cases asks for {recipe.gate.min_cases}: inconclusive")
-    for name in found.too_narrow(recipe.gate):
-        lines.append(f"  gate.{name} {getattr(recipe.gate, name):g} is narrower than that")
+    narrow = [f"{name} {getattr(recipe.gate, name):g}" for name in found.too_narrow(recipe.gate)]
+    if narrow:
+        lines.append(
+            f"  Too narrow for so few cases: {', '.join(narrow)}. The gate will probably be "
+            "inconclusive: import more feedback, hold out more of it, or widen what the clinic "
+            "can accept (docs/gate.md)"
+        )
     return lines
 
 
@@ -180,11 +190,11 @@ def _training(
     )
 
 
-def _table(architecture: Architecture, rows: list[dict[str, Any]]) -> Table:
+def _table(title: str, rows: list[dict[str, Any]]) -> Table:
     table = Table(
         "candidate", "LoRA", "tokens a step", "GB a GPU", "of these base", "adapter",
         "activations", "GB at the gate", "training minutes",
-        title=f"estimated, {architecture.parameters / 1e9:.3g} B parameters",
+        title=title,
     )  # fmt: skip
     for row in rows:
         need = row["memory_gb"]

@@ -194,8 +194,12 @@ def _print_import(report: ImportReport) -> None:
 def _print_stats(found: LogStats) -> None:
     typer.echo(
         f"{found.events} events on {found.cases} cases, {found.threads} threads, "
-        f"{found.edited} with an edit, {found.unscored} not scored yet, "
-        f"mean S {number(found.mean_severity)}"
+        f"{found.edited} with an edit"
+    )
+    scored = found.events - found.unscored
+    typer.echo(
+        f"mean S {number(found.mean_severity)} over {scored} events with severities"
+        + (f"; the scorer prices the other {found.unscored} in a cycle" if found.unscored else "")
     )
     readers = Table("Reader", "Events", "Share", *GRADES, "Mean S", "Median s", "Near-duplicates")
     for reader in found.readers:
@@ -208,7 +212,7 @@ def _print_stats(found: LogStats) -> None:
             number(reader.median_seconds, 1),
             str(reader.near_duplicates),
         )
-    categories = Table("Category", "Events", "Mean severity")
+    categories = Table("Category", "Events", f"Mean severity of {scored}")
     for category in found.categories:
         categories.add_row(
             category.category, str(category.events), number(category.mean_severity, 3)

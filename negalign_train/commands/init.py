@@ -173,7 +173,7 @@ def _report(
                 f"{int(plan.min_cases / plan.held_out_fraction)} cases."
             )
     tflops = _GPU_TFLOPS if plan.machine.num_gpus else _CPU_TFLOPS
-    typer.echo(f"Estimated, at {tflops} TFLOP/s (`negalign estimate --help`):")
+    typer.echo("Estimated by arithmetic (`negalign estimate --help`):")
     estimate(
         out,
         pairs=1000 if log is None else log.events,

@@ -58,7 +58,7 @@ def pairs(
 
 
 def _shown(value: Any) -> str:
-    return number(value, 3) if isinstance(value, float) else str(value)
+    return number(value, 3) if value is None or isinstance(value, float) else str(value)
 
 
 def _summary(
@@ -80,5 +80,8 @@ def _summary(
     }
 
 
-def _spread(values: Sequence[float]) -> dict[str, float]:
+def _spread(values: Sequence[float]) -> dict[str, float | None]:
+    """None where there is no pair: a cycle of KTO or GRPO may have labels and prompts alone."""
+    if not values:
+        return {"least": None, "mean": None, "greatest": None}
     return {"least": min(values), "mean": mean(values), "greatest": max(values)}

@@ -35,7 +35,9 @@ class ReaderStats:
 
 @dataclass(frozen=True)
 class CategoryStats:
-    """``events`` with this category above 0, and its mean severity over all scored events."""
+    """``events`` with a mark of this category that is not of severity 0 (one without a severity
+    counts), and its mean severity over all events whose severities are known.
+    """
 
     category: str
     events: int
@@ -119,7 +121,10 @@ def _category_stats(category: str, events: Sequence[Event]) -> CategoryStats:
     values = [event.severities[category] for event in events if event.severities is not None]
     return CategoryStats(
         category=category,
-        events=sum(value > 0 for value in values),
+        events=sum(
+            any(mark.category == category and mark.severity != 0 for mark in event.errors)
+            for event in events
+        ),
         mean_severity=fmean(values) if values else None,
     )
 

@@ -190,7 +190,8 @@ class CandidateSettings(Strict):
     def _reward_goes_with_grpo(self) -> CandidateSettings:
         if self.name in RESERVED_NAMES:
             raise ValueError(
-                f"no candidate can be called {self.name}: the word means something else here; "
+                f"{self.name!r} is reserved and cannot name a candidate (reserved: "
+                f"{', '.join(sorted(RESERVED_NAMES))}); "
                 "give it another name"
             )
         if (self.method == "grpo") != (self.reward is not None):

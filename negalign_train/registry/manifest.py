@@ -95,8 +95,8 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST
     if not path.is_file():
         raise RegistryError(
-            f"{folder} holds no {MANIFEST}, so it is no adapter; restore it from a backup or "
-            "publish the adapter again"
+            f"{path} is missing, so the folder is no adapter; restore it from a backup or publish "
+            "the adapter again"
         )
     try:
         content = read_json(path)

@@ -47,10 +47,20 @@ def criterion_groups(criteria: Sequence[Mapping[str, Any]]) -> tuple[CriterionGr
 
 
 def tally(criteria: Sequence[Mapping[str, Any]]) -> str:
-    """How many criteria are held, broken, open and not applied, in a sentence."""
+    """How many criteria are held, broken, open and not applied, and how many cases would close all
+    open ones, in a sentence.
+    """
     states = [criterion["state"] for criterion in criteria]
     counts = [(states.count(state), state) for state in WORDS]
-    return ", ".join(f"{count} {state}" for count, state in counts if count)
+    found = ", ".join(f"{count} {state}" for count, state in counts if count)
+    needed = [
+        criterion["cases_needed"]
+        for criterion in criteria
+        if criterion["state"] == "open" and criterion["kind"] != "watch"
+    ]
+    if not needed or None in needed:
+        return found
+    return f"{found}; about {max(needed)} cases would settle what is open, at these estimates"
 
 
 def _row(criterion: Mapping[str, Any]) -> CriterionRow:

@@ -15,10 +15,12 @@ import pytest
 
 from negalign_train.commands import cli
 from negalign_train.offline import go_offline
+from negalign_train.preferences.files import write_pairs
+from negalign_train.preferences.replay import COUNTS_FILE, PAIRS_FILE
 from negalign_train.registry.adapters import Registry
 from negalign_train.registry.lock import cycle_lock
 from negalign_train.storage.database import open_database
-from negalign_train.storage.workspace import Workspace
+from negalign_train.storage.workspace import Workspace, write_json
 from tests.registries import RECORD
 from tests.registry.test_weights import candidate
 
@@ -126,7 +128,10 @@ def test_stats_shows_readers_and_categories(
     negalign("feedback", "import", log_file, "-w", workspace)
     code, out, _ = negalign("feedback", "stats", "-w", workspace)
     assert code == 0
-    assert out.startswith("2 events on 1 cases, 0 threads, 2 with an edit, 0 not scored yet")
+    assert out.splitlines()[:2] == [
+        "2 events on 1 cases, 0 threads, 2 with an edit",
+        "mean S 0.50 over 2 events with severities",
+    ]
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in out.splitlines()]
     assert ["r-03", "1", "50%", "0", "1", "0", "0.50", "38.5", "0"] in rows
     assert ["r-7", "1", "50%", "0", "1", "0", "0.50", "–", "0"] in rows
@@ -135,6 +140,37 @@ def test_stats_shows_readers_and_categories(
     found = json.loads(negalign("feedback", "stats", "-w", workspace, "--json")[1])
     assert (found["events"], found["mean_severity"]) == (2, 0.5)
     assert found["grades"] == {"accept": 0, "partial": 2, "reject": 0}
+
+
+def test_stats_of_marks_without_severities_count_the_marks_and_know_no_mean(
+    negalign: Negalign, workspace: Path, tmp_path: Path, event_dict: EventDict
+) -> None:
+    log = tmp_path / "log.jsonl"
+    log.write_text(json.dumps(event_dict(errors=[{"category": "wrong_location"}])) + "\n")
+    negalign("feedback", "import", log, "-w", workspace)
+    out = negalign("feedback", "stats", "-w", workspace)[1]
+    assert out.splitlines()[1] == (
+        "mean S – over 0 events with severities; the scorer prices the other 1 in a cycle"
+    )
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in out.splitlines()]
+    assert ["wrong_location", "1", "–"] in rows
+    assert ["device_error", "0", "–"] in rows
+
+
+def test_pairs_of_a_cycle_without_pairs_shows_that_nothing_is_known_of_them(
+    negalign: Negalign, workspace: Path
+) -> None:
+    """A cycle of KTO on accepted reports alone has labels and no pair."""
+    place = Workspace(workspace)
+    folder = place.cycle_dir(1)
+    folder.mkdir(parents=True)
+    write_json(folder / COUNTS_FILE, {"pairs": 0, "unpaired": 70, "refused": {}})
+    write_pairs(folder / PAIRS_FILE, [])
+    code, out, _ = negalign("pairs", "-w", workspace)
+    assert code == 0
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in out.splitlines()]
+    assert ["unpaired", "70"] in rows
+    assert ["pair weight: mean", "–"] in rows
 
 
 def test_quarantine_lists_places_and_reasons(

@@ -181,7 +181,7 @@ def test_what_was_measured_is_filed_under_the_adapter_and_what_it_was_measured_w
 @pytest.mark.parametrize("name", RESERVED_NAMES)
 def test_a_candidate_cannot_carry_a_word_of_ours(name):
     settings = yaml.safe_load(RECIPE.read_text(encoding="utf-8"))["candidates"][0]
-    with pytest.raises(ValueError, match=f"no candidate can be called {name}"):
+    with pytest.raises(ValueError, match=f"{name!r} is reserved and cannot name a candidate"):
         CandidateSettings.model_validate(settings | {"name": name})
 
 

@@ -167,7 +167,7 @@ def test_a_folder_without_manifest_does_not_exist(
 ) -> None:
     publish("a")
     (registry.path("a") / "manifest.json").unlink()
-    with pytest.raises(RegistryError, match=r"holds no manifest\.json, so it is no adapter"):
+    with pytest.raises(RegistryError, match=r"manifest\.json is missing, so the folder is no"):
         registry.path("a")
 
 

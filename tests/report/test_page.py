@@ -173,7 +173,7 @@ def test_rejected_cycle_says_why_and_keeps_its_champion():
     )
     seen = text_of(html)
     assert "Not promoted: dpo" in seen
-    assert "kl_to_parent: 0.7 is above 0.5 (nats per token)" in seen
+    assert "kl to parent: 0.7 is above 0.5 (nats per token)" in seen
     assert "c0001-dpo-1f9a2b3c (unchanged)" in seen
     assert html.count('<tr class="broken">') == 1
 
@@ -202,6 +202,23 @@ def test_values_are_escaped_and_nothing_is_loaded_from_outside():
     assert "<script" not in html
     assert "&lt;script&gt;" in html
     assert not re.search(r"(?:src|href)=|url\(|https?://", html)
+
+
+def test_many_reasons_are_counted_in_the_banner_and_the_cases_that_would_settle_them_are_said():
+    """22 reasons of a small log: four stand in the banner, all in the table."""
+    (record,) = (dict(sealed()[0]),)
+    record["reasons"] = [f"category:reason_{number}: open" for number in range(22)]
+    record["criteria"] = [
+        criterion | {"state": "open", "cases_needed": 100 + index}
+        if criterion["name"].startswith("category:")
+        else criterion
+        for index, criterion in enumerate(record["criteria"])
+    ]
+    seen = text_of(render_cycle_page(page(gate_records=(record,))))
+    assert "category: reason 3: open and 18 more, in the table of criteria below" in seen
+    assert "reason 4" not in seen
+    needed = max(c["cases_needed"] for c in record["criteria"] if c["cases_needed"])
+    assert f"about {needed} cases would settle what is open, at these estimates" in seen
 
 
 def test_every_tag_is_closed():
