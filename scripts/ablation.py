@@ -98,7 +98,9 @@ def total_change(workspace: Path, summaries: list[dict[str, Any]]) -> Comparison
     cycles = Workspace(workspace)
     before = read_evaluation(evaluation_path(cycles, 1, summaries[0]["parent"]))
     after = read_evaluation(evaluation_path(cycles, last["cycle"], adapter_of(last)))
-    settings = BootstrapSettings(0.95, 4000, severe_threshold=0.8, seed=last["seed"])
+    settings = BootstrapSettings(
+        level=0.025, num_bootstrap=4000, severe_threshold=0.8, seed=last["seed"]
+    )
     return paired_bootstrap(before.reports, after.reports, settings)
 
 
@@ -140,7 +142,7 @@ def against_first(out: Path, runs: dict[str, dict[int, list[Any]]]) -> str:
     first, *others = runs
     lines = [f"| against {first} | difference of S | 95 % interval |", "|---|---|---|"]
     reference = pooled_reports(out, first, runs[first])
-    settings = BootstrapSettings(0.95, 4000, severe_threshold=0.8, seed=0)
+    settings = BootstrapSettings(level=0.025, num_bootstrap=4000, severe_threshold=0.8, seed=0)
     for name in others:
         found = paired_bootstrap(reference, pooled_reports(out, name, runs[name]), settings)
         assert found is not None  # the gate would have been inconclusive

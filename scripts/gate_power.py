@@ -53,7 +53,9 @@ def cycle_records(simulation: Simulation, rng: np.random.Generator) -> list[Gate
     parent = _reports(simulation.parent, simulation.num_cases, rng)
     level = criterion_level(simulation.settings.confidence, len(simulation.candidates))
     seed = int(rng.integers(2**31))
-    bootstrap = BootstrapSettings(level, simulation.num_bootstrap, 0.8, seed)
+    bootstrap = BootstrapSettings(
+        level=level, num_bootstrap=simulation.num_bootstrap, severe_threshold=0.8, seed=seed
+    )
     records = []
     for rates in simulation.candidates:
         own = _reports(rates, simulation.num_cases, rng)

@@ -58,16 +58,26 @@ class Comparison:
     candidate: Means
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BootstrapSettings:
     """``level``: the chance, at each end of an interval by itself, that the truth lies beyond it;
     ``num_bootstrap`` resamples, ``severe_threshold`` of s_i.
+
+    Raises:
+        GateError: ``level`` is not in (0, 0.5): a confidence in its place would swap the ends.
     """
 
     level: float
     num_bootstrap: int
     severe_threshold: float
     seed: int
+
+    def __post_init__(self) -> None:
+        if not 0 < self.level < 0.5:
+            raise GateError(
+                f"bootstrap level {self.level!r} is not in (0, 0.5); give the error rate of one "
+                "end of the interval, 0.025 for a 95 % interval"
+            )
 
 
 def paired_bootstrap(

@@ -34,7 +34,7 @@ def test_mean_S_at_the_readers_scale_is_of_the_cases_that_both_sides_scored(monk
             {n: CategoryScale(0.5).apply(s) for n, s in score.severities.items()}
         ),
     )
-    settings = BootstrapSettings(0.025, 200, 0.8, seed=1)
+    settings = BootstrapSettings(level=0.025, num_bootstrap=200, severe_threshold=0.8, seed=1)
     monkeypatch.setattr(summary, "bootstrap_settings", lambda _: settings)
     parent, candidate = evaluation([1.0, 0.5, 0.5, 1.0]), evaluation([0.5, 0.5, 0.0, None])
     assert summary._calibrated_check(CONTEXT, found, parent, candidate) is None

@@ -85,13 +85,13 @@ def test_order_does_not_matter_and_the_seed_does():
     before, after = reports([0.5] * 30), reports(np.linspace(0, 0.7, 30))
     first = compared(before, after, SETTINGS)
     assert compared(before[::-1], after, SETTINGS) == first
-    other = BootstrapSettings(0.025, 4000, 0.8, seed=1)
+    other = BootstrapSettings(level=0.025, num_bootstrap=4000, severe_threshold=0.8, seed=1)
     assert compared(before, after, other) != first
 
 
 def test_coverage_of_the_interval_is_near_its_confidence():
     rng = np.random.default_rng(5)
-    settings = BootstrapSettings(0.025, 400, 0.8, seed=0)
+    settings = BootstrapSettings(level=0.025, num_bootstrap=400, severe_threshold=0.8, seed=0)
     covered = 0
     for _ in range(200):
         found = compared(reports(np.full(60, 0.5)), reports(rng.random(60)), settings)
@@ -110,7 +110,7 @@ def test_different_cases_cannot_be_compared(other):
 @pytest.mark.parametrize(("num_cases", "level"), [(30, 0.05), (30, 0.00625), (400, 0.05)])
 def test_what_was_never_seen_is_bounded_as_by_clopper_and_pearson(num_cases, level):
     """No event in n cases: an upper end p with (1 - p)^n = level. A resampling would say 0."""
-    settings = BootstrapSettings(level, 20_000, 0.8, seed=0)
+    settings = BootstrapSettings(level=level, num_bootstrap=20_000, severe_threshold=0.8, seed=0)
     same = reports(np.zeros(num_cases))
     exact = 1 - level ** (1 / num_cases)
     found = compared(same, same, settings)
@@ -129,3 +129,9 @@ def test_cases_needed_follow_the_rule_of_three_and_the_square_law():
     assert cases_needed(Interval(0.0, -1.0, 1.0), 0.5, 400, 0.05) == pytest.approx(1600, rel=0.01)
     # At or above the margin no number would do.
     assert cases_needed(Interval(0.02, -0.1, 0.1), 0.02, 30, 0.05) is None
+
+
+@pytest.mark.parametrize("level", [0.0, 0.5, 0.95])
+def test_a_confidence_in_place_of_a_level_is_refused(level):
+    with pytest.raises(GateError, match=r"level .* is not in \(0, 0.5\); .* 0.025 for a 95 %"):
+        BootstrapSettings(level=level, num_bootstrap=100, severe_threshold=0.8, seed=0)

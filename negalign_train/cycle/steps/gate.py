@@ -35,9 +35,9 @@ from negalign_train.vocabulary.records import ScoredReport
 def bootstrap_settings(context: Context) -> BootstrapSettings:
     gate = context.recipe.gate
     return BootstrapSettings(
-        criterion_level(gate.confidence, len(context.recipe.candidates)),
-        context.recipe.evaluation.num_bootstrap,
-        gate.severe_threshold,
+        level=criterion_level(gate.confidence, len(context.recipe.candidates)),
+        num_bootstrap=context.recipe.evaluation.num_bootstrap,
+        severe_threshold=gate.severe_threshold,
         seed=context.plan.seed,
     )
 
