@@ -10,7 +10,7 @@ from rich.table import Table
 
 from negalign_train.commands.support.common import JsonOption, print_json, print_table
 from negalign_train.offline import OFFLINE_DEFAULTS
-from negalign_train.recipe.machine import nvidia_smi
+from negalign_train.recipe.tailored.machine import nvidia_smi
 from negalign_train.registry.provenance import TRAINING_LIBRARIES, library_versions
 
 _LIBRARIES = (*TRAINING_LIBRARIES, "datasets", "deepspeed", "bitsandbytes", "SQLAlchemy", "pyarrow")

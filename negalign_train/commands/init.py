@@ -13,12 +13,12 @@ from sqlalchemy import Engine
 from negalign_train.commands.estimate import estimate
 from negalign_train.commands.support.common import DatabaseUrlOption, open_engine
 from negalign_train.quiet import quieten
-from negalign_train.recipe.base_files import read_base_files
 from negalign_train.recipe.candidate import Method
 from negalign_train.recipe.cycle import CycleRecipe, ModelSettings, load_yaml
-from negalign_train.recipe.machine import Machine, cpu, detect_machine
-from negalign_train.recipe.planning import LogFacts, RecipePlan, plan_recipe
-from negalign_train.recipe.writing import launch_text, recipe_text
+from negalign_train.recipe.tailored.base_files import read_base_files
+from negalign_train.recipe.tailored.machine import Machine, cpu, detect_machine
+from negalign_train.recipe.tailored.planning import LogFacts, RecipePlan, plan_recipe
+from negalign_train.recipe.tailored.writing import launch_text, recipe_text
 from negalign_train.storage.workspace import replacing
 from negalign_train.vocabulary.approval import approved_text
 from negalign_train.vocabulary.errors import RecipeError, UsageError

@@ -13,14 +13,14 @@ import pytest
 import yaml
 
 from negalign_train.commands import cli
-from negalign_train.recipe.base_files import BaseFiles, read_base_files
 from negalign_train.recipe.candidate import LoraSettings, Method
 from negalign_train.recipe.cycle import CycleRecipe, load_yaml
 from negalign_train.recipe.estimate import Training, memory, read_architecture
 from negalign_train.recipe.launch_file import read_launch_file
-from negalign_train.recipe.machine import Machine, detect_machine
-from negalign_train.recipe.planning import LogFacts, RecipePlan, budget_gb, plan_recipe
-from negalign_train.recipe.writing import launch_text, recipe_text
+from negalign_train.recipe.tailored.base_files import BaseFiles, read_base_files
+from negalign_train.recipe.tailored.machine import Machine, detect_machine
+from negalign_train.recipe.tailored.planning import LogFacts, RecipePlan, budget_gb, plan_recipe
+from negalign_train.recipe.tailored.writing import launch_text, recipe_text
 from negalign_train.storage.database import open_database
 from negalign_train.storage.workspace import Workspace
 from negalign_train.vocabulary.errors import RecipeError

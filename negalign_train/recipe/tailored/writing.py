@@ -6,8 +6,8 @@ import json
 import re
 
 from negalign_train.recipe.candidate import Method
-from negalign_train.recipe.machine import Machine
-from negalign_train.recipe.planning import GENERATIONS, RecipePlan
+from negalign_train.recipe.tailored.machine import Machine
+from negalign_train.recipe.tailored.planning import GENERATIONS, RecipePlan
 
 _LEARNING_RATES: dict[Method, str] = {
     "dpo": "2.0e-5", "kto": "2.0e-5", "sft": "1.0e-4", "grpo": "1.0e-5",

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from negalign_train.recipe.base_files import BaseFiles
 from negalign_train.recipe.candidate import LoraSettings, Method, Quantisation
 from negalign_train.recipe.estimate import BYTES, Training, memory
-from negalign_train.recipe.machine import Machine
+from negalign_train.recipe.tailored.base_files import BaseFiles
+from negalign_train.recipe.tailored.machine import Machine
 from negalign_train.vocabulary.errors import RecipeError
 
 SMALL = 50_000_000

@@ -1,0 +1,1 @@
+"""A recipe written for one base model and one machine (`negalign init`)."""
