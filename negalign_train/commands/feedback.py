@@ -22,7 +22,7 @@ from negalign_train.commands.support.common import (
     print_table,
 )
 from negalign_train.feedback.batch import ImportReport
-from negalign_train.feedback.format import event_json_schema
+from negalign_train.feedback.json_schema import event_json_schema
 from negalign_train.feedback.stats import GRADES, LogStats, log_stats
 from negalign_train.feedback.store import FeedbackStore
 from negalign_train.vocabulary.errors import FeedbackError

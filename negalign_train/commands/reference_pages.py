@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Sequence
 
-from negalign_train.feedback.format import (
+from negalign_train.feedback.reference import (
     ANNOTATED,
     FIELDS,
     GRADE_RULES,

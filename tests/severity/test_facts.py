@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from negalign_train.severity.reading.facts import extract_facts
-from negalign_train.severity.reading.lexicon import _check_names, lexicon, read_word
+from negalign_train.severity.reading.lexicon import _check_names, lexicon
+from negalign_train.severity.reading.spelling import read_word
 from negalign_train.severity.reading.statements import STUDY, Statement
 from negalign_train.vocabulary.errors import DataError
 from negalign_train.vocabulary.resources import data_path

@@ -107,7 +107,7 @@ def test_the_english_pairs_of_the_tests_are_readable() -> None:
     """Their ids are read along, and do no harm."""
     texts = [
         text
-        for path in sorted((Path(__file__).parent / "data").glob("language_pairs_*.yaml"))
+        for path in sorted((Path(__file__).parents[1] / "data").glob("language_pairs_*.yaml"))
         for text in _strings(yaml.safe_load(path.read_text(encoding="utf-8")))
     ]
     assert len(texts) > 1000

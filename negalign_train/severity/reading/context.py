@@ -13,8 +13,9 @@ import yaml
 
 from negalign_train.severity.reading.drafts import draft_statements, scan, split_clauses
 from negalign_train.severity.reading.facts import extract_facts
-from negalign_train.severity.reading.lexicon import lexicon, read_word
+from negalign_train.severity.reading.lexicon import lexicon
 from negalign_train.severity.reading.mentions import mentions_of
+from negalign_train.severity.reading.spelling import read_word
 from negalign_train.severity.reading.tokens import sentences, tokens
 from negalign_train.vocabulary.errors import DataError
 from negalign_train.vocabulary.records import Evidence, SeverityScore

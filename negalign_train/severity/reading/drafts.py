@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from negalign_train.severity.reading.lexicon import Lexicon, Readings, TrieNode, Word
+from negalign_train.severity.reading.lexicon import Lexicon
+from negalign_train.severity.reading.phrases import Readings, TrieNode
+from negalign_train.severity.reading.spelling import Word
 
 _MARKS = frozenset(["comma", "and", "or", "break"])
 _JOINTS = frozenset(["comma", "and"])

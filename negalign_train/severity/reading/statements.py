@@ -14,9 +14,10 @@ from negalign_train.severity.reading.drafts import (
     scan,
     split_clauses,
 )
-from negalign_train.severity.reading.lexicon import Word, lexicon, read_word
+from negalign_train.severity.reading.lexicon import lexicon
 from negalign_train.severity.reading.scope import apply_scopes
 from negalign_train.severity.reading.shared_attributes import lend
+from negalign_train.severity.reading.spelling import Word, read_word
 from negalign_train.severity.reading.tokens import TextSection, Token, tokens
 from negalign_train.vocabulary.taxonomy import finding_types
 

@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from negalign_train.feedback.fields import QuarantineError
-from negalign_train.feedback.format import ANNOTATED, FIELDS, QUARANTINE_REASONS, event_json_schema
+from negalign_train.feedback.json_schema import event_json_schema
+from negalign_train.feedback.reference import ANNOTATED, FIELDS, QUARANTINE_REASONS
 from negalign_train.feedback.schema import event_to_dict, parse_event
 
 PACKAGE = Path(__file__).resolve().parents[2] / "negalign_train"
