@@ -145,26 +145,26 @@ def _fixed() -> dict[str, GrammarStatement]:
 
 
 def _positive_statement(match: re.Match[str]) -> GrammarStatement:
-    found = {key: value for key, value in match.groupdict().items() if value is not None}
+    words = {key: value for key, value in match.groupdict().items() if value is not None}
     place_side, place = (None, None)
     parts: dict[str, tuple[int, int]] = {}
-    if "place" in found:
-        place_side, place = _place_phrases()[found["place"].lower()]
+    if "place" in words:
+        place_side, place = _place_phrases()[words["place"].lower()]
         parts["location" if place else "side"] = match.span("place")
-    if "side" in found:
+    if "side" in words:
         parts["side"] = match.span("side")
-    if "degree" in found:
+    if "degree" in words:
         parts["degree"] = match.span("degree")
     change = None
     for kind in ("before", "after"):
-        if kind in found:
-            change = _words_of(kind)[found[kind].lower()]
+        if kind in words:
+            change = _words_of(kind)[words[kind].lower()]
             parts["change"] = match.span(kind)
     finding = Finding(
-        _nouns()[found["noun"].lower()],
-        side=found["side"].lower() if "side" in found else place_side,
+        _nouns()[words["noun"].lower()],
+        side=words["side"].lower() if "side" in words else place_side,
         location=place,
-        degree=_words_of("degree")[found["degree"].lower()] if "degree" in found else None,
+        degree=_words_of("degree")[words["degree"].lower()] if "degree" in words else None,
         change=change,
     )
     return GrammarStatement(finding, (), parts)

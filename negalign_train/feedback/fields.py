@@ -1,7 +1,7 @@
 """Typed reading of one JSON object's fields. Every refusal has a stable reason code.
 
-Messages name the place, the expected form and the kind of value found, never report text: a value
-is shown only where it should be a number or a word of a closed vocabulary.
+Messages name the place, the expected form and the kind of the value, never report text. The value
+itself is shown only where a number or a word of a closed vocabulary is expected.
 """
 
 from __future__ import annotations
@@ -90,29 +90,29 @@ def typed(value: object, kind: type[JsonKind], where: str) -> JsonKind:
 
 def text(value: object, where: str) -> str:
     """Any text that can be stored: no NUL, no half of a surrogate pair."""
-    found = typed(value, str, where)
-    if _UNREADABLE.search(found):
+    words = typed(value, str, where)
+    if _UNREADABLE.search(words):
         raise QuarantineError("bad_text", f"{where} holds a NUL or a lone surrogate")
-    return found
+    return words
 
 
 def identifier(value: object, where: str) -> str:
     """A non-blank text without control characters, at most ``MAX_ID_CHARACTERS`` long."""
-    found = typed(value, str, where)
-    if not found.strip() or len(found) > MAX_ID_CHARACTERS or _CONTROL.search(found):
+    name = typed(value, str, where)
+    if not name.strip() or len(name) > MAX_ID_CHARACTERS or _CONTROL.search(name):
         raise QuarantineError(
             "bad_id",
             f"{where} must hold 1 to {MAX_ID_CHARACTERS} characters and no control characters",
         )
-    return found
+    return name
 
 
 def positive_integer(value: object, where: str) -> int:
     """A whole number from 1 to ``MAX_INTEGER``."""
-    found = typed(value, int, where)
-    if not 1 <= found <= MAX_INTEGER:
-        raise QuarantineError("bad_number", f"{where} {shown(found)} is not in [1, {MAX_INTEGER}]")
-    return found
+    count = typed(value, int, where)
+    if not 1 <= count <= MAX_INTEGER:
+        raise QuarantineError("bad_number", f"{where} {shown(count)} is not in [1, {MAX_INTEGER}]")
+    return count
 
 
 def real_number(value: object, where: str) -> float:
@@ -124,15 +124,15 @@ def real_number(value: object, where: str) -> float:
 
 def utc_text(value: object, where: str) -> str:
     """ISO 8601 date and time with its offset, kept as written."""
-    found = typed(value, str, where)
+    written = typed(value, str, where)
     try:
-        moment = datetime.fromisoformat(found)
+        moment = datetime.fromisoformat(written)
     except ValueError:
         moment = None
     if moment is None or moment.tzinfo is None:
         raise QuarantineError(
             "bad_time",
             f"{where} must be ISO 8601 with a time zone, such as 2026-11-02T09:14:00Z, "
-            f"not {shown(found)}",
+            f"not {shown(written)}",
         )
-    return found
+    return written

@@ -97,10 +97,10 @@ def parse_line(raw: bytes) -> Event:
 
 
 def _distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    members = dict(pairs)
+    if len(members) != len(pairs):
         raise QuarantineError("duplicate_key", "an object holds the same key twice")
-    return found
+    return members
 
 
 def _no_constant(name: str) -> float:

@@ -249,8 +249,8 @@ def _message(value: object, where: str) -> dict[str, str]:
 
 
 def _reader(value: object) -> Reader:
-    found = check_keys(value, "reader", ("id",), ("role", "seconds", "saw_ai"))
-    seconds = found.get("seconds")
+    fields = check_keys(value, "reader", ("id",), ("role", "seconds", "saw_ai"))
+    seconds = fields.get("seconds")
     if seconds is not None:
         seconds = real_number(seconds, "reader.seconds")
         if not 0 <= seconds < math.inf:
@@ -258,25 +258,25 @@ def _reader(value: object) -> Reader:
                 "bad_number", f"reader.seconds {seconds!r} is not 0 or more, and finite"
             )
     return Reader(
-        id=identifier(found["id"], "reader.id"),
-        role=identifier(found.get("role", "radiologist"), "reader.role"),
+        id=identifier(fields["id"], "reader.id"),
+        role=identifier(fields.get("role", "radiologist"), "reader.role"),
         seconds=seconds,
-        saw_ai=typed(found.get("saw_ai", True), bool, "reader.saw_ai"),
+        saw_ai=typed(fields.get("saw_ai", True), bool, "reader.saw_ai"),
     )
 
 
 def _generator(value: object) -> Generator:
-    found = check_keys(value, "generator", ("base",), ("adapter",))
-    adapter = found.get("adapter")
+    fields = check_keys(value, "generator", ("base",), ("adapter",))
+    adapter = fields.get("adapter")
     return Generator(
-        base=identifier(found["base"], "generator.base"),
+        base=identifier(fields["base"], "generator.base"),
         adapter=None if adapter is None else identifier(adapter, "generator.adapter"),
     )
 
 
 def _source(value: object) -> Source:
-    found = check_keys(value, "source", ("system",), ("ref",))
+    fields = check_keys(value, "source", ("system",), ("ref",))
     return Source(
-        system=identifier(found["system"], "source.system"),
-        ref=text(found.get("ref", ""), "source.ref"),
+        system=identifier(fields["system"], "source.system"),
+        ref=text(fields.get("ref", ""), "source.ref"),
     )

@@ -114,8 +114,8 @@ def _status(lower: str, start: int, end: int) -> Literal["asserted", "denied", "
 
 def _only(pattern: re.Pattern[str], text: str, start: int, end: int) -> tuple[int, int] | None:
     """The place of the one match in text[start:end]; None for none or several."""
-    found = [match.span() for match in pattern.finditer(text, start, end)]
-    return found[0] if len(found) == 1 else None
+    spans = [match.span() for match in pattern.finditer(text, start, end)]
+    return spans[0] if len(spans) == 1 else None
 
 
 def _segment(lower: str, at: int) -> tuple[int, int]:
@@ -134,13 +134,13 @@ def read_mentions(text: str) -> tuple[SentenceMention, ...]:
     """All findings a sentence names, with what it says of each."""
     lower = text.lower()
     tables = patterns()
-    found = []
+    mentions = []
     for name, pattern in tables.findings.items():
         match = pattern.search(lower)
         if match is None or name in tables.ignored or not _is_of_finding(lower, name):
             continue
         start, end = _segment(lower, match.start())
-        found.append(
+        mentions.append(
             SentenceMention(
                 name,
                 _status(lower, match.start(), match.end()),
@@ -150,11 +150,11 @@ def read_mentions(text: str) -> tuple[SentenceMention, ...]:
         )
     for pattern, denied in tables.denials:
         if pattern.search(lower) and not tables.cues["hedges"].search(lower):
-            named = {mention.finding for mention in found}
-            found += [
+            named = {mention.finding for mention in mentions}
+            mentions += [
                 SentenceMention(name, "denied", None, None) for name in denied if name not in named
             ]
-    return tuple(found)
+    return tuple(mentions)
 
 
 def read_sentences(text: str) -> list[ReadSentence]:

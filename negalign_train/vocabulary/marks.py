@@ -54,17 +54,17 @@ def priced_marks(event: Event) -> tuple[ErrorMark, ...]:
     """
     if event.severities is None or not has_unpriced_marks(event.errors):
         return event.errors
-    given = summed_marks(event.errors)
+    priced = summed_marks(event.errors)
     return tuple(
-        mark if mark.severity is not None else replace(mark, severity=_part(mark, event, given))
+        mark if mark.severity is not None else replace(mark, severity=_part(mark, event, priced))
         for mark in event.errors
     )
 
 
-def _part(mark: ErrorMark, event: Event, given: Mapping[str, float]) -> float | None:
+def _part(mark: ErrorMark, event: Event, priced: Mapping[str, float]) -> float | None:
     assert event.severities is not None
-    sharing = sum(
+    num_unpriced = sum(
         other.category == mark.category and other.severity is None for other in event.errors
     )
-    left = event.severities[mark.category] - given[mark.category]
-    return left / sharing if left > 0 else None
+    left = event.severities[mark.category] - priced[mark.category]
+    return left / num_unpriced if left > 0 else None

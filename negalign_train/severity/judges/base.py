@@ -27,7 +27,7 @@ class Judgement:
     """One judge's word on one pair.
 
     ``score`` is None where the pair cannot be scored, and ``reason`` then holds the code why (a key
-    of ``severity.score.UNSCORABLE``, or ``too_long_for_model``); unknown is never 0.
+    of ``pricing.score.UNSCORABLE``, or ``too_long_for_model``); unknown is never 0.
     """
 
     judge: str

@@ -134,18 +134,18 @@ class PairClassifier:
     def logits(self, pairs: Sequence[TextPair]) -> list[Logits | None]:
         """Logits of each pair, in order; equal pairs are computed once."""
         asked = list(dict.fromkeys(pairs))
-        found = {pair: self._cache[pair] for pair in asked if pair in self._cache}
-        found |= self._compute([pair for pair in asked if pair not in found])
+        known = {pair: self._cache[pair] for pair in asked if pair in self._cache}
+        known |= self._compute([pair for pair in asked if pair not in known])
         for pair in asked:
-            self._cache[pair] = found[pair]
+            self._cache[pair] = known[pair]
             self._cache.move_to_end(pair)
         while len(self._cache) > _CACHED_PAIRS:
             self._cache.popitem(last=False)
-        return [found[pair] for pair in pairs]
+        return [known[pair] for pair in pairs]
 
     def _compute(self, pairs: list[TextPair]) -> dict[TextPair, Logits | None]:
         rows = {pair: dict(self.tokenizer(*pair)) for pair in pairs}
-        found: dict[TextPair, Logits | None] = dict.fromkeys(pairs)
+        logits_of: dict[TextPair, Logits | None] = dict.fromkeys(pairs)
         fitting = [pair for pair in pairs if len(rows[pair]["input_ids"]) <= self._limit]
         fitting.sort(key=lambda pair: len(rows[pair]["input_ids"]))
         for first in range(0, len(fitting), self._batch_size):
@@ -153,5 +153,5 @@ class PairClassifier:
             tensors = pad_batch(self.tokenizer, [rows[pair] for pair in batch], self._device)
             with torch.inference_mode():
                 values = self.model(**tensors).logits.float().tolist()
-            found |= {pair: tuple(value) for pair, value in zip(batch, values, strict=True)}
-        return found
+            logits_of |= {pair: tuple(value) for pair, value in zip(batch, values, strict=True)}
+        return logits_of

@@ -36,13 +36,13 @@ def _approved(events: Iterable[Event]) -> dict[str, list[str]]:
     """Case id to the texts that readers approved of and none rejected, last turns first."""
     events = list(events)
     rejected = {(e.case_id, text_key(e.completion)) for e in events if e.grade == "reject"}
-    found: dict[str, list[str]] = defaultdict(list)
+    texts: dict[str, list[str]] = defaultdict(list)
     ordered = sorted(events, key=lambda e: (e.turn, e.created_at, e.event_id), reverse=True)
     for event in ordered:
         text = approved_text(event)
         if text is not None and (event.case_id, text_key(text)) not in rejected:
-            found[event.case_id].append(text)
-    return found
+            texts[event.case_id].append(text)
+    return texts
 
 
 def graded_examples(

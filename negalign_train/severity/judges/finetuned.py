@@ -75,15 +75,15 @@ class FinetunedJudge:
 
     def judge(self, pairs: Sequence[ReportPair]) -> list[Judgement]:
         """One judgement per pair. The context is not used: readers' events hold none."""
-        found: list[Judgement] = []
+        judgements: list[Judgement] = []
         logits = iter(self._classifier.logits([(p.reference, p.candidate) for p in pairs]))
         for pair, row in zip(pairs, logits, strict=True):
             reason = explain_unscorable(pair.reference, pair.candidate)
             if reason is None and row is None:
                 reason = "too_long_for_model"
             score = None if reason is not None or row is None else _score(row)
-            found.append(Judgement(self.name, self.version, score, reason))
-        return found
+            judgements.append(Judgement(self.name, self.version, score, reason))
+        return judgements
 
 
 def _score(logits: Logits) -> SeverityScore:

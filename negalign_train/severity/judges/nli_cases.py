@@ -51,13 +51,13 @@ class ReadReport:
 def read_report(text: str) -> ReadReport:
     """A report without its aside sections (indication, technique)."""
     statements = extract_facts(text).statements
-    found = [sentence for sentence in sentences(text) if sentence.section != "aside"]
+    report_sentences = [sentence for sentence in sentences(text) if sentence.section != "aside"]
     rows = []
-    for sentence in found:
+    for sentence in report_sentences:
         end = sentence.start + len(sentence.text)
         own = tuple(s for s in statements if sentence.start <= s.span[0] < end)
         rows.append((sentence, own))
-    return ReadReport(" ".join(sentence.text for sentence in found), tuple(rows))
+    return ReadReport(" ".join(sentence.text for sentence in report_sentences), tuple(rows))
 
 
 def presence(finding: str) -> str:
@@ -155,9 +155,9 @@ def _said(
         detail = f"certain with probability {sure:.2f}, possible with {open_:.2f}"
         yield Evidence("artifact_overinterpretation", cost, name, detail, span)
     for category, hypothesis in attributes(statement):
-        given = answers[premise, hypothesis].entailment
-        cost = ATTRIBUTE * entry.weight * _shown(open_ * (1 - given))
-        detail = f"the attribute is entailed with probability {given:.2f}"
+        entailed = answers[premise, hypothesis].entailment
+        cost = ATTRIBUTE * entry.weight * _shown(open_ * (1 - entailed))
+        detail = f"the attribute is entailed with probability {entailed:.2f}"
         yield Evidence(category, cost, name, detail, span)
 
 
@@ -165,13 +165,13 @@ def _missed(sentence: SentenceAt, statement: Statement, premise: str, answers: A
     """What one finding of the reference costs if the candidate does not entail it."""
     name = statement.finding
     entry = finding_types()[name]
-    given = answers[premise, presence(name)].entailment
+    entailed = answers[premise, presence(name)].entailment
     if not statement.certain:
-        given = max(given, answers[premise, possibility(name)].entailment)
+        entailed = max(entailed, answers[premise, possibility(name)].entailment)
     category = "device_error" if entry.kind == "device" else "false_negative"
     doubt = 1.0 if statement.certain else POSSIBLE
-    detail = f"entailed by the candidate with probability {given:.2f}"
-    cost = doubt * entry.weight * _shown(1 - given)
+    detail = f"entailed by the candidate with probability {entailed:.2f}"
+    cost = doubt * entry.weight * _shown(1 - entailed)
     return Evidence(category, cost, name, detail, None, _span(sentence))
 
 
@@ -186,21 +186,21 @@ def evidence_of(
     reference: ReadReport, candidate: ReadReport, answers: Answers
 ) -> tuple[Evidence, ...]:
     """Everything that costs, as the answers say; R9 is not asked for."""
-    found: list[Evidence] = []
+    evidence: list[Evidence] = []
     for sentence, statement in _asserted(candidate):
-        found += _said(sentence, statement, reference.premise, answers)
+        evidence += _said(sentence, statement, reference.premise, answers)
     for sentence, statement in _asserted(reference):
-        found.append(_missed(sentence, statement, candidate.premise, answers))
+        evidence.append(_missed(sentence, statement, candidate.premise, answers))
     for sentence in _unread(candidate):
         cost, detail = _contradicted(sentence, reference.premise, answers)
-        found.append(Evidence("false_positive", cost, None, detail, _span(sentence)))
+        evidence.append(Evidence("false_positive", cost, None, detail, _span(sentence)))
     for sentence in _unread(reference):
         cost, detail = _contradicted(sentence, candidate.premise, answers)
-        found.append(Evidence("false_negative", cost, None, detail, None, _span(sentence)))
+        evidence.append(Evidence("false_negative", cost, None, detail, None, _span(sentence)))
     for a, b, weight in _rivals(candidate):
         against = answers[a.text, b.text].contradiction
         detail = f"contradicts another sentence with probability {against:.2f}"
         cost = ATTRIBUTE * weight * _shown(against)
         rival = Evidence("contradictory_diagnosis", cost, None, detail, _span(a), None, _span(b))
-        found.append(rival)
-    return tuple(item for item in found if item.severity > 0)
+        evidence.append(rival)
+    return tuple(item for item in evidence if item.severity > 0)

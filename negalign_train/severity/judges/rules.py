@@ -18,7 +18,7 @@ def rules_version() -> str:
 
 
 class RulesJudge:
-    """Facts of both reports, compared (``severity.compare``), in the patient's context."""
+    """Facts of both reports, compared (``pricing.compare``), in the patient's context."""
 
     name = "rules"
 

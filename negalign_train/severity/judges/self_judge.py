@@ -82,8 +82,8 @@ class SelfJudge:
         return self._version
 
     def judge(self, pairs: Sequence[ReportPair]) -> list[Judgement]:
-        """One judgement per pair. The context is not told."""
-        found: list[Judgement] = []
+        """One judgement per pair. The context is not used: the question leaves it out."""
+        judgements: list[Judgement] = []
         for pair in pairs:
             reason = explain_unscorable(pair.reference, pair.candidate)
             rows = [] if reason else [self._ids(render(pair, c)) for c in taxonomy()]
@@ -91,8 +91,8 @@ class SelfJudge:
             if limit is not None and any(len(row) >= limit for row in rows):
                 reason = "too_long_for_model"
             score = None if reason else predicted_score(self._expected(rows), _DETAIL)
-            found.append(Judgement(self.name, self.version, score, reason))
-        return found
+            judgements.append(Judgement(self.name, self.version, score, reason))
+        return judgements
 
     def _ids(self, question: str) -> list[int]:
         text = self._tokenizer.apply_chat_template(
@@ -103,7 +103,7 @@ class SelfJudge:
 
     def _expected(self, rows: list[list[int]]) -> list[float]:
         """Expected digit / 4 of each question, in order."""
-        found: list[float] = []
+        expected: list[float] = []
         for first in range(0, len(rows), self._batch_size):
             batch = rows[first : first + self._batch_size]
             longest = max(len(row) for row in batch)
@@ -115,5 +115,5 @@ class SelfJudge:
                 logits = self._model(input_ids=ids.to(device), use_cache=False).logits
             last = logits[torch.arange(len(batch)), ends.to(device)][:, self._digits.to(device)]
             steps = torch.arange(len(DIGITS), dtype=torch.float32, device=device)
-            found += (last.float().softmax(dim=1) @ steps / (len(DIGITS) - 1)).tolist()
-        return found
+            expected += (last.float().softmax(dim=1) @ steps / (len(DIGITS) - 1)).tolist()
+        return expected

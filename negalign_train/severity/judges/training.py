@@ -216,7 +216,7 @@ def train_judge(
         if not train_rows or not validation_rows:
             raise DataError("no report fits the encoder's positions; use one with more")
         losses, best = trainer.fit(train_rows, validation_rows, progress)
-    found = TrainedJudge(
+    trained = TrainedJudge(
         len(train), len(validation), len(held_out), too_long + more, tuple(losses), best
     )
     with publishing(out) as staging:
@@ -233,5 +233,5 @@ def train_judge(
             "files": digests,
         }
         # Last, so that a folder with a manifest is a whole one.
-        write_json(staging / MANIFEST, manifest | asdict(settings) | asdict(found) | provenance)
-    return found
+        write_json(staging / MANIFEST, manifest | asdict(settings) | asdict(trained) | provenance)
+    return trained

@@ -1,7 +1,7 @@
 """Readers' severities re-scale the scorer's, per category: the record, and how it is applied.
 
 ``s' = min(1, scale * s ** exponent)`` for s > 0, and 0 stays 0: monotone, two numbers a category,
-and no error appears that the scorer did not find. How the numbers are found: ``calibration_fit``.
+and no error appears that the scorer did not see. ``trust.calibration_fit`` finds the numbers.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def read_calibration(path: Path, judge: str, version: str) -> Calibration:
             raise KeyError("schema")
         digest = data.pop("digest")
         data["categories"] = _categories(data["categories"])
-        found = Calibration(**data | {"cycles": tuple(data["cycles"])})
+        calibration = Calibration(**data | {"cycles": tuple(data["cycles"])})
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -142,11 +142,12 @@ def read_calibration(path: Path, judge: str, version: str) -> Calibration:
             f"{path}: not a {CALIBRATION_SCHEMA} file ({type(error).__name__}); give the "
             "calibration.json of a cycle's folder"
         ) from error
-    if found.digest != digest:
+    if calibration.digest != digest:
         raise DataError(f"{path}: changed since it was written; restore it from the cycle's folder")
-    if (found.judge, found.judge_version) != (judge, version):
+    if (calibration.judge, calibration.judge_version) != (judge, version):
         raise DataError(
-            f"{path}: made for {found.judge} {found.judge_version}, this is {judge} {version}; a "
-            "calibration fits one version of one judge: make it anew, or use the release that did"
+            f"{path}: made for {calibration.judge} {calibration.judge_version}, this is {judge} "
+            f"{version}; a calibration fits one version of one judge: make it anew, or use the "
+            "release that did"
         )
-    return found
+    return calibration

@@ -79,7 +79,7 @@ def severity_reward(
     prompt.
 
     Args:
-        adjust: brings scores to the readers' scale (``severity.calibration.Calibration.apply``).
+        adjust: brings scores to the readers' scale (``pricing.calibration.Calibration.apply``).
     """
 
     def compute(reference: str, candidate: str) -> float:

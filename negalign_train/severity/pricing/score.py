@@ -93,7 +93,7 @@ def fill_severities(
     """Gives events without severities the scorer's, against ``references`` by event id.
 
     ``adjust`` brings scores to the readers' scale, and ``judge`` names scorer and calibration in
-    the record (``severity.calibration.Calibration``).
+    the record (``pricing.calibration.Calibration``).
 
     The reference of an event is what its reader made of the report: the reader's own edit. Where
     the reader marked errors and priced some of them, those prices stand. Events

@@ -107,13 +107,13 @@ def _said_of_all(
     verbs = [other for other in (*between, item) if other.value("verb") or other.value("verbal")]
     if target.end > item.start or not verbs or any(other.value("relative") for other in between):
         return []
-    found = []
+    others = []
     for draft in live:
         row = items[draft.first : verbs[0].index]  # "the heart is enlarged and ..." is complete
         apart = any(other.value("verb") or other.value("relative") for other in row)
         if draft.end <= target.start and not draft.changes and not apart:
-            found.append(draft)
-    return found
+            others.append(draft)
+    return others
 
 
 def attach_attributes(drafts: list[StatementDraft], items: Sequence[Item]) -> set[str]:
@@ -151,7 +151,7 @@ def attach_attributes(drafts: list[StatementDraft], items: Sequence[Item]) -> se
                         draft.changes.append(value)
             elif kind == "change" and not item.value("verb"):  # "remains normal" compares nothing
                 loose.add(value)
-    _settle_sides(owners)
+    _keep_own_sides(owners)
     return loose
 
 
@@ -165,7 +165,7 @@ def _is_denied(items: Sequence[Item], at: int, device: StatementDraft) -> bool:
     )
 
 
-def _settle_sides(owners: Mapping[int, StatementDraft]) -> None:
+def _keep_own_sides(owners: Mapping[int, StatementDraft]) -> None:
     """A draft divided by side lies on its own alone: "bilateral" was said of both."""
     for draft in owners.values():
         draft.sides = [side for side in draft.sides if side != "bilateral"]

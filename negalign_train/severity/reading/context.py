@@ -16,7 +16,7 @@ from negalign_train.severity.reading.facts import extract_facts
 from negalign_train.severity.reading.lexicon import lexicon
 from negalign_train.severity.reading.mentions import mentions_of
 from negalign_train.severity.reading.spelling import read_word
-from negalign_train.severity.reading.tokens import sentences, tokens
+from negalign_train.severity.reading.tokens import sentences, words_and_marks
 from negalign_train.vocabulary.errors import DataError
 from negalign_train.vocabulary.records import Evidence, SeverityScore
 from negalign_train.vocabulary.resources import data_path
@@ -76,7 +76,7 @@ def named_findings(indication: str) -> frozenset[str]:
 def _named_in(sentence: str) -> list[str]:
     """Before any negation or hypothesis is read: a report may set "rule out X" aside, we do not."""
     tables = lexicon()
-    items = scan([read_word(token.text) for token in tokens(sentence)], tables.trie)
+    items = scan([read_word(token.text) for token in words_and_marks(sentence)], tables.trie)
     split_clauses(items)
     return [draft.finding for draft in draft_statements(tables, items) if not draft.implied]
 

@@ -1,4 +1,4 @@
-"""One sentence to items and drafts: phrases found in the trie, organs joined to predicates.
+"""One sentence to items and drafts: the longest phrases of the trie, organs joined to predicates.
 
 An item is a phrase with its readings; a draft is a statement before negation and attributes.
 """
@@ -82,18 +82,18 @@ def scan(words: Sequence[Word], trie: TrieNode) -> list[Item]:
     at, total = 0, len(words)
     while at < total:
         node = trie.get(words[at].form)
-        end, found = at + 1, at
+        end, matched_to = at + 1, at
         readings: Readings | None = None
         while node is not None:
             if "" in node:
-                readings, found = node[""], end
+                readings, matched_to = node[""], end
             if end >= total:
                 break
             node = node.get(words[end].form)
             end += 1
         if readings is not None:
-            items.append(Item(readings, len(items), at, found))
-        at = max(found, at + 1)
+            items.append(Item(readings, len(items), at, matched_to))
+        at = max(matched_to, at + 1)
     return items
 
 
@@ -148,7 +148,7 @@ def _goes_on(items: Sequence[Item], at: int) -> bool:
 def _subjects_right(items: Sequence[Item], at: int) -> list[Item]:
     """The organs that follow a predicate: the first near it, and those listed with it."""
     predicate = items[at]
-    found: list[Item] = []
+    subjects: list[Item] = []
     last_end = predicate.end
     for item in items[at + 1 :]:
         if item.clause != predicate.clause or item.value("verb"):
@@ -160,11 +160,11 @@ def _subjects_right(items: Sequence[Item], at: int) -> list[Item]:
         if item.value("subject"):
             if item.start - last_end > _NEAR_WORDS:
                 break
-            found.append(item)
+            subjects.append(item)
             last_end = item.end
-        elif not found and item.value("comma") and not _goes_on(items, item.index):
+        elif not subjects and item.value("comma") and not _goes_on(items, item.index):
             break
-    return found
+    return subjects
 
 
 class _Linker:

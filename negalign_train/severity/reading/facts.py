@@ -92,11 +92,11 @@ def _is_cut(text: str) -> bool:
 
 
 def _structure_slips(
-    text: str, parts: Sequence[tuple[TextSection, int, int]], found: Sequence[SentenceAt]
+    text: str, parts: Sequence[tuple[TextSection, int, int]], report_sentences: Sequence[SentenceAt]
 ) -> list[Slip]:
     slips = []
     length = len(text.rstrip())
-    filled = {sentence.section for sentence in found}
+    filled = {sentence.section for sentence in report_sentences}
     empty = [
         (start, end)
         for section, start, end in parts
@@ -104,7 +104,7 @@ def _structure_slips(
     ]
     slips += [Slip("empty_section", (max(0, start - 1), start)) for start, _ in empty]
     if not empty and _is_cut(text):
-        last = found[-1].start if found else 0
+        last = report_sentences[-1].start if report_sentences else 0
         slips.append(Slip("truncated", (last, length)))
     if _MARKUP_STARTS.search(text):  # most reports have none, and a class is quickly looked for
         slips += [Slip("placeholder", match.span()) for match in _MARKUP.finditer(text)]
@@ -113,20 +113,20 @@ def _structure_slips(
 
 def _slips_of(facts: SentenceFacts, offset: int) -> list[Slip]:
     """The slips within one sentence, at their places in the report."""
-    found = (
+    spans_by_kind = (
         ("misspelt", facts.misspelt),
         ("doubled_word", facts.doubled),
         ("placeholder", facts.placeholders),
     )
-    return [Slip(kind, (a + offset, b + offset)) for kind, spans in found for a, b in spans]
+    return [Slip(kind, (a + offset, b + offset)) for kind, spans in spans_by_kind for a, b in spans]
 
 
 def _extract(text: str) -> ReportFacts:
     parts = list(text_sections(text))
-    found = list(sentences(text, parts))
+    report_sentences = list(sentences(text, parts))
     statements: list[Statement] = []
-    read = [(sentence, read_sentence(sentence.text)) for sentence in found]
-    slips = [*_repeated(read), *_structure_slips(text, parts, found)]
+    read = [(sentence, read_sentence(sentence.text)) for sentence in report_sentences]
+    slips = [*_repeated(read), *_structure_slips(text, parts, report_sentences)]
     num_words = num_known = 0
     for sentence, facts in read:
         num_words += facts.num_words

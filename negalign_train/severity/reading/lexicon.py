@@ -140,7 +140,7 @@ def lexicon() -> Lexicon:
         relations=relations,
         leaps=leaps,
         readings=leaps | relations.keys(),
-        mimics={name: frozenset(found) for name, found in data["mimics"].items()},
+        mimics={name: frozenset(mimicked) for name, mimicked in data["mimics"].items()},
         midline=frozenset(data["midline"]),
         natural_places=frozenset(
             (name, place) for name, places in data["natural_places"].items() for place in places

@@ -81,8 +81,8 @@ def _of_side(mention: Mention, side: str) -> Mention:
 def by_side(reference: Mention, candidate: Mention) -> list[tuple[Mention, Mention]]:
     """The two mentions, once per side where one of them says different things of both sides."""
     shared = sorted(reference.side & candidate.side)
-    told_apart = any(len({s.side for s in m.asserted}) > 1 for m in (reference, candidate))
-    if len(shared) < 2 or not told_apart:
+    differ = any(len({s.side for s in m.asserted}) > 1 for m in (reference, candidate))
+    if len(shared) < 2 or not differ:
         return [(reference, candidate)]
     return [(_of_side(reference, side), _of_side(candidate, side)) for side in shared]
 

@@ -80,7 +80,9 @@ def _near(
     return not any(item.value(kind) for item in between for kind in kinds)
 
 
-def lend(drafts: Sequence[StatementDraft], items: Sequence[Item], related: Related) -> None:
+def share_attributes(
+    drafts: Sequence[StatementDraft], items: Sequence[Item], related: Related
+) -> None:
     """Gives a sign and its reading one place and one change, and a list its change.
 
     "Left basilar opacity, likely pneumonia": the pneumonia lies there too; "atelectasis or

@@ -16,9 +16,9 @@ from negalign_train.severity.reading.drafts import (
 )
 from negalign_train.severity.reading.lexicon import lexicon
 from negalign_train.severity.reading.scope import apply_scopes
-from negalign_train.severity.reading.shared_attributes import lend
+from negalign_train.severity.reading.shared_attributes import share_attributes
 from negalign_train.severity.reading.spelling import Word, read_word
-from negalign_train.severity.reading.tokens import TextSection, Token, tokens
+from negalign_train.severity.reading.tokens import TextSection, Token, words_and_marks
 from negalign_train.vocabulary.taxonomy import finding_types
 
 STUDY = "study"
@@ -99,7 +99,7 @@ def _leaves_open(draft: StatementDraft) -> bool:
     return len(_sides(draft.sides)) == 1 or (is_device and bool(draft.locations))
 
 
-def _statement(draft: StatementDraft, found: Sequence[Token]) -> Statement:
+def _statement(draft: StatementDraft, tokens: Sequence[Token]) -> Statement:
     return Statement(
         finding=draft.finding,
         present=draft.present,
@@ -113,7 +113,7 @@ def _statement(draft: StatementDraft, found: Sequence[Token]) -> Statement:
         implied=draft.implied,
         partial=draft.partial or (not draft.present and _leaves_open(draft)),
         only_marked=draft.only_marked,
-        span=(found[draft.start].start, found[draft.end - 1].end),
+        span=(tokens[draft.start].start, tokens[draft.end - 1].end),
     )
 
 
@@ -124,28 +124,28 @@ def _is_advice(words: Sequence[Word], at: int) -> bool:
     return behind not in _FROM_HERE and not before.isdisjoint(_MOVES)
 
 
-def _sizes(found: Sequence[Token], words: Sequence[Word]) -> list[tuple[int, float]]:
+def _sizes(tokens: Sequence[Token], words: Sequence[Word]) -> list[tuple[int, float]]:
     """(word index, millimetres) of every measurement; of "2 x 3 cm" the largest number counts."""
     sizes = []
-    for index in range(len(found) - 1):
+    for index in range(len(tokens) - 1):
         unit = _MM_PER_UNIT.get(words[index + 1].form)
-        if unit is None or not found[index].text[0].isdigit() or _is_advice(words, index):
+        if unit is None or not tokens[index].text[0].isdigit() or _is_advice(words, index):
             continue
-        numbers, at = [float(found[index].text)], index
-        while at > 1 and found[at - 1].text in ("x", "by") and found[at - 2].text[0].isdigit():
+        numbers, at = [float(tokens[index].text)], index
+        while at > 1 and tokens[at - 1].text in ("x", "by") and tokens[at - 2].text[0].isdigit():
             at -= 2
-            numbers.append(float(found[at].text))
+            numbers.append(float(tokens[at].text))
         sizes.append((index, max(numbers) * unit))
     return sizes
 
 
 def _slips(
-    found: Sequence[Token], words: Sequence[Word], placeholders: frozenset[str]
+    tokens: Sequence[Token], words: Sequence[Word], placeholders: frozenset[str]
 ) -> tuple[list[tuple[int, int]], list[tuple[int, int]], list[tuple[int, int]]]:
     """Spans of misspelt words, of words doubled, and of placeholders."""
     misspelt, doubled, placeholder = [], [], []
     before: str | None = None
-    for token, word in zip(found, words, strict=True):
+    for token, word in zip(tokens, words, strict=True):
         if word.misspelt:
             misspelt.append((token.start, token.end))
         text = token.text
@@ -159,31 +159,31 @@ def _slips(
 
 def _read(sentence: str) -> SentenceFacts:
     tables = lexicon()
-    found = tokens(sentence)
-    words = [read_word(token.text) for token in found]
+    tokens = words_and_marks(sentence)
+    words = [read_word(token.text) for token in tokens]
     items = scan(words, tables.trie)
     split_clauses(items)
     drafts = draft_statements(tables, items)
     apply_scopes(drafts, items)
     loose = attach_attributes(drafts, items)
-    lend(drafts, items, tables.readings)
-    for index, size_mm in _sizes(found, words):
+    share_attributes(drafts, items, tables.readings)
+    for index, size_mm in _sizes(tokens, words):
         attach_size(drafts, index, size_mm)
-    statements = [_statement(draft, found) for draft in drafts if not draft.dropped]
+    statements = [_statement(draft, tokens) for draft in drafts if not draft.dropped]
     change = min(loose, default=None) if not drafts else None
     anaphoric = any(item.value("anaphor") and not item.value("study") for item in items[:2])
     if change is not None and not anaphoric:
-        span = (found[0].start, found[-1].end)
+        span = (tokens[0].start, tokens[-1].end)
         statements.append(
             Statement(
                 STUDY, True, True, (), (), None, change, None, False, False, False, False, span
             )
         )
         change = None
-    known = [w.known for token, w in zip(found, words, strict=True) if token.text.isalpha()]
-    misspelt, doubled, placeholders = _slips(found, words, tables.placeholders)
+    known = [w.known for token, w in zip(tokens, words, strict=True) if token.text.isalpha()]
+    misspelt, doubled, placeholders = _slips(tokens, words, tables.placeholders)
     return SentenceFacts(
-        " ".join(token.text for token in found if token.text.isalnum()),
+        " ".join(token.text for token in tokens if token.text.isalnum()),
         tuple(statements),
         change,
         tuple(misspelt),

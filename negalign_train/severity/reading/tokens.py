@@ -69,7 +69,7 @@ class Token(NamedTuple):
 
 
 def _headings(text: str) -> Iterator[re.Match[str]]:
-    """All headings, found from their colons: most of a report is no heading."""
+    """All headings, searched from their colons: most of a report is no heading."""
     at, colon = 0, text.find(":")
     while colon >= 0:
         match = _HEADING.search(text, max(at, colon - _LONGEST_HEADING), colon + 1)
@@ -129,7 +129,7 @@ def sentences(
             at = stop
 
 
-def tokens(sentence: str) -> tuple[Token, ...]:
+def words_and_marks(sentence: str) -> tuple[Token, ...]:
     """Words, numbers and the marks that matter; hyphens and other marks only separate."""
     return tuple(
         Token(match[0], match.start(), match.end()) for match in _WORD.finditer(sentence.lower())

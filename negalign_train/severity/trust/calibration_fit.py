@@ -156,7 +156,7 @@ def fit_calibration(
     categories = {
         name: _fit_category(_rows_of(name, used, values), settings) for name in CATEGORIES
     }
-    found = Calibration(
+    calibration = Calibration(
         *judge,
         categories,
         reason="",
@@ -167,18 +167,18 @@ def fit_calibration(
         ),
         confidence=settings.confidence,
     )
-    return _with_reason(found, settings)
+    return _with_reason(calibration, settings)
 
 
-def _with_reason(found: Calibration, settings: FitSettings) -> Calibration:
+def _with_reason(calibration: Calibration, settings: FitSettings) -> Calibration:
     """The calibration with its verdict in words."""
-    if found.adopted:
-        reason = f"re-scaled: {', '.join(found.adopted)}"
-    elif any(scale.reason in ("no_better", "worse_S") for scale in found.categories.values()):
+    if calibration.adopted:
+        reason = f"re-scaled: {', '.join(calibration.adopted)}"
+    elif any(scale.reason in ("no_better", "worse_S") for scale in calibration.categories.values()):
         reason = "no re-scaling was shown to follow the readers better; nothing is changed"
     else:
         reason = (
             f"too little data: no category has {settings.min_events} events with a severity above "
             f"0 in {settings.min_groups} case groups; nothing is changed"
         )
-    return replace(found, reason=reason)
+    return replace(calibration, reason=reason)

@@ -112,8 +112,10 @@ def compare_judges(
     for one in scored:
         rows = [row for i in common if (row := one.scores[i]) is not None]
         cost = 1000 * one.seconds / max(1, len(examples))
-        found = _agreements(rows, some, settings)
-        judges.append(JudgeTrust(one.spec, one.judge, one.version, one.unscorable, cost, found))
+        agreements = _agreements(rows, some, settings)
+        judges.append(
+            JudgeTrust(one.spec, one.judge, one.version, one.unscorable, cost, agreements)
+        )
     groups = len({example.group for example in some})
     return TrustReport(len(some), groups, len(examples) - len(some), tuple(judges))
 
@@ -124,7 +126,7 @@ def _agreements(
     settings: AgreementSettings,
 ) -> dict[str, Agreement]:
     groups = [example.group for example in examples]
-    found = {
+    agreements = {
         name: agreement(
             [row[name] for row in rows],
             [example.severities[name] for example in examples],
@@ -136,24 +138,24 @@ def _agreements(
     }
     totals = [sum(row.values()) for row in rows]
     readers = [example.total for example in examples]
-    found[TOTAL] = agreement(totals, readers, groups, TOTAL_EDGES, settings)
-    return found
+    agreements[TOTAL] = agreement(totals, readers, groups, TOTAL_EDGES, settings)
+    return agreements
 
 
 def _correlations(
     rows: Sequence[Mapping[str, float]], examples: Sequence[GradedExample]
 ) -> dict[str, float | None]:
     """Spearman's correlation with the readers, by category; None where there is none."""
-    found: dict[str, float | None] = {}
+    correlations: dict[str, float | None] = {}
     for name in CATEGORIES:
         if not rows:
-            found[name] = None
+            correlations[name] = None
             continue
         judge = np.array([row[name] for row in rows])
         reader = np.array([example.severities[name] for example in examples])
         value = float(spearman(judge, reader, np.ones((1, len(judge))))[0])
-        found[name] = value if np.isfinite(value) else None
-    return found
+        correlations[name] = value if np.isfinite(value) else None
+    return correlations
 
 
 def member_weights(
@@ -180,7 +182,7 @@ def _joined(
 
 
 def join_scored(scored: Sequence[Scored], examples: Sequence[GradedExample], how: How) -> Scored:
-    """The members' ensemble as a judge of its own, from the scores they have given.
+    """The members' ensemble as a judge of its own, from the scores that are there.
 
     ``weighted`` is cross-fitted: each half of the case groups is judged with the weights that the
     other half's readers support, so that its figures are not those of its own training.

@@ -115,7 +115,7 @@ def side_contradiction(report: Report, rng: random.Random) -> Iterator[Alteratio
                 if mention.finding == name and mention.side and name in tables().lateral:
                     start, end = (sentence.start + at for at in mention.side)
                     sides[sentence.section].append(Replace(start, end, report.text[start:end]))
-        words = {replace.text.lower() for found in sides.values() for replace in found}
+        words = {replace.text.lower() for edits in sides.values() for replace in edits}
         if not (sides["findings"] and sides["impression"]) or len(words) != 1:
             continue
         other = {"left": "right", "right": "left"}.get(words.pop())
