@@ -125,10 +125,10 @@ def _other_value(before: object, rng: random.Random) -> object:
 def problems(root: Path) -> list[str]:
     workspace = Workspace(root)
     try:
-        found = audit(workspace, open_read_only(workspace.database_url)).problems
+        checks = audit(workspace, open_read_only(workspace.database_url)).problems
     except DatabaseError as error:
         return [str(error)]
-    return [f"{check.what}: {check.problem}" for check in found]
+    return [f"{check.what}: {check.problem}" for check in checks]
 
 
 def attack_file(root: Path, kind: str, rng: random.Random) -> tuple[str, bool]:

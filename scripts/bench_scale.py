@@ -65,7 +65,7 @@ PRESETS = {
 
 
 def grown(events: Sequence[Event], count: int) -> list[Event]:
-    """``count`` events: the given ones again and again, each time as cases of their own."""
+    """``count`` events: ``events`` again and again, each time as cases of their own."""
     made: list[Event] = []
     for copy in range(math.ceil(count / len(events))):
         made += [

@@ -175,7 +175,7 @@ def _one_by_one(workload: Workload, options: argparse.Namespace) -> dict[str, An
     from benchmarks.training_measure import executed_flops, median_of
     from benchmarks.training_process import alone
 
-    found = {
+    figures = {
         name: median_of(
             lambda name=name: alone(workload, name, NUM_BATCHES, options.repeats),  # type: ignore[misc]
             2,
@@ -183,10 +183,10 @@ def _one_by_one(workload: Workload, options: argparse.Namespace) -> dict[str, An
         for name in ARMS
         if name != "trl_patched"
     }
-    tokens, unique = found["ours"]["tokens"], found["ours"]["unique"]
+    tokens, unique = figures["ours"]["tokens"], figures["ours"]["unique"]
     row: dict[str, Any] = {
-        "seconds_per_step": {name: each["seconds"] for name, each in found.items()},
-        "memory_mb": found,
+        "seconds_per_step": {name: each["seconds"] for name, each in figures.items()},
+        "memory_mb": figures,
         "tokens_per_step": tokens,
         "unique_tokens_per_step": unique,
     }
@@ -197,9 +197,9 @@ def _one_by_one(workload: Workload, options: argparse.Namespace) -> dict[str, An
             workload, name, unique if name == "ours" else tokens,
             head_rows.get(name, scored * (workload.common + workload.suffix)),
         ) / each["seconds"] / (options.peak_tflops * 1e12)
-        for name, each in found.items()
+        for name, each in figures.items()
     }  # fmt: skip
-    return row | _memory_ratios(found) | _ratios(row, workload)
+    return row | _memory_ratios(figures) | _ratios(row, workload)
 
 
 def _memory_ratios(peaks: dict[str, dict[str, float]]) -> dict[str, float]:

@@ -100,7 +100,7 @@ def _evidence(
     num_candidates: int,
 ) -> GateEvidence:
     references = {report.case_id: report.completion for report in parent}
-    found = paired_bootstrap(parent, own, bootstrap)
+    comparison = paired_bootstrap(parent, own, bootstrap)
     return GateEvidence(
         cycle=1,
         candidate="simulated",
@@ -109,8 +109,8 @@ def _evidence(
         num_candidates=num_candidates,
         parent=summarise(parent, references, bootstrap.severe_threshold),
         metrics=summarise(own, references, bootstrap.severe_threshold),
-        comparison=found,
-        overall=found,
+        comparison=comparison,
+        overall=comparison,
         placeholder_rate=placeholder_rate(own, bootstrap),
         divergence=Divergence(0.1, 0.1, 1000),
         parent_reference_logps=-1.0,

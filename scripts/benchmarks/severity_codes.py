@@ -32,7 +32,7 @@ def heads_of(path: Path) -> dict[str, list[str]]:
                 if finding is not None:
                     head = code.split("/")[0].strip()
                     counts.setdefault(finding.name, Counter())[head] += 1
-    return {name: [head for head, _ in found.most_common()] for name, found in counts.items()}
+    return {name: [head for head, _ in heads.most_common()] for name, heads in counts.items()}
 
 
 def mesh_agreement(

@@ -127,8 +127,10 @@ def training_examples(cases: Sequence[Case], count: int, seed: int) -> list[Grad
                 yield _example(case, number, text, {})
                 continue
             truth = [finding.name for finding in case.findings]
-            found = inject(case.reference, next(turns), number, true_findings=truth)
-            if found is not None:
-                yield _example(case, number, found.text, {found.category: found.severity})
+            injection = inject(case.reference, next(turns), number, true_findings=truth)
+            if injection is not None:
+                yield _example(
+                    case, number, injection.text, {injection.category: injection.severity}
+                )
 
     return list(islice(examples(), count))

@@ -72,7 +72,7 @@ def _share(hits: Sequence[bool]) -> float | None:
 def recall(
     judge: Judge, injected: Mapping[str, Sequence[TextPair]]
 ) -> dict[str, dict[str, Any]] | None:
-    """Per operation: in how many of the reports the category of the error put in is found.
+    """Per operation: in how many of the reports the injected error's category is seen.
 
     None for a judge without categories.
     """
@@ -82,8 +82,8 @@ def recall(
         verdicts = _scored(judge, pairs)
         if any(verdict.severities is None for verdict in verdicts):
             return None
-        found = sum((verdict.severities or {})[category] > 0 for verdict in verdicts)
-        table[name] = {"category": category, "n": len(verdicts), "found": found}
+        num_seen = sum((verdict.severities or {})[category] > 0 for verdict in verdicts)
+        table[name] = {"category": category, "n": len(verdicts), "found": num_seen}
     return table
 
 
@@ -147,7 +147,7 @@ def judge_figures(judge: Judge, material: Material) -> dict[str, Any]:
     pairs = material.pairs()
     untouched = _scored(judge, material.untouched)
     reworded = _scored(judge, material.reworded)
-    found: dict[str, Any] = {
+    figures: dict[str, Any] = {
         "reports": len(material.untouched),
         "not_scored": 1 - len(_scored(judge, pairs)) / len(pairs),
         "traps_passed": traps(judge),
@@ -157,9 +157,9 @@ def judge_figures(judge: Judge, material: Material) -> dict[str, Any]:
     }
     operations = recall(judge, material.injected)
     if operations is not None:
-        found["operations"] = operations
-        found["recall"] = by_category(operations)
-    return found
+        figures["operations"] = operations
+        figures["recall"] = by_category(operations)
+    return figures
 
 
 def seconds_per_thousand(answer: Answer, cases: Sequence[Case], count: int, first: int) -> float:

@@ -32,8 +32,8 @@ def _trained(settings: Settings, learn_from: Sequence[Case], report: dict[str, A
         seed=settings.seed,
     )
     out = settings.work_dir / "finetuned"
-    found = train_judge(encoder, examples, out, training, {"purpose": "bench_severity"}, print)
-    report["training"] = asdict(found) | {"encoder": encoder.name}
+    trained = train_judge(encoder, examples, out, training, {"purpose": "bench_severity"}, print)
+    report["training"] = asdict(trained) | {"encoder": encoder.name}
     return out
 
 

@@ -18,8 +18,8 @@ def _judges(rows: Mapping[str, Any]) -> None:
     )
     print("|---" * 10 + "|")
     for name, row in rows.items():
-        ranking, found = row["ranking"], row.get("recall")
-        mean_recall = mean(r["recall"] for r in found.values()) if found else None
+        ranking, recall = row["ranking"], row.get("recall")
+        mean_recall = mean(r["recall"] for r in recall.values()) if recall else None
         cells = [
             name,
             str(row["reports"]),

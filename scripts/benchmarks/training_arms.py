@@ -291,13 +291,13 @@ def gradient_error(workload: Workload) -> float:
         patch.object(trl.trainer.utils, "_ChunkedLogProbFunction", _ExactLogProbs),
     ):
         expected_loss, expected = build_arm(small, "trl_best", 1).loss_and_gradients()
-        loss, found = build_arm(small, "ours", 1).loss_and_gradients()
-    if expected.keys() != found.keys():
+        loss, gradients = build_arm(small, "ours", 1).loss_and_gradients()
+    if expected.keys() != gradients.keys():
         raise SystemExit(f"{workload.name}: the arms train different parameters")
     worst = abs(loss - expected_loss) / abs(expected_loss)
     for name, gradient in expected.items():
         scale = float(gradient.abs().max().clamp(min=1e-30))
-        worst = max(worst, float((found[name] - gradient).abs().max()) / scale)
+        worst = max(worst, float((gradients[name] - gradient).abs().max()) / scale)
     return worst
 
 

@@ -75,5 +75,5 @@ def executed_flops(workload: Workload, arm_name: str, tokens: float, head_rows: 
 
 def median_of(function: Callable[[], dict[str, float]], repeats: int) -> dict[str, float]:
     """Each figure's median over ``repeats`` calls."""
-    found = [function() for _ in range(repeats)]
-    return {name: statistics.median(each[name] for each in found) for name in found[0]}
+    calls = [function() for _ in range(repeats)]
+    return {name: statistics.median(each[name] for each in calls) for name in calls[0]}

@@ -120,9 +120,9 @@ def interleaved(
         for name, arm in arms.items():
             if name in seldom and turn > 1:
                 continue
-            found = arm.step(turn)
+            step_seconds = arm.step(turn)
             if turn > 0:
-                seconds[name].append(found)
+                seconds[name].append(step_seconds)
     return {name: Timing(tuple(values)) for name, values in seconds.items()}
 
 

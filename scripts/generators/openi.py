@@ -62,18 +62,18 @@ def coded_findings(case: Case) -> dict[str, str]:
     The words of a prompt do not always give the code back ("interstitial lung diseases").
     """
     names = {finding.name for finding in case.findings}
-    found = {}
+    coded = {}
     unknown = []
     for observation in observations(case):
         finding = finding_of(observation.replace(", ", "/"))
         if finding is not None and finding.name in names:
-            found[observation] = finding.name
+            coded[observation] = finding.name
         else:
             unknown.append(observation)
-    left = names - set(found.values())
+    left = names - set(coded.values())
     if len(unknown) == 1 and len(left) == 1:
-        found[unknown[0]] = left.pop()
-    return found
+        coded[unknown[0]] = left.pop()
+    return coded
 
 
 def _sides(text: str) -> set[str]:
@@ -97,11 +97,11 @@ def _phrases_of(case: Case) -> Iterator[Phrase]:
         said = _said(sentence)
         if not said or not said <= set(by_name):
             continue
-        told = tuple(key for key, name in coded.items() if name in said)
-        if _sides(sentence.text) == _sides(" ".join(told)):
-            yield Phrase(told, said, sentence.text)
+        coded_as = tuple(key for key, name in coded.items() if name in said)
+        if _sides(sentence.text) == _sides(" ".join(coded_as)):
+            yield Phrase(coded_as, said, sentence.text)
             if _sides(sentence.text):
-                mirrored = tuple(_other_side(key) for key in told)
+                mirrored = tuple(_other_side(key) for key in coded_as)
                 yield Phrase(mirrored, said, _other_side(sentence.text))
 
 
@@ -173,7 +173,7 @@ def composed_cases(cases: Sequence[Case], count: int, seed: int) -> list[Case]:
         said = [phrase.sentence for phrase in written]
         findings = [*said, *_without_denials(body, names, "findings")]
         impression = _without_denials(body, names, "impression") or said[:2]
-        listed = "; ".join(told for phrase in chosen for told in phrase.observations)
+        listed = "; ".join(code for phrase in chosen for code in phrase.observations)
         composed.append(
             replace(
                 body,
