@@ -1,10 +1,11 @@
 """Measure the severity judges: one table and one JSON. It tunes nothing.
 
 Figures are taken on the OpenI test half (``cases.openi.part_of``), which nobody read while the
-lexicon and the rules were extended. The `finetuned` judge is trained here, on errors put into the
-other half. `nli` has random weights, as the control of chance, unless `--nli` gives a real model.
-Without sacrebleu or rouge-score (`pip install -e .[bench]`) that baseline is left out and named in
-`missing`. Five to six minutes of one core, and as much again for the million pairs of memory.
+lexicon and the rules were extended. The `finetuned` judge is trained here, on errors injected into
+the other half. `nli` has random weights, as the control of chance, unless `--nli` names a model.
+A baseline whose package is not installed (sacrebleu, rouge-score: `pip install -e .[bench]`) is
+left out and named in `missing`. Five to six minutes of one core, and as much again for the million
+pairs of memory.
 
     python scripts/bench_severity.py --openi indiana_reports.csv --out runs/bench_severity.json
 """

@@ -70,7 +70,7 @@ def train_generator(
 
 
 def recipe_for(csv: Path, model_dir: Path, candidates: list[dict[str, Any]] | None) -> CycleRecipe:
-    """The OpenI recipe with this machine's paths, and other candidates where they are given."""
+    """The OpenI recipe with this machine's paths, and with ``candidates``, if any."""
     recipe = yaml.safe_load(RECIPE.read_text(encoding="utf-8"))
     recipe["cases"]["path"] = str(csv.resolve())
     recipe["model"]["model_name_or_path"] = str(model_dir.resolve())
@@ -80,7 +80,7 @@ def recipe_for(csv: Path, model_dir: Path, candidates: list[dict[str, Any]] | No
 
 
 def template_row(cases: list[Case], recipe: CycleRecipe, seed: int) -> dict[str, Any]:
-    """What the most frequent training report scores when it is given as every answer."""
+    """The score of the most frequent training report as the answer to every case."""
     counts = Counter(case.reference for case in cases)
     template = counts.most_common(1)[0][0]
     held_out = evaluation_cases(recipe.cases, seed)

@@ -2,7 +2,7 @@
 
 ``case_id``, ``prompt`` and ``reference`` are needed. ``group`` defaults to the case id,
 ``findings`` to none, ``has_prior`` to false, ``source`` to the empty string. Unknown keys are
-errors, so that a misspelt one cannot pass for a default.
+errors: a misspelt key would otherwise leave the default standing.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The grammar read backwards: from a sentence to what it states, and where.
 
-Only sentences the grammar can write are understood; everything else is None. This is what makes
-a simulated reader independent of the severity scorer, which reads free text.
+Only sentences that the grammar can write are understood; every other one is None. So a simulated
+reader does not depend on the severity scorer, which reads free text.
 """
 
 from __future__ import annotations

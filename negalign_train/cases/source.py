@@ -1,4 +1,4 @@
-"""Which cases a cycle drafts and which it is judged on, for every source."""
+"""Which cases a cycle drafts and on which it is evaluated, for every source."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _stream(seed: int, stream: int) -> int:
 
 
 def split_of(group: str) -> str:
-    """``evaluation``, ``feedback`` or ``generator``: the fate of a case group, fixed for ever."""
+    """``evaluation``, ``feedback`` or ``generator``: where a case group belongs, in every cycle."""
     fraction = group_fraction(group, seed=0)
     if fraction < EVALUATION_SHARE:
         return "evaluation"

@@ -1,4 +1,4 @@
-"""Splits decided by a hash of the case group alone, the same on every machine and in every run."""
+"""Splits by a hash of the case group alone: the same on every machine and in every run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One batch on its way into the log: what is new, what is known, what goes to quarantine."""
+"""One batch of an import: which events are new, which are known, which go to quarantine."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ def plan_batch(connection: Connection, entries: Sequence[Entry]) -> BatchPlan:
 def write_batch(
     connection: Connection, plan: BatchPlan, origin: str, ingested_at: str
 ) -> ImportReport:
-    """Writes what ``plan`` says; running it twice on one file adds no quarantine row twice."""
+    """Writes what ``plan`` says. A line that is in quarantine already is not added again."""
     new_readers = _new_readers(connection, [item.event for item in plan.accepted])
     rows = [_event_row(item, origin, ingested_at) for item in plan.accepted]
     append_rows(connection, EVENTS, rows)

@@ -188,7 +188,7 @@ def event_json_schema() -> Fragment:
     """The JSON Schema (2020-12) of one event.
 
     It cannot say that a span lies inside the completion, that an accepted report's edit changes
-    nothing, or which of the keys of an object come twice: ``parse_event`` refuses those, too.
+    nothing, or which of the keys of an object come twice: ``parse_event`` refuses those as well.
     """
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": EVENT_SCHEMA}
     return head | EVENT | _GRADE_MAY_BE

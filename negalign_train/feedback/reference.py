@@ -62,7 +62,7 @@ ANNOTATED: tuple[tuple[str, Any, str], ...] = (
     ("revision", 1, ""),
     ("case_id", "study-1042", "a pseudonym: ids are stored, so they must not name a patient"),
     ("study_id", "acc-5510", "may be left out"),
-    ("patient_id", "p-0093", "may be left out; a pseudonym, too"),
+    ("patient_id", "p-0093", "may be left out; also a pseudonym"),
     ("thread_id", "t-77", "the second report of this negotiation has the same `thread_id`"),
     ("turn", 1, ""),
     ("created_at", "2026-11-02T09:14:00Z", ""),
@@ -83,7 +83,7 @@ ANNOTATED: tuple[tuple[str, Any, str], ...] = (
     (
         "reader",
         {"id": "r-03", "role": "radiologist", "seconds": 38.5, "saw_ai": True},
-        "a pseudonym, too",
+        "also a pseudonym",
     ),
     ("source", {"system": "label-studio", "ref": "task 8812"}, ""),
 )

@@ -56,8 +56,9 @@ _GRADES: dict[str, Grade] = {"accept": "accept", "partial": "partial", "reject":
 def parse_event(data: object) -> Event:
     """A decoded JSON value as an event, with the severities the reader gave.
 
-    Accepted reports have nine zeros; marked errors give capped sums; a partial or rejected report
-    without marks, or with a mark that has no severity, has none, and the scorer fills them later.
+    An accepted report has nine zeros, a report with marked errors their capped sums. A partial or
+    rejected report has no severities if a mark has none, or if there are no marks; the scorer fills
+    them later.
 
     Raises:
         QuarantineError: not a legal event; ``code`` says why.
@@ -100,8 +101,8 @@ def parse_event(data: object) -> Event:
 
 
 def event_to_dict(event: Event) -> dict[str, Any]:
-    """The JSON object of DESIGN 2.1, every key written but the study and the patient where none is
-    given: an event without them has the content, and so the fingerprint, that it always had.
+    """The JSON object of DESIGN 2.1. Study and patient are left out where they are unknown, so that
+    the content and the fingerprint of older events stay the same.
 
     Severities are not in it: the reader's follow from grade and errors, and the scorer's belong to
     the snapshot of a cycle, not to the log.

@@ -20,8 +20,8 @@ class ReaderStats:
 
     ``share`` is of all events, in [0, 1]. ``mean_severity`` is the mean S of the events whose
     severities are known, ``median_seconds`` of those whose time was measured; None without any.
-    ``near_duplicates`` counts events on a completion this reader had graded before, for the same
-    case, up to case, spacing and punctuation.
+    ``near_duplicates`` counts events on a completion that this reader had already graded for the
+    same case, apart from capitals, spacing and punctuation.
     """
 
     reader_id: str

@@ -50,7 +50,7 @@ class FeedbackStore:
 
     Args:
         database: an open engine, or a URL that is opened (and created) here.
-        clock: gives the aware time that is stored as the time of ingest.
+        clock: the time of ingest, with its time zone.
     """
 
     def __init__(
@@ -70,8 +70,8 @@ class FeedbackStore:
         and the next import reads it again. Importing a file twice adds nothing.
 
         Raises:
-            FeedbackError: the file or the database cannot be used; whole batches stay, and the
-                same import goes on from there.
+            FeedbackError: the file or the database cannot be used. Batches already imported stay;
+                the same import then goes on from there.
         """
         origin = str(path.resolve())
         report = ImportReport()
@@ -86,7 +86,7 @@ class FeedbackStore:
     def append(self, events: Sequence[Event], source: str) -> ImportReport:
         """Appends events made in this process, all in one transaction or none.
 
-        The log keeps what the reader said: severities filled by a scorer are not stored here.
+        The log keeps what the reader said; a scorer's severities are not stored here.
 
         Raises:
             FeedbackError: an event breaks the schema, or its revision is there with other content.

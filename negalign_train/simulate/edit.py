@@ -54,7 +54,7 @@ def _say(finding: Finding, section: ReportSection, rng: random.Random) -> str:
 
 
 def _words_for(finding: Finding, attribute: str, old: str) -> str | None:
-    """The words that put ``attribute`` right in place of ``old``; None: the shape must change."""
+    """The words that correct ``attribute`` in place of ``old``; None where no word does."""
     tables = grammar()
     if attribute == "degree" and finding.degree:
         scale = tables.findings[finding.name].degree_scale
@@ -132,7 +132,7 @@ def _apply(
 
 
 def _insert(sentences: list[Sentence], sentence: Sentence) -> None:
-    """Puts a sentence behind the last one of its section whose region is not later."""
+    """Inserts a sentence behind the last one of its section whose region is not later."""
     order = [*grammar().regions, "summary"]
     rank = order.index(sentence.region)
     at = 0
@@ -160,7 +160,7 @@ def _fill_regions(
 
 
 def mend(case: Case, completion: str, faults: Sequence[Fault]) -> str:
-    """The completion with ``faults`` mended and all else left standing.
+    """The completion with ``faults`` mended and everything else as it was.
 
     Deterministic: the same case, completion and faults give the same text.
     """

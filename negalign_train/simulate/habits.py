@@ -1,8 +1,8 @@
 """The careless writer whose reports the embedded generator learns from.
 
-Each habit has a trigger in the ground truth, so that the generator learns *systematic* errors, the
-kind readers can teach it to drop; together they cover all nine categories. A report is written from
-altered findings (R1, R2, R4 to R8) or its text is altered (R3, R9).
+Each habit has a trigger in the ground truth, so that the generator learns *systematic* errors: only
+those can readers teach it to drop. The habits cover all nine categories. They alter the findings
+that a report is written from (R1, R2, R4 to R8), or its text (R3, R9).
 """
 
 from __future__ import annotations

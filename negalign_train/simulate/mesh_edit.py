@@ -60,7 +60,7 @@ def _rank(text: str, reference: Sequence[ReadSentence]) -> int | None:
 def _insert(
     lines: list[_Line], section: str, text: str, rank: int, reference: Sequence[ReadSentence]
 ) -> None:
-    """Puts a sentence behind the last one of its section that the reference has before it."""
+    """Inserts a sentence behind the last one of its section that comes earlier in the reference."""
     at = 0
     first_of_section = True
     for index, (other_section, other) in enumerate(lines):
@@ -89,8 +89,8 @@ def _kept(sentences: Sequence[ReadSentence], faults: Sequence[Fault]) -> list[_L
 def mend_report(case: Case, completion: str, faults: Sequence[Fault]) -> str:
     """The completion with ``faults`` mended, as ``Findings: ... Impression: ...`` on one line.
 
-    A missing finding is said in the reference report's own sentence at its place there; where the
-    reference does not say it, in a plain one at the end of the findings.
+    A missing finding gets the reference report's sentence, at its place in the reference. Where the
+    reference has none, it gets a plain sentence at the end of the findings.
     """
     reference = read_sentences(case.reference)
     coded = {f.name: f for f in case.findings if f.present}
@@ -115,7 +115,7 @@ def mend_report(case: Case, completion: str, faults: Sequence[Fault]) -> str:
 
 
 def _fill_empty(lines: list[_Line], reference: Sequence[ReadSentence], coded: set[str]) -> None:
-    """A section struck empty gets the reference's own right sentences, or the plain summary."""
+    """A section that lost all its sentences gets the reference's right ones, or a plain summary."""
     for section in ("findings", "impression"):
         if any(other == section for other, _ in lines):
             continue

@@ -63,7 +63,7 @@ def patterns() -> Patterns:
 @dataclass(frozen=True)
 class SentenceMention:
     """A finding named in a sentence. ``status``: asserted, denied, or open (possible, denied in
-    part). ``side`` and ``degree`` are [start, end) of the one word that gives them, if one does.
+    part). ``side``, ``degree``: [start, end) of the word that says it, where there is just one.
     """
 
     finding: str

@@ -1,7 +1,7 @@
 """The same report in other words, by hand-made rules that keep the meaning.
 
-The control of every judge: it must cost nothing. Rules stand in ``data/paraphrases.yaml``, written
-apart from the scorer's lexicon; sentences of a section may also change places.
+Every judge's control: a paraphrase must cost nothing. The rules of ``data/paraphrases.yaml`` were
+written apart from the scorer's lexicon. Sentences of a section may also change places.
 """
 
 from __future__ import annotations

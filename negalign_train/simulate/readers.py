@@ -50,7 +50,7 @@ class GrammarTruth:
 
 
 def true_score(truth: GroundTruth, case: Case, completion: str) -> SeverityScore:
-    """The severities a reader without noise would give: the independent measure of a report."""
+    """The severities that a reader without noise gives: a measure independent of the scorer."""
     return SeverityScore(_severities([fault.mark() for fault in truth.faults(case, completion)]))
 
 
@@ -190,8 +190,10 @@ def _turn(draft: Draft, session: PanelSession, number: int, turn: int) -> Event:
 
 
 def read_drafts(drafts: Sequence[Draft], session: PanelSession) -> list[Event]:
-    """All reports read. Deterministic in seed, cycle and case; the order of drafts is irrelevant
-    to every event but its ``created_at``."""
+    """The events of all drafts.
+
+    Seed, cycle and case decide an event; the order of the drafts decides its ``created_at`` alone.
+    """
     return [
         event for number, draft in enumerate(drafts) for event in read_draft(draft, session, number)
     ]

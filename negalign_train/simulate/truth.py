@@ -29,10 +29,11 @@ _OVER_CALLS = {
 
 @dataclass(frozen=True)
 class Fault:
-    """One error and what would mend it.
+    """One error, and what mends it.
 
-    ``drop`` and ``restate`` are sentence indices: to be struck, and to be said with ``attribute``
-    corrected. ``insert`` asks for the missing finding; ``mended`` is a sentence spelt right.
+    ``drop``: indices of the sentences to strike. ``restate``: those to say with ``attribute``
+    corrected. ``insert``: the finding is missing and must be said. ``mended``: the index of a
+    misspelt sentence, and its right spelling.
     """
 
     category: str

@@ -1,7 +1,7 @@
 """What a reader approved of, and when two texts are the same: the one place that says so. Pure.
 
-A grade is about the completion. An edit is the reader's own text, and approved whatever the grade,
-if it is one: exports often hand the draft back as its own edit, which approves of nothing.
+A grade is about the completion. An edit is the reader's own text, and so approved whatever the
+grade. An unchanged draft is no edit: exports often return it in the edit box.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def known_severity(event: Event) -> float | None:
     """S of the completion as far as it is known.
 
     An accepted report without marks has S = 0. S = 0 of any other report is unknown: its reader saw
-    something, and whoever gave the 0 did not find it.
+    an error that the scorer missed.
     """
     total = event.total_severity
     if event.grade == "accept":

@@ -30,9 +30,9 @@ def price_marks(errors: Sequence[ErrorMark], scored: Mapping[str, float]) -> dic
     """Nine severities of a report some of whose marks have none.
 
     What the reader priced stands. A category with an unpriced mark takes the scorer's severity of
-    that category, where it is more. Where the scorer finds nothing in such a category it sees the
-    same error under another name: then its severities count in every category, and the reader's
-    where they are more. A mark never costs 0 because the scorer did not find it.
+    that category, if that is more. Where the scorer finds nothing in that category, it sees the
+    same error under another name: then the scorer's severities count in every category, or the
+    reader's where they are more. A mark that the scorer missed never costs 0.
 
     Args:
         errors: the marks, at least one without severity.
@@ -49,8 +49,8 @@ def price_marks(errors: Sequence[ErrorMark], scored: Mapping[str, float]) -> dic
 
 
 def priced_marks(event: Event) -> tuple[ErrorMark, ...]:
-    """The marks of an event, those without severity with an equal part of what their category
-    costs beyond its priced marks. None stays where nothing is known.
+    """The marks of an event. Marks without severity share what their category costs beyond its
+    priced marks, in equal parts. None stays where nothing is known.
     """
     if event.severities is None or not has_unpriced_marks(event.errors):
         return event.errors

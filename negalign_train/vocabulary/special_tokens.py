@@ -1,4 +1,4 @@
-"""Marks of chat templates that must never stand in a text: whoever writes one forges a turn.
+"""Control tokens of chat templates. None may stand in a text: it would forge a turn.
 
 A tokenizer turns ``<|eot_id|>`` in a report into the token that ends a turn, and "[/INST]" in a
 prompt begins an answer that nobody gave.

@@ -122,7 +122,7 @@ def spearman(first: Sequence[float], second: Sequence[float]) -> float:
 
 
 def ranking(judge: Judge, chains: Sequence[tuple[str, Sequence[str]]]) -> dict[str, Any]:
-    """Spearman of S with the number of errors put in, and how often one more error costs more.
+    """Spearman of S with the number of injected errors, and how often one more error costs more.
 
     Chains of which one text cannot be scored are left out.
     """

@@ -1,4 +1,4 @@
-"""The pairs of texts that ``bench_severity.py`` puts to every judge, made once for all of them."""
+"""The pairs of texts of ``bench_severity.py``, made once for all judges."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from negalign_train.vocabulary.records import Case
 
 
 def _trained(settings: Settings, learn_from: Sequence[Case], report: dict[str, Any]) -> Path:
-    """The folder of a judge trained on errors put into ``learn_from``."""
+    """The folder of a judge trained on errors injected into ``learn_from``."""
     examples = encoders.training_examples(learn_from, settings.training_examples, settings.seed)
     texts = [text for example in examples for text in (example.reference, example.candidate)]
     encoder = settings.encoder_dir or encoders.write_encoder(

@@ -3,8 +3,8 @@
 A thousand reports do not teach a model from scratch to look at its prompt: it writes the normal
 template. So reports are also composed: the body of a report without observations, with sentences
 that other training reports use for single observations, under a prompt that lists those
-observations. Body sentences that deny what is put in are taken out. Nothing is taken from feedback
-or evaluation cases.
+observations. Body sentences that deny an added finding are left out. Nothing is taken from
+feedback or evaluation cases.
 
 Composed reports are written carelessly, as the embedded generator's are (``simulate/habits.py``):
 most over-call what often goes with a finding. Without a habit there is little that the hundred-odd

@@ -1,4 +1,4 @@
-"""What every judge takes and gives."""
+"""What a judge is asked, and what it answers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ReportPair:
 
 @dataclass(frozen=True)
 class Judgement:
-    """One judge's word on one pair.
+    """One judge's answer on one pair.
 
     ``score`` is None where the pair cannot be scored, and ``reason`` then holds the code why (a key
     of ``pricing.score.UNSCORABLE``, or ``too_long_for_model``); unknown is never 0.

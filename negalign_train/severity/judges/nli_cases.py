@@ -1,7 +1,7 @@
 """What an NLI judge asks of two reports, and what the answers cost. Pure: no model here.
 
-The facts of one report say which hypotheses to put to the other; the two reports' facts are never
-compared, so that the judge knows only what the model tells it.
+The facts of one report say which hypotheses the other is tested against. The two reports' facts
+are never compared: the model's answers alone decide.
 """
 
 from __future__ import annotations

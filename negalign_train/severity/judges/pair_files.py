@@ -1,4 +1,4 @@
-"""Pairs of reports in JSONL and CSV files, one at a time, with whatever is wrong with each line."""
+"""Pairs of reports in JSONL and CSV files, read one at a time; a bad line says what is wrong."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def _raw_lines(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
 def read_json_pairs(stream: BinaryIO) -> Iterator[PairLine]:
     """The non-blank lines of a JSONL stream: ``id, reference, candidate`` and maybe ``context``.
 
-    Other keys are left aside, so that a line may carry what belongs to it.
+    Other keys are ignored: a line may carry more.
     """
     for number, line in _raw_lines(stream):
         if line.strip():

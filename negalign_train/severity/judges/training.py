@@ -1,7 +1,7 @@
 """Trains the ``finetuned`` judge: nine sigmoid heads on any encoder, on readers' severities.
 
-Held-out case groups are decided by a hash of the group, so that every later comparison can leave
-out what the judge was trained on.
+A hash of the case group decides what is held out, so that every later comparison can leave out
+what the judge was trained on.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class JudgeTraining:
 
 @dataclass(frozen=True)
 class TrainedJudge:
-    """What a training came to. ``losses``: mean validation loss after each epoch."""
+    """The result of a training. ``losses``: mean validation loss after each epoch."""
 
     num_train: int
     num_validation: int

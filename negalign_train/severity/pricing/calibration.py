@@ -1,4 +1,4 @@
-"""Readers' severities re-scale the scorer's, per category: the record, and how it is applied.
+"""The scorer's severities at the readers' scale, by category: the record, and its application.
 
 ``s' = min(1, scale * s ** exponent)`` for s > 0, and 0 stays 0: monotone, two numbers a category,
 and no error appears that the scorer did not see. ``trust.calibration_fit`` finds the numbers.
@@ -23,7 +23,7 @@ CALIBRATION_SCHEMA = "negalign.calibration/1"
 class CategoryScale:
     """One category's re-scaling, and what it rests on.
 
-    ``num_informative`` events have s > 0, the only ones that a re-scaling moves. ``change`` is the
+    ``num_informative`` events have s > 0: a re-scaling changes no others. ``change`` is the
     cross-validated squared error per informative event, re-scaled minus as it was, with its
     interval; None where none was tried. ``reason``: adopted, too_few_events, too_few_groups,
     no_better, or worse_S (the category follows better, but S would follow less well: the readers

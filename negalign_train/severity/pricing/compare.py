@@ -38,7 +38,7 @@ UNSAID = 0.5
 INVENTED_COMPARISON = 0.25
 """Of a whole-study comparison, and factor for one on an invented finding."""
 CONTRADICTION = 0.5
-"""Factor for a finding that one report both asserts and denies, or puts on both sides."""
+"""Factor for a finding that one report both asserts and denies, or names on both sides."""
 SLIP_WEIGHTS: Mapping[str, float] = {
     "repeated_sentence": 0.25,
     "truncated": 0.25,

@@ -41,7 +41,7 @@ def explain_unscorable(reference: str, candidate: str) -> str | None:
     """The reason code (a key of ``UNSCORABLE``) why a pair cannot be scored; None if it can.
 
     A candidate in which nothing is recognised, but which is English or placeholders, *is* scored:
-    all findings of the reference are missed, and the text itself is worth nothing (R9 = 1).
+    all findings of the reference are missed, and the text itself counts as one error (R9 = 1).
     """
     if not reference.strip():
         return "empty_reference"
@@ -95,11 +95,12 @@ def fill_severities(
     ``adjust`` brings scores to the readers' scale, and ``judge`` names scorer and calibration in
     the record (``pricing.calibration.Calibration``).
 
-    The reference of an event is what its reader made of the report: the reader's own edit. Where
-    the reader marked errors and priced some of them, those prices stand. Events
-    that have severities come back as they are, in their order. The refusals count those left
-    without: ``no_reference``, a reason code of ``explain_unscorable``, or ``scorer_found_nothing``:
-    the reader did not accept the report, so S = 0 would say what the scorer cannot know.
+    The reference of an event is its reader's own edit. Prices that the reader gave stand. Events
+    that have severities come back unchanged, in their order.
+
+    The refusals count the events left without severities: ``no_reference``, a reason code of
+    ``explain_unscorable``, or ``scorer_found_nothing`` (the reader did not accept the report, and
+    the scorer sees no error: S is unknown, not 0).
     """
     filled: list[Event] = []
     counts: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""Side, place, degree, change and size: each goes to the statement it stands by."""
+"""Side, place, degree, change and size, each attached to its statement."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def _said_of_all(
 
 
 def attach_attributes(drafts: list[StatementDraft], items: Sequence[Item]) -> set[str]:
-    """Adds every attribute of the sentence to its draft; returns changes nothing here took.
+    """Adds every attribute of the sentence to its draft; returns the changes that have no draft.
 
     The words of a draft itself give no attribute, but for the place or side they name ("blunting
     of the right costophrenic angle"), and the degree that is part of a name ("borderline heart
@@ -166,7 +166,7 @@ def _is_denied(items: Sequence[Item], at: int, device: StatementDraft) -> bool:
 
 
 def _keep_own_sides(owners: Mapping[int, StatementDraft]) -> None:
-    """A draft divided by side lies on its own alone: "bilateral" was said of both."""
+    """A draft divided by side lies on one side only: "bilateral" was said of both drafts."""
     for draft in owners.values():
         draft.sides = [side for side in draft.sides if side != "bilateral"]
 
@@ -194,7 +194,7 @@ def _add(draft: StatementDraft, kind: str, value: str) -> None:
 
 
 def attach_size(drafts: Sequence[StatementDraft], word: int, size_mm: float) -> None:
-    """Gives a measurement at word ``word`` to the nearest statement; the largest one counts."""
+    """Adds the size at word ``word`` to the nearest statement; of several the largest counts."""
     live = [draft for draft in drafts if draft.present and not draft.dropped]
     if not live:
         return

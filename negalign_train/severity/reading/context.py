@@ -1,6 +1,6 @@
 """What the patient's age and the indication change in a score (``data/context.yaml``).
 
-An error keeps its category and its place; only its price moves, and its evidence says why.
+An error keeps its category and its place; only its price changes, and its evidence says why.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def named_findings(indication: str) -> frozenset[str]:
 
 
 def _named_in(sentence: str) -> list[str]:
-    """Before any negation or hypothesis is read: a report may set "rule out X" aside, we do not."""
+    """The findings named, negated or not: "rule out X" names X here, though not in a report."""
     tables = lexicon()
     items = scan([read_word(token.text) for token in words_and_marks(sentence)], tables.trie)
     split_clauses(items)

@@ -77,8 +77,8 @@ _ENDED_BEFORE = re.compile(r"[a-z)]\.\s")
 def _is_cut(text: str) -> bool:
     """Whether the last sentence stops in the middle.
 
-    A single unpunctuated phrase is a style; without its stop behind punctuated sentences, or
-    ending in a word that wants another one, it is cut.
+    A report of one phrase without a stop is a style. A last sentence is cut if the sentences before
+    it have stops, or if its last word needs another one.
     """
     stripped = text.rstrip()
     if stripped.endswith((",", "-", "/", "(", ";", ":")):
@@ -152,6 +152,6 @@ _extract_cached = lru_cache(maxsize=_CACHED_REPORTS)(_extract)
 def extract_facts(text: str) -> ReportFacts:
     """Statements and slips of a report, in order of the text; time is linear in its length.
 
-    Cached by text, but for very long ones, so that memory stays flat.
+    Cached by text; very long texts are not, so that memory stays flat.
     """
     return _extract_cached(text) if len(text) <= _LONGEST_CACHED else _extract(text)

@@ -35,7 +35,7 @@ class Frame:
 class Lexicon:
     """All tables. ``summaries``: what "no acute abnormality" denies, and ``marked_summaries`` what
     it denies only where it is marked or new. ``relations`` maps (said in the reference, said in
-    the candidate) to ``leap`` or ``vague``; ``leaps`` holds such pairs that
+    the candidate) to ``leap`` or ``vague``; ``leaps`` holds pairs that
     are no stand-in: the sign is still missed; ``readings`` holds both; ``typo_index`` maps a word
     with one letter cut to the full words.
     """

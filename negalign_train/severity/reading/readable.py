@@ -1,7 +1,7 @@
 """Whether the scorer can read a report at all: English, and of the chest.
 
-A German report shares "Pneumothorax" with English, a head CT shares "no fracture". Read with the
-lexicon of chest reports, both would get a score that says nothing.
+A German report shares "Pneumothorax" with an English one, a head CT shares "no fracture" with a
+chest film. Read with the lexicon of chest reports, both would get a score that means nothing.
 """
 
 from __future__ import annotations

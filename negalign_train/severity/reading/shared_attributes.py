@@ -83,11 +83,11 @@ def _near(
 def share_attributes(
     drafts: Sequence[StatementDraft], items: Sequence[Item], related: Related
 ) -> None:
-    """Gives a sign and its reading one place and one change, and a list its change.
+    """A sign and its reading get one place and one change; the findings of a list get its change.
 
-    "Left basilar opacity, likely pneumonia": the pneumonia lies there too; "atelectasis or
-    pneumonia at the left base": so does the atelectasis. "Small right effusion with adjacent
-    atelectasis": there, the side alone. "Unchanged effusion and atelectasis": both are.
+    "Left basilar opacity, likely pneumonia": the pneumonia lies at the left base. "Atelectasis or
+    pneumonia at the left base": both lie there. "Small right effusion with adjacent atelectasis":
+    the atelectasis is on the right. "Unchanged effusion and atelectasis": both are unchanged.
 
     ``related``: pairs of findings of which one may stand for the other.
     """

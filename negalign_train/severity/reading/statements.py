@@ -38,10 +38,10 @@ class Statement(NamedTuple):
     """What a report says of one finding (an id of ``data/findings.yaml``, or ``STUDY``).
 
     ``certain`` is False for "possible". ``implied``: follows from a statement of normality.
-    ``partial``: a denial that leaves something possible ("no large effusion"); ``only_marked``:
-    one that leaves what is neither marked nor new ("no acute abnormality"). ``chronic``: called
-    old. ``location`` and ``side`` hold every place named, sorted. ``span``: characters [start, end)
-    of the report.
+    ``partial``: a denial that leaves something possible ("no large effusion"). ``only_marked``: a
+    denial of what is marked or new alone ("no acute abnormality"). ``chronic``: called old.
+    ``location`` and ``side`` hold every place named, sorted. ``span``: characters [start, end) of
+    the report.
     """
 
     finding: str

@@ -1,7 +1,7 @@
 """How well a judge's severities follow the readers': four measures with intervals. Pure.
 
-All weigh each case group by how often a bootstrap draw holds it, so that one function gives the
-estimate (every group once) and its resamples.
+Every measure weighs each case group by how often a bootstrap draw holds it. With every group once
+it is the estimate, with a draw's counts one of its resamples.
 """
 
 from __future__ import annotations

@@ -89,8 +89,8 @@ def _change(rows: _Rows, predicted: Floats, settings: FitSettings) -> tuple[floa
 def _raises_error_of_S(rows: _Rows, predicted: Floats) -> bool:
     """Whether S follows the readers' S less well with this category re-scaled.
 
-    Then the scorer names another category than the readers do for errors that are there: a lower
-    price would not correct that, it would lose the error.
+    Then the scorer and the readers name different categories for the same error. A lower price
+    would not correct the category; it would lose the error.
     """
     moved = rows.judge_S - rows.s + predicted
     return bool(((moved - rows.reader_S) ** 2 - (rows.judge_S - rows.reader_S) ** 2).sum() > 0)

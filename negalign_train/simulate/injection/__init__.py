@@ -1,1 +1,1 @@
-"""Errors put into right reports, by kind."""
+"""Errors injected into right reports, one module for each kind."""

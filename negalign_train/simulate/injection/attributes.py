@@ -100,7 +100,7 @@ def _changes_of(report: Report) -> Iterator[Alteration]:
 
 
 def temporal_error(report: Report, rng: random.Random) -> Iterator[Alteration]:
-    """A change over time turned round, or a comparison that the report does not make (R8)."""
+    """A change over time reversed, or a comparison that the report does not make (R8)."""
     yield from _changes_of(report)
     if any(True for s in report.sentences for _ in report.matches(tables().changes, s)):
         return

@@ -1,4 +1,4 @@
-"""Errors about lines and tubes (R7): added, called something else, said to lie elsewhere."""
+"""Errors about lines and tubes (R7): added, misnamed, misplaced."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ _OLD = re.compile(r"\b(?:old|healed|remote|chronic|prior)\b", re.IGNORECASE)
 
 
 def catalogue_weight(name: str) -> float:
-    """The catalogue's weight; what weighs nothing is not worth an error."""
+    """The catalogue's weight. A finding of weight 0 gives no error."""
     return finding_types()[name].weight
 
 
@@ -52,7 +52,7 @@ def _without(sentences: list[ReadSentence]) -> list[Replace]:
 
 
 def _losable(report: Report) -> Iterator[tuple[str, list[ReadSentence]]]:
-    """Findings whose every sentence is about nothing else, and that nothing left stands for."""
+    """Findings that can be left out: named alone in their sentences, and nothing stands in."""
     for name in report.asserted():
         sentences = report.asserting(name)
         stand_ins = patterns().accepts.get(name, frozenset())

@@ -1,8 +1,8 @@
-"""Reports with one error put in: what every judge must find, and what judges can learn from.
+"""Reports with one injected error: every judge must see it, and judges can learn from it.
 
-Driven by the report's own text (read with ``data/mesh_reader.yaml``) and, where they are known, by
-the study's findings: MeSH codes of OpenI, ground truth of the synthetic cases. It knows nothing of
-the scorer or its lexicon. Deterministic: report, operation and seed decide the result.
+The injector reads the report with ``data/mesh_reader.yaml``. Where the study's findings are known
+(MeSH codes of OpenI, ground truth of the synthetic cases), it uses them, too. It knows nothing of
+the scorer or its lexicon. Report, operation and seed decide the result.
 """
 
 from __future__ import annotations
@@ -48,13 +48,16 @@ OPERATIONS: Mapping[str, Operation] = {
     "temporal_error": Operation("temporal_error", None, attributes.temporal_error),
     "truncation": Operation("report_integrity", None, language.truncation),
 }
-"""Every operation by name: ReXErr's twelve, and five that it has no source for."""
+"""Every operation by name: ReXErr's twelve, and five of this project."""
 
 
 @dataclass(frozen=True)
 class Injection:
-    """A report with one error. ``span`` holds the characters [start, end) of ``text`` where it
-    shows (empty where something is missing); ``severity`` is the error's weight in [0, 1]."""
+    """A report with one error.
+
+    ``span``: the characters [start, end) of ``text`` where the error shows; empty where something
+    is missing. ``severity``: the error's weight in [0, 1].
+    """
 
     text: str
     operation: str

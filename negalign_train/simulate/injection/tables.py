@@ -28,7 +28,7 @@ class Replace:
 
 @dataclass(frozen=True)
 class Alteration:
-    """One error to make: its replacements (the first one is where it shows), and what it costs."""
+    """One error to make: its replacements (the error shows at the first), and its severity."""
 
     edits: tuple[Replace, ...]
     finding: str | None
@@ -130,7 +130,7 @@ def view(text: str, true_findings: frozenset[str] | None) -> Report:
 
 
 def sentence_at(place: int, sentence: str) -> Replace:
-    """A whole sentence put behind the one that ends at ``place``."""
+    """The insertion of a whole sentence behind the one that ends at ``place``."""
     return Replace(place, place, f" {sentence}")
 
 
