@@ -203,9 +203,9 @@ def compute_llama_exactly(monkeypatch: Any) -> None:
     """
 
     def angles(self: Any, x: torch.Tensor, position_ids: torch.Tensor) -> tuple[Any, Any]:
-        found = position_ids[:, :, None].double() * self.inv_freq.double()
-        found = torch.cat([found, found], dim=-1)
-        return found.cos().to(x.dtype), found.sin().to(x.dtype)
+        angles = position_ids[:, :, None].double() * self.inv_freq.double()
+        angles = torch.cat([angles, angles], dim=-1)
+        return angles.cos().to(x.dtype), angles.sin().to(x.dtype)
 
     def norm(self: Any, hidden: torch.Tensor) -> torch.Tensor:
         variance = hidden.pow(2).mean(-1, keepdim=True)

@@ -1,1 +1,1 @@
-"""Who writes reports: the model in this process, or a server."""
+"""Who writes reports: decoding in this process, or a vLLM server."""

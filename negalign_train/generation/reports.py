@@ -32,8 +32,8 @@ class Sampling:
 @dataclass(frozen=True)
 class Generated:
     """One completion. ``num_tokens`` counts generated tokens, the end token too; ``truncated``
-    where generation stopped at the limit without one. ``text`` shows control tokens that the model
-    wrote in the middle as they are: they are slips, which nobody would see were they left out.
+    where generation stopped at the limit without one. ``text`` keeps control tokens that the model
+    wrote in the middle: they are slips, and would otherwise go unseen.
     """
 
     text: str
@@ -67,7 +67,7 @@ def generate_reports(
     numbers = range(len(rows)) if sampling is not None else sorted(first_of.values())
     order = sorted(numbers, key=lambda number: (len(rows[number]), number))
     choosers = _choosers(sampling, len(rows), max_new_tokens)
-    found: dict[int, Generated] = {}
+    reports: dict[int, Generated] = {}
     for first in range(0, len(order), batch_size):
         batch = order[first : first + batch_size]
         with torch.inference_mode():
@@ -80,16 +80,17 @@ def generate_reports(
                 tokenizer.pad_token_id,
             )
         done = [_finished(tokenizer, tokens, end_ids) for tokens in written]
-        found.update(zip(batch, done, strict=True))
+        reports.update(zip(batch, done, strict=True))
     return [
-        found[number if sampling is not None else first_of[row]] for number, row in enumerate(rows)
+        reports[number if sampling is not None else first_of[row]]
+        for number, row in enumerate(rows)
     ]
 
 
 def _choosers(
     sampling: Sampling | None, num_rows: int, max_new_tokens: int
 ) -> Callable[[list[int]], Chooser]:
-    """How a batch of rows, given by number, picks its tokens."""
+    """How each batch of row numbers picks its tokens."""
     if sampling is None:
         return lambda batch: greedy
     if not sampling.temperature > 0:

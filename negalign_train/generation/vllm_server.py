@@ -46,7 +46,7 @@ visible: they are slips.
 
 @dataclass(frozen=True)
 class Server:
-    """A server's address, and how it is asked."""
+    """A server's address, time limit and concurrency."""
 
     settings: RolloutSettings
 
@@ -181,9 +181,9 @@ def _served_base(server: Server, base_name: str) -> str:
     """The id of the served base. Adapters name a parent, the base does not."""
     bases = [card for card in _models(server) if not card.get("parent")]
     if len(bases) != 1 or base_name not in (bases[0].get("root"), bases[0].get("id")):
-        found = ", ".join(str(card.get("root") or card.get("id")) for card in bases) or "none"
+        served = ", ".join(str(card.get("root") or card.get("id")) for card in bases) or "none"
         raise GateError(
-            f"the vLLM server serves {found}, the recipe's base is {base_name}; start it with "
+            f"the vLLM server serves {served}, the recipe's base is {base_name}; start it with "
             "that one, or correct evaluation.rollouts.server_url"
         )
     return str(bases[0]["id"])

@@ -54,7 +54,7 @@ def report_writer(
 ) -> Iterator[ReportWriter]:
     """The writer that a recipe asks for; ``load`` is called where the model is needed here.
 
-    ``tokenizer`` was loaded from the base model's folder, whose generation config says with it
+    ``tokenizer`` comes from the base model's folder. It and that folder's generation config decide
     where a report ends.
 
     Raises:

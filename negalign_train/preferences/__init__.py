@@ -1,1 +1,1 @@
-"""From graded events to preference pairs, unpaired examples and their weights."""
+"""From graded events to preference pairs, unpaired examples, weights, splits and replay."""

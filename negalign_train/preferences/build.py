@@ -43,7 +43,7 @@ from negalign_train.vocabulary.records import (
 
 @dataclass(frozen=True)
 class Standing:
-    """What the whole log supports as it is now, this cycle's examples and earlier ones': ids of
+    """What the whole log supports today, in this cycle's examples and in earlier ones: ids of
     pairs and unpaired examples, and the reference of each case. An earlier example that is not
     among them was revised or contradicted since.
     """
@@ -76,11 +76,11 @@ def build_preferences(
     """Pairs, unpaired labels and prompts of one cycle, from the training events of the whole log.
 
     Neither the order of ``events`` nor repetition changes the result: the newest revision of every
-    event counts once. Leave the events of held-out groups away first: weights have mean 1 over
-    what is given.
+    event counts once. Leave out the events of held-out groups: weights have mean 1 over
+    ``events``.
 
     Args:
-        groups: case id to split group, for every case of ``events`` (``splits.case_groups``).
+        groups: case id to split group, for every case of ``events`` (``case_groups.case_groups``).
         cycles: event id to the cycle that read it; without it, all are of ``cycle``. Events of
             earlier cycles say which thread and case a new one belongs to and give no examples of
             their own; an example of two events is the newer one's.
@@ -94,7 +94,7 @@ def build_preferences(
         if event.case_id not in groups:
             raise PreferenceError(
                 f"event {event.event_id}: case {event.case_id} has no split group; "
-                "build the groups with splits.case_groups over these events"
+                "build the groups with case_groups.case_groups over these events"
             )
     rootless = [event for event in view.events if event.event_id not in view.roots]
     refused = Counter({"root_prompt_unknown": sum(view.is_fresh(event) for event in rootless)})
@@ -126,7 +126,7 @@ def _standing_edges(
     settings: PreferenceSettings,
     refused: Counter[str],
 ) -> list[Edge]:
-    """The edges that hold, sorted by identity; fresh ones that do not are counted."""
+    """The edges that hold, sorted by identity; fresh ones that fail are counted in ``refused``."""
     falling: list[Edge] = []
     for edge in build_edges(view, settings.reader_trust, refused):
         if edge.delta_S > settings.min_delta_S:

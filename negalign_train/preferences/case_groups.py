@@ -48,22 +48,23 @@ def case_groups(
 def groups_on_both_sides(
     events: Iterable[Event], known: Mapping[str, str], kept_back: frozenset[str]
 ) -> frozenset[str]:
-    """Known groups that share a study or a patient with one that is kept back, as a later event has
-    told: what was trained on them cannot be taken back, but nothing more is, nor judged on them.
+    """Known groups that a later event links, by study or patient, with one that is kept back.
+
+    Past training on them cannot be undone. From now on they are neither trained nor judged on.
     """
-    found: set[str] = set()
+    linked: set[str] = set()
     for members in _linked_events(events, known, join_equal_prompts=False):
         if _names(members, known) & kept_back:
-            found |= {known[event.case_id] for event in members if event.case_id in known}
-    return frozenset(found - kept_back)
+            linked |= {known[event.case_id] for event in members if event.case_id in known}
+    return frozenset(linked - kept_back)
 
 
 def _names(events: Sequence[Event], known: Mapping[str, str]) -> set[str]:
     """What a group of ``events`` may be called already: its known groups, and the studies and
     patients, by which a case source may have named its own.
     """
-    found = {name for e in events for name in (known.get(e.case_id), e.study_id, e.patient_id)}
-    return {name for name in found if name is not None}
+    names = {name for e in events for name in (known.get(e.case_id), e.study_id, e.patient_id)}
+    return {name for name in names if name is not None}
 
 
 def _linked_events(

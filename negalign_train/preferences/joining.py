@@ -9,7 +9,7 @@ Node = tuple[str, str]
 
 
 class Joined:
-    """``join`` links two nodes; ``find`` gives one and the same node for all that are linked."""
+    """``join`` links two nodes; ``find`` returns the same node for all nodes that are linked."""
 
     def __init__(self) -> None:
         self._parents: dict[Node, Node] = {}
@@ -28,8 +28,8 @@ class Joined:
 
     def components(self, kind: str) -> list[list[str]]:
         """The names of one kind, by component, sorted."""
-        found: dict[Node, list[str]] = defaultdict(list)
+        names: dict[Node, list[str]] = defaultdict(list)
         for node in sorted(self._parents):
             if node[0] == kind:
-                found[self.find(node)].append(node[1])
-        return list(found.values())
+                names[self.find(node)].append(node[1])
+        return list(names.values())

@@ -38,24 +38,24 @@ class Label:
 
 def approvals(view: LogView) -> list[Label]:
     """Accepted completions and usable edits: the desirable texts, old and fresh."""
-    found: list[Label] = []
+    labels: list[Label] = []
     for event in view.rooted():
         text = approved_text(event)
         if text is not None:
             edit_of = None if event.grade == "accept" else event.event_id
-            found.append(_label(event, text, None, edit_of, view))
-    return found
+            labels.append(_label(event, text, None, edit_of, view))
+    return labels
 
 
 def disapprovals(view: LogView) -> list[Label]:
     """Completions graded partial or reject whose severity is known: the undesirable texts."""
-    found: list[Label] = []
+    labels: list[Label] = []
     for event in view.rooted():
         severity = known_severity(event)
         if event.grade != "accept" and severity is not None:
             edit_of = None if usable_edit(event) is None else event.event_id
-            found.append(_label(event, event.completion, severity, edit_of, view))
-    return found
+            labels.append(_label(event, event.completion, severity, edit_of, view))
+    return labels
 
 
 def _label(
@@ -68,7 +68,7 @@ def _label(
 def standing_labels(
     view: LogView, bad: frozenset[Verdict], min_delta_S: float, refused: Counter[str]
 ) -> list[Label]:
-    """The labels that hold, sorted by identity; fresh ones that do not are counted.
+    """The labels that hold, sorted by identity; fresh ones that fail are counted in ``refused``.
 
     Args:
         bad: texts that readers contradict each other about.

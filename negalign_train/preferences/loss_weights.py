@@ -133,8 +133,8 @@ def weighted_spans(
 
 
 def _tidy(spans: Sequence[WeightedSpan]) -> tuple[WeightedSpan, ...]:
-    felt = [span for span in spans if span.start < span.end and span.weight != 1.0]
-    return tuple(sorted(felt, key=lambda span: span.start))
+    weighted = [span for span in spans if span.start < span.end and span.weight != 1.0]
+    return tuple(sorted(weighted, key=lambda span: span.start))
 
 
 def spans_of_dataset(

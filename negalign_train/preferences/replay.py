@@ -31,7 +31,7 @@ Identity = tuple[str, str]
 
 @dataclass(frozen=True)
 class Draw:
-    """The dice of one cycle's replay."""
+    """The random order of one cycle's replay."""
 
     seed: int
     cycle: int
@@ -56,8 +56,8 @@ class EarlierExamples:
 
 
 def read_earlier(folders: Iterable[tuple[int, Path]]) -> EarlierExamples:
-    """Reads (cycle, folder) of earlier cycles. An example belongs to the cycle it came from; that a
-    later one trained on it, too, is counted.
+    """Reads (cycle, folder) of earlier cycles. An example belongs to the cycle that made it;
+    later cycles that trained on it are counted.
     """
     pairs: list[PreferencePair] = []
     unpaired: list[UnpairedExample] = []
@@ -120,7 +120,7 @@ def _in_turn(
     replays: Mapping[Identity, int],
     draw: Draw,
 ) -> list[Example]:
-    """Earlier examples that are not fresh again: least replayed first, then by the dice."""
+    """Earlier examples that are not fresh again: least replayed first, then by ``draw``."""
     pool = {
         _identity(example): example
         for example in sorted(earlier, key=lambda example: example.origin_cycle)

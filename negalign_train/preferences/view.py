@@ -43,11 +43,11 @@ def newest_events(events: Iterable[Event]) -> list[Event]:
 
 def threads(events: Iterable[Event]) -> list[list[Event]]:
     """The turns of every thread in order; a thread is one negotiation of one case."""
-    found: dict[tuple[str, str], list[Event]] = defaultdict(list)
+    turns: dict[tuple[str, str], list[Event]] = defaultdict(list)
     for event in events:
         if event.thread_id is not None:
-            found[event.case_id, event.thread_id].append(event)
-    return [sorted(found[key], key=lambda e: (e.turn, e.event_id)) for key in sorted(found)]
+            turns[event.case_id, event.thread_id].append(event)
+    return [sorted(turns[key], key=lambda e: (e.turn, e.event_id)) for key in sorted(turns)]
 
 
 def root_events(events: Iterable[Event]) -> dict[str, Event]:

@@ -1,1 +1,1 @@
-"""What a run is asked to do: strict recipes, launch files, estimates."""
+"""Recipes: a cycle, its candidates and its gate; strict parsing, launch files, estimates."""

@@ -1,4 +1,4 @@
-"""Which kinds of base models can be trained, told from config.json alone."""
+"""Which kinds of base models can be trained, by config.json alone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _DECODERS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 
 
 def kind_against(config: Mapping[str, Any]) -> str | None:
-    """The kind of a base that cannot be trained here, or None where nothing is said against it.
+    """The kind of a base that cannot be trained here, or None where config.json names none.
 
     Decoding drops finished rows from the cache, and completions share prefixes in the attention
     mask: both need attention throughout. Pairs are scored as one text: that needs a decoder alone.

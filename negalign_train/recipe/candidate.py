@@ -54,7 +54,7 @@ class TargetSettings(Strict):
 
 
 class ObjectiveSettings(Strict):
-    """DPO only. Nothing given is TRL's objective."""
+    """DPO only. An empty section is TRL's objective."""
 
     offset: OffsetSettings | None = None
     """Goes with loss types sigmoid, hinge and robust."""
@@ -121,8 +121,9 @@ class RewardSettings(Strict):
     """
 
     category_weights: dict[str, NonNegative] = Field(default_factory=dict)
-    """Weights of categories by name; those not named weigh 1. A policy told to lower S says less,
-    since what is not said cannot be wrong: a weight above 1 on false_negative holds against it."""
+    """Weights of categories by name; those not named weigh 1. A policy rewarded for a low S
+    says less, since what is not said cannot be wrong; a weight above 1 on false_negative counters
+    that."""
     length_weight: float = Field(ge=0)
     """Cost of a report of twice the reference's length, at slack 0."""
     length_slack: float = Field(ge=0)

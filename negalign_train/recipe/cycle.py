@@ -188,10 +188,10 @@ def refuse_too_few_cases(recipe: CycleRecipe) -> None:
 
 def _explain(error: ValidationError, section: type[BaseModel]) -> str:
     lines = []
-    found = problems(error)
-    for location, kind, message in found:
+    faults = problems(error)
+    for location, kind, message in faults:
         inner = any(
-            len(deep) > len(location) and deep[: len(location)] == location for deep, _, _ in found
+            len(deep) > len(location) and deep[: len(location)] == location for deep, _, _ in faults
         )
         if kind == "too_short" and inner:
             continue  # pydantic counts what is right in it

@@ -25,7 +25,7 @@ _WORDS: dict[Any, str] = {
 _TRAINER = (
     "Keys and values of TRL's own config (DPOConfig, KTOConfig, GRPOConfig, SFTConfig), whose "
     "documentation says what each does. ``learning_rate``, ``per_device_train_batch_size``, one of "
-    "``num_train_epochs`` and ``max_steps``, and ``beta`` (but for sft) must be given; a key that "
+    "``num_train_epochs`` and ``max_steps``, and ``beta`` (but for sft) are required; a key that "
     "is left out has TRL's default."
 )
 
@@ -33,7 +33,7 @@ _TRAINER = (
 @dataclass(frozen=True)
 class Key:
     """One key: its dotted name inside its section, what it takes, its default as YAML (None: it
-    must be given), and its docstring.
+    is required), and its docstring.
     """
 
     name: str
@@ -77,11 +77,11 @@ def trainer_section(path: str = "candidates[].trainer") -> RecipeSection:
     for method, keys in KEYS.items():
         for name, annotation in get_type_hints(keys, include_extras=True).items():
             methods.setdefault((name, _type_text(annotation)), []).append(method)
-    found = tuple(
+    keys_of_methods = tuple(
         Key(name, takes, "", f"Taken by {', '.join(takers)}.")
         for (name, takes), takers in sorted(methods.items())
     )
-    return RecipeSection(path, _TRAINER, found)
+    return RecipeSection(path, _TRAINER, keys_of_methods)
 
 
 def suggestion(model: type[BaseModel], location: Sequence[str | int]) -> str:
@@ -90,8 +90,8 @@ def suggestion(model: type[BaseModel], location: Sequence[str | int]) -> str:
     for part in location[:-1]:
         if isinstance(part, int):
             continue
-        found = {field.alias or name: field for name, field in section.model_fields.items()}
-        nested = _section_type(found[part].annotation)[0] if part in found else None
+        fields = {field.alias or name: field for name, field in section.model_fields.items()}
+        nested = _section_type(fields[part].annotation)[0] if part in fields else None
         if nested is None:
             return "unknown key"
         section = nested
@@ -132,27 +132,27 @@ def _joined(text: str, bounds: Sequence[str]) -> str:
 
 
 def _bounds(metadata: Sequence[Any]) -> list[str]:
-    """Bounds of a field as text; a constraint unknown here raises, so that none goes unsaid."""
-    found = []
+    """Bounds of a field as text; an unknown constraint raises, so that none is left out."""
+    bounds: list[str] = []
     for item in metadata:
         if isinstance(item, FieldInfo):
-            found += _bounds(item.metadata)
+            bounds += _bounds(item.metadata)
             continue
         constraints = getattr(item, "__dict__", {}) or {
             name: getattr(item, name) for name in getattr(item, "__slots__", ())
         }
         for name, value in constraints.items():
             if name in _BOUNDS:
-                found.append(f"{_BOUNDS[name]} {value:g}")
+                bounds.append(f"{_BOUNDS[name]} {value:g}")
             elif name == "min_length":
-                found.append("(not empty)" if value == 1 else f"(at least {value})")
+                bounds.append("(not empty)" if value == 1 else f"(at least {value})")
             elif name == "pattern":
-                found.append(f"matching `{value}`")
+                bounds.append(f"matching `{value}`")
             elif name == "allow_inf_nan":
-                found.append("finite")
+                bounds.append("finite")
             elif name not in ("func", "json_schema_input_type", "strict") and value is not None:
                 raise TypeError(f"constraint {name} of a recipe key has no words yet; add them")
-    return found
+    return bounds
 
 
 def _type_text(annotation: Any) -> str:

@@ -44,9 +44,9 @@ def read_launch_file(path: Path) -> LaunchFile:
     section = written.get("deepspeed_config") or {}
     if "deepspeed_config_file" not in section:
         return LaunchFile(path, processes, section.get("zero_stage", 0))
-    found = _beside(path, Path(section["deepspeed_config_file"]))
-    stage = _mapping(found, json.loads).get("zero_optimization", {}).get("stage", 0)
-    return LaunchFile(path, processes, stage, found)
+    deepspeed = _beside(path, Path(section["deepspeed_config_file"]))
+    stage = _mapping(deepspeed, json.loads).get("zero_optimization", {}).get("stage", 0)
+    return LaunchFile(path, processes, stage, deepspeed)
 
 
 def _mapping(path: Path, parse: Any) -> Mapping[str, Any]:
@@ -61,12 +61,12 @@ def _mapping(path: Path, parse: Any) -> Mapping[str, Any]:
     return written
 
 
-def _beside(path: Path, given: Path) -> Path:
-    """``given`` from the working directory, or from any folder above the launch file."""
+def _beside(path: Path, file: Path) -> Path:
+    """``file`` from the working directory, or from any folder above the launch file."""
     for root in (Path.cwd(), *path.resolve().parents):
-        if (root / given).is_file():
-            return (root / given).resolve()
+        if (root / file).is_file():
+            return (root / file).resolve()
     raise RecipeError(
-        f"{path}: deepspeed_config_file {given} is neither in the working directory nor above the "
+        f"{path}: deepspeed_config_file {file} is neither in the working directory nor above the "
         "launch file; give a path that is"
     )

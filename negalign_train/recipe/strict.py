@@ -94,16 +94,16 @@ def load_once(text: str) -> Any:
     """YAML's value, by ``safe_load``, no mapping holding a key twice.
 
     Raises:
-        yaml.YAMLError: it is not such YAML.
+        yaml.YAMLError: it is no YAML, or holds a key twice.
     """
     return yaml.load(text, Loader=_OneKeyOnce)
 
 
 def read_yaml(path: Path) -> Any:
-    """What ``load_once`` makes of a file.
+    """A file's value, by ``load_once``.
 
     Raises:
-        RecipeError: the file cannot be read, or is not such YAML.
+        RecipeError: the file cannot be read, is no YAML, or holds a key twice.
     """
     try:
         return yaml.load(path.read_text(encoding="utf-8"), Loader=_OneKeyOnce)

@@ -96,7 +96,7 @@ class CommonKeys(TypedDict, total=False):
 
 
 class OfflineKeys(CommonKeys, total=False):
-    """Keys of the methods that train on given completions."""
+    """Keys of the methods that train on completions of the log."""
 
     max_length: Annotated[_Whole, Field(ge=2)] | None
     precompute_ref_batch_size: _Count

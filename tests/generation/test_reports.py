@@ -34,16 +34,16 @@ def one_by_one(model, tokenizer, prompt, limit):
 @pytest.mark.parametrize("batch_size", [1, 2, 8])
 def test_batches_give_what_one_prompt_at_a_time_gives_in_order(loaded, batch_size):
     model, tokenizer = loaded
-    found = generate_reports(model, tokenizer, PROMPTS, 12, batch_size)
+    actual = generate_reports(model, tokenizer, PROMPTS, 12, batch_size)
     expected = [one_by_one(model, tokenizer, prompt, 12) for prompt in PROMPTS]
-    assert [(each.text, each.num_tokens) for each in found] == expected
-    assert len({each.text for each in found}) > 1
+    assert [(each.text, each.num_tokens) for each in actual] == expected
+    assert len({each.text for each in actual}) > 1
 
 
 def test_report_without_an_end_token_is_truncated(loaded):
     model, tokenizer = loaded
-    found = generate_reports(model, tokenizer, PROMPTS, 12, 8)
-    for prompt, each in zip(PROMPTS, found, strict=True):
+    actual = generate_reports(model, tokenizer, PROMPTS, 12, 8)
+    for prompt, each in zip(PROMPTS, actual, strict=True):
         assert each.truncated == (each.num_tokens == 12)
         ids = render_prompt(tokenizer, prompt)
         assert each.num_tokens >= 1

@@ -142,11 +142,11 @@ def write(
 
 
 def test_reports_come_back_in_the_order_of_their_prompts(server, base):
-    found = write(server, base)
+    actual = write(server, base)
     lengths = [len(render_prompt(load_tokenizer(base), prompt)) for prompt in PROMPTS]
-    assert [each.text for each in found] == [f"report of {length} tokens" for length in lengths]
-    assert [each.truncated for each in found] == [length > 20 for length in lengths]
-    assert {each.num_tokens for each in found} == {7}
+    assert [each.text for each in actual] == [f"report of {length} tokens" for length in lengths]
+    assert [each.truncated for each in actual] == [length > 20 for length in lengths]
+    assert {each.num_tokens for each in actual} == {7}
     # Greedy: equal prompts are asked once.
     assert len(server.bodies("/v1/completions")) == 4
 
@@ -258,8 +258,8 @@ def test_the_model_in_this_process_writes_by_default(base):
         {"batch_size": 2, "num_kl_cases": 1, "max_retention_cases": 0}
     )
     with report_writer(plain, "tests/base", None, tokenizer, lambda: model) as writer:
-        found = writer.write(PROMPTS, 12, None)
-    assert found == generate_reports(model, tokenizer, PROMPTS, 12, 8)
+        actual = writer.write(PROMPTS, 12, None)
+    assert actual == generate_reports(model, tokenizer, PROMPTS, 12, 8)
 
 
 def test_a_server_needs_an_address_and_only_a_server():

@@ -17,10 +17,10 @@ def texts(text, spans):
 
 def test_replaced_word_is_the_only_change():
     chosen, rejected = "Small left effusion. Heart normal.", "Small right effusion. Heart normal."
-    found = align(chosen, rejected)
-    assert texts(chosen, [change.chosen for change in found.changes]) == ["left"]
-    assert texts(rejected, [change.rejected for change in found.changes]) == ["right"]
-    assert texts(rejected, found.kept) == ["effusion. Heart normal."]
+    actual = align(chosen, rejected)
+    assert texts(chosen, [change.chosen for change in actual.changes]) == ["left"]
+    assert texts(rejected, [change.rejected for change in actual.changes]) == ["right"]
+    assert texts(rejected, actual.kept) == ["effusion. Heart normal."]
 
 
 def test_inserted_sentence_has_an_empty_span_at_its_place():
@@ -52,15 +52,15 @@ def test_letter_case_is_a_change():
 
 @given(reports, reports)
 def test_words_outside_changes_are_equal_on_both_sides(chosen, rejected):
-    found = align(chosen, rejected)
+    actual = align(chosen, rejected)
 
     def outside(text, spans):
         for start, end in reversed(spans):
             text = text[:start] + " " + text[end:]
         return words(text)
 
-    left = outside(chosen, [change.chosen for change in found.changes])
-    assert left == outside(rejected, [change.rejected for change in found.changes])
-    assert bool(found.changes) == (words(chosen) != words(rejected))
-    kept = [word for span in found.kept for word in words(rejected[slice(*span)])]
+    left = outside(chosen, [change.chosen for change in actual.changes])
+    assert left == outside(rejected, [change.rejected for change in actual.changes])
+    assert bool(actual.changes) == (words(chosen) != words(rejected))
+    kept = [word for span in actual.kept for word in words(rejected[slice(*span)])]
     assert kept == (left[-len(kept) :] if kept else [])

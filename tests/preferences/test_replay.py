@@ -95,7 +95,7 @@ def test_files_of_earlier_cycles_give_only_what_those_cycles_made(tmp_path):
 
 
 def one_cycle_after_another(cycles, seed=0):
-    """What each cycle replays of 40 pairs, five at a time, told what was replayed before."""
+    """What each cycle replays of 40 pairs, five at a time, knowing what was replayed before."""
     earlier, turns = pairs(1, 40), []
     replays: dict[tuple[str, str], int] = {}
     for cycle in cycles:

@@ -175,9 +175,9 @@ def test_the_command_estimates_the_embedded_recipe(capsys):
     from negalign_train.commands.estimate import estimate as command  # noqa: PLC0415
 
     command(ROOT / "recipes" / "log" / "cycle.yaml", pairs=1000, as_json=True)
-    found = json.loads(capsys.readouterr().out)
-    assert found["estimated"] is True
-    (row,) = found["candidates"]
+    actual = json.loads(capsys.readouterr().out)
+    assert actual["estimated"] is True
+    (row,) = actual["candidates"]
     assert row["candidate"] == "dpo"
     assert row["tokens_per_step"] == 8 * 2 * 250
     assert row["memory_gb"]["total"] == pytest.approx(

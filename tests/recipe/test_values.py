@@ -251,13 +251,13 @@ def test_the_largest_seed_fits_numpy_in_the_last_cycle():
 
 @pytest.mark.parametrize("seed", [-1, MAX_SEED + 1, 20261125])
 def test_a_seed_that_training_cannot_take_is_told_by_the_command(tmp_path, seed):
-    found = CliRunner().invoke(
+    actual = CliRunner().invoke(
         app,
         ["cycle", "--config", "recipes/embedded/cycle.yaml", "--workspace", str(tmp_path / "w"),
          "--seed", str(seed)],
         env={"COLUMNS": "200"},
     )  # fmt: skip
-    assert found.exit_code == 2
-    assert "'--seed'" in found.output
-    assert f"than or equal to {0 if seed < 0 else MAX_SEED}" in found.output
+    assert actual.exit_code == 2
+    assert "'--seed'" in actual.output
+    assert f"than or equal to {0 if seed < 0 else MAX_SEED}" in actual.output
     assert not (tmp_path / "w").exists()

@@ -75,10 +75,10 @@ def test_the_policy_ends_as_the_nearest_to_the_average_of_its_products(base, tmp
         expected = {name: DECAY * old + (1 - DECAY) * now[name] for name, old in expected.items()}
     state = events(AdapterAverage(AveragingSettings(decay=DECAY)), policy, steps)
     lost = energy = 0.0
-    for name, found in dense(policy).items():
+    for name, actual in dense(policy).items():
         u, singular, v = torch.linalg.svd(expected[name], full_matrices=False)
         best = u[:, :4] @ torch.diag(singular[:4]) @ v[:4]
-        assert torch.allclose(found, best, atol=1e-5), name
+        assert torch.allclose(actual, best, atol=1e-5), name
         lost += float(singular[4:].square().sum())
         energy += float(singular.square().sum())
     assert state.log_history[-1][DISCARDED] == pytest.approx(lost / energy, rel=1e-3)
@@ -126,8 +126,8 @@ def test_a_run_publishes_the_average_of_its_steps(base, parent, tmp_path):
         trainer=keys | {"max_steps": 6}, candidate={"averaging": {"decay": DECAY}},
     )  # fmt: skip
     assert launch(run) == 0
-    found = products(run.output_dir / "adapter")
-    lost = sum(float((found[name] - expected[name]).square().sum()) for name in found)
+    actual = products(run.output_dir / "adapter")
+    lost = sum(float((actual[name] - expected[name]).square().sum()) for name in actual)
     energy = sum(float(each.square().sum()) for each in expected.values())
     metrics = json.loads((run.output_dir / "metrics.json").read_text())
     assert metrics[DISCARDED] == pytest.approx(lost / energy, rel=1e-2)
@@ -143,12 +143,12 @@ def test_averages_come_back_from_disk_bit_by_bit(tmp_path):
         "c": ProductAverage(torch.randn(2, 4), torch.randn(4, 2)),
     }
     write_averages(tmp_path / "averaging.safetensors", averages)
-    found = read_averages(tmp_path / "averaging.safetensors", torch.device("cpu"))
-    assert found.keys() == averages.keys()
+    actual = read_averages(tmp_path / "averaging.safetensors", torch.device("cpu"))
+    assert actual.keys() == averages.keys()
     for name, each in averages.items():
-        assert torch.equal(found[name].left, each.left)
-        assert torch.equal(found[name].right, each.right)
-        assert found[name].error == each.error
+        assert torch.equal(actual[name].left, each.left)
+        assert torch.equal(actual[name].right, each.right)
+        assert actual[name].error == each.error
 
 
 def test_a_checkpoint_without_its_average_is_refused(base, tmp_path):

@@ -58,8 +58,8 @@ def test_two_processes_publish_the_average_of_one(tmp_path):
     write_tiny_model(tmp_path / "base")
     one = launch(tmp_path / "one", tmp_path / "base", "cpu.yaml", per_device=4)
     two = launch(tmp_path / "two", tmp_path / "base", "cpu_2proc.yaml", per_device=2)
-    found, expected = products(two), products(one)
-    lost = sum(float((found[name] - expected[name]).square().sum()) for name in expected)
+    actual, expected = products(two), products(one)
+    lost = sum(float((actual[name] - expected[name]).square().sum()) for name in expected)
     assert lost / sum(float(each.square().sum()) for each in expected.values()) < 1e-4
     metrics: list[dict[str, Any]] = [
         json.loads((run.output_dir / "metrics.json").read_text()) for run in (one, two)

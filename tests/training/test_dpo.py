@@ -128,12 +128,12 @@ def test_weights_of_1_give_trls_loss_and_gradients(
     with python_floats_as_float64():
         trls = stock(base, parent, tmp_path, precomputed=precomputed, **keys)
         expected, gradients = loss_and_gradients(trls)
-    loss, found = loss_and_gradients(ours(PLAIN, **keys))
+    loss, actual = loss_and_gradients(ours(PLAIN, **keys))
     assert loss.item() == pytest.approx(expected.item(), rel=1e-9)
-    assert found.keys() == gradients.keys()
-    assert len(found) == 2 * 2 * 7  # A and B, two layers, seven linear layers
+    assert actual.keys() == gradients.keys()
+    assert len(actual) == 2 * 2 * 7  # A and B, two layers, seven linear layers
     for name, gradient in gradients.items():
-        assert relative_difference(found[name], gradient) < 1e-9, name
+        assert relative_difference(actual[name], gradient) < 1e-9, name
 
 
 @pytest.mark.parametrize("keys", LOSSES, ids=names_of)
@@ -141,11 +141,11 @@ def test_weights_of_1_give_trls_loss_in_float32_with_its_own_kernel(
     ours, base, parent, tmp_path, keys
 ):
     expected, gradients = loss_and_gradients(stock(base, parent, tmp_path, "float32", **keys))
-    loss, found = loss_and_gradients(ours(PLAIN, dtype="float32", **keys))
+    loss, actual = loss_and_gradients(ours(PLAIN, dtype="float32", **keys))
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
-    assert found.keys() == gradients.keys()
+    assert actual.keys() == gradients.keys()
     for name, gradient in gradients.items():
-        assert relative_difference(found[name], gradient) < 1e-5, name
+        assert relative_difference(actual[name], gradient) < 1e-5, name
 
 
 def test_weight_2_is_the_pair_twice_and_weight_0_is_its_absence(ours):

@@ -48,11 +48,11 @@ def raised(error: BaseException) -> BaseException:
     ],
 )
 def test_an_error_is_told_by_its_class_and_place_and_not_in_a_librarys_words(error, message):
-    found = describe(raised(error))
-    assert found.startswith(message)
-    assert "Smith" not in found
+    actual = describe(raised(error))
+    assert actual.startswith(message)
+    assert "Smith" not in actual
     if not isinstance(error, TrainingError):
-        assert "tests/training/test_failure.py:" in found
+        assert "tests/training/test_failure.py:" in actual
 
 
 def test_the_first_process_to_fail_is_the_one_that_is_heard(tmp_path):

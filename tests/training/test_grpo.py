@@ -105,15 +105,15 @@ def test_reference_base_keeps_no_copy_and_disables_adapters(base, parent, tmp_pa
 
 
 def test_the_reward_stands_at_the_readers_scale_of_the_cycle(base, tmp_path):
-    found = identity("rules", rules_version(), "test")
-    halved = dict(found.categories) | {"wrong_location": CategoryScale(0.5, 1.0, "adopted")}
+    actual = identity("rules", rules_version(), "test")
+    halved = dict(actual.categories) | {"wrong_location": CategoryScale(0.5, 1.0, "adopted")}
     path = tmp_path / "calibration.json"
-    write_json(path, replace(found, categories=halved).to_json())
+    write_json(path, replace(actual, categories=halved).to_json())
     run = make_run(tmp_path / "run", base, calibration_path=path)
     (reward,) = make_trainer(run).reward_funcs
     arguments = {"completions": ["Right pneumothorax."], "reference": ["Left pneumothorax."]}
     assert reward(prompts=[""], **arguments) == [-0.25]
-    other = replace(found, judge_version="older").to_json()
+    other = replace(actual, judge_version="older").to_json()
     write_json(path, other)
     with pytest.raises(DataError, match="made for rules older"):
         make_trainer(run)

@@ -71,7 +71,7 @@ def rows_seen(model: Any, name: str) -> list[int]:
     """How many positions each later call of the module gets."""
     seen: list[int] = []
     module = model.get_submodule(name)
-    module.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape[:-1].numel()))
+    module.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[:-1].numel()))
     return seen
 
 
@@ -108,8 +108,8 @@ def test_recomputing_layers_in_the_backward_gives_the_same_gradients():
     enable = getattr(model, f"{word}_checkpointing_enable")
     enable(**{f"{word}_checkpointing_kwargs": {"use_reentrant": False}})
     seen = rows_seen(model, "model.layers.1.mlp.down_proj")
-    _, found = logps_and_gradients(model, shared=True)
+    _, actual = logps_and_gradients(model, shared=True)
     assert seen == [batch_of(shared=True)["input_ids"].numel()] * 2
-    assert found.keys() == expected.keys()
+    assert actual.keys() == expected.keys()
     for name, gradient in expected.items():
-        assert relative_difference(found[name], gradient) < 1e-12, name
+        assert relative_difference(actual[name], gradient) < 1e-12, name

@@ -36,8 +36,8 @@ def loss_and_gradients(policy: PeftModel) -> tuple[float, dict[str, torch.Tensor
     policy.zero_grad()
     loss = policy(input_ids=IDS).logits.log_softmax(dim=-1)[..., 3].sum()
     loss.backward()
-    found = {name: p.grad for name, p in policy.named_parameters() if p.grad is not None}
-    return loss.item(), {name: each.clone() for name, each in found.items()}
+    actual = {name: p.grad for name, p in policy.named_parameters() if p.grad is not None}
+    return loss.item(), {name: each.clone() for name, each in actual.items()}
 
 
 @pytest.fixture
@@ -59,13 +59,13 @@ def test_loss_and_every_gradient_are_pefts(peft_calls):
     expected, gradients = loss_and_gradients(policy)
     assert len(peft_calls) == 14
     add_updates_in_place(policy)
-    loss, found = loss_and_gradients(policy)
+    loss, actual = loss_and_gradients(policy)
     assert len(peft_calls) == 14  # none more
     assert loss == pytest.approx(expected, rel=1e-12)
-    assert found.keys() == gradients.keys()
+    assert actual.keys() == gradients.keys()
     assert len(gradients) == 28
     for name, gradient in gradients.items():
-        assert relative_difference(found[name], gradient) < 1e-11, name
+        assert relative_difference(actual[name], gradient) < 1e-11, name
 
 
 @pytest.mark.parametrize("options", [{"lora_dropout": 0.5}, {"use_dora": True}])

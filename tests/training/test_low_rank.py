@@ -74,22 +74,22 @@ def test_compression_bounds_what_it_loses_and_the_bound_decays():
 
 def test_refactoring_keeps_the_largest_directions_and_says_what_it_drops():
     average = ProductAverage(torch.eye(3), torch.diag(torch.tensor([3.0, 2.0, 1.0])))
-    found = refactored(average, rank=2, scale=2.0, a_norm=5.0)
+    actual = refactored(average, rank=2, scale=2.0, a_norm=5.0)
     expected = torch.diag(torch.tensor([3.0, 2.0, 0.0], dtype=torch.float64))
-    assert torch.allclose(2.0 * found.b @ found.a, expected)
-    assert [found.energy, found.discarded] == pytest.approx([14.0, 1.0])
-    assert torch.linalg.norm(found.a).item() == pytest.approx(5.0)
+    assert torch.allclose(2.0 * actual.b @ actual.a, expected)
+    assert [actual.energy, actual.discarded] == pytest.approx([14.0, 1.0])
+    assert torch.linalg.norm(actual.a).item() == pytest.approx(5.0)
 
 
 def test_refactoring_a_product_of_that_rank_gives_it_back():
     b, a = random(6, 2, 0), random(2, 7, 1)
-    found = refactored(ProductAverage(0.5 * b, a), rank=2, scale=0.5, a_norm=1.0)
-    assert torch.allclose(found.b @ found.a, (b @ a).double(), atol=1e-5)
-    assert found.discarded == pytest.approx(0.0, abs=1e-9)
+    actual = refactored(ProductAverage(0.5 * b, a), rank=2, scale=0.5, a_norm=1.0)
+    assert torch.allclose(actual.b @ actual.a, (b @ a).double(), atol=1e-5)
+    assert actual.discarded == pytest.approx(0.0, abs=1e-9)
 
 
 def test_a_direction_that_is_missing_can_still_be_trained():
     """A zero in B alone: its gradient is B's, through an A that is not zero."""
-    found = refactored(ProductAverage(torch.zeros(4, 2), random(2, 5, 0)), 2, 1.0, a_norm=3.0)
-    assert found.b.abs().max().item() == 0.0
-    assert (torch.linalg.norm(found.a, dim=1) > 1.0).all()
+    actual = refactored(ProductAverage(torch.zeros(4, 2), random(2, 5, 0)), 2, 1.0, a_norm=3.0)
+    assert actual.b.abs().max().item() == 0.0
+    assert (torch.linalg.norm(actual.a, dim=1) > 1.0).all()

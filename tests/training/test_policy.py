@@ -111,8 +111,8 @@ def test_each_reference_computes_with_its_own_adapter(base, parent, tmp_path, re
     perturb(policy, seed=1)
     before = sequence_logps(policy, SEQUENCES, 2, 0)
     with as_reference(policy, run):
-        found = sequence_logps(policy, SEQUENCES, 2, 0)
-    assert found == pytest.approx(expected_logps(load_for_inference(base, folder)), abs=1e-4)
+        actual = sequence_logps(policy, SEQUENCES, 2, 0)
+    assert actual == pytest.approx(expected_logps(load_for_inference(base, folder)), abs=1e-4)
     assert sequence_logps(policy, SEQUENCES, 2, 0) == before
     assert list(policy.peft_config) == ["default"]
     assert sum(p.requires_grad for p in policy.parameters()) == 28

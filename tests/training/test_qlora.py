@@ -38,8 +38,8 @@ def test_linear_layers_are_held_in_four_bits_and_the_head_is_not(base, tmp_path)
     weight = policy.get_base_model().model.layers[0].mlp.up_proj.base_layer.weight
     assert (str(weight.dtype), weight.quant_type, weight.numel()) == ("torch.uint8", "nf4", 4096)
     assert policy.get_output_embeddings().weight.dtype == torch.float32
-    found, exact = (sequence_logps(each, [SEQUENCE], 1, 0)[0] for each in (policy, whole))
-    assert 0 < abs(found - exact) < 0.1  # rounded, and not another model
+    actual, exact = (sequence_logps(each, [SEQUENCE], 1, 0)[0] for each in (policy, whole))
+    assert 0 < abs(actual - exact) < 0.1  # rounded, and not another model
 
 
 @pytest.mark.parametrize("method", ["dpo", "kto"])

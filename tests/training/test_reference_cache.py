@@ -146,9 +146,9 @@ def test_base_adapter_and_dtype_name_the_file_and_the_folders_do_not(base, paren
     policy = load_policy(run)
 
     def identity(adapter_dir: Path | None, **changes: Any) -> str:
-        found = reference_cache(run.model_copy(update=changes), policy, adapter_dir)
-        assert found is not None
-        return found.identity
+        actual = reference_cache(run.model_copy(update=changes), policy, adapter_dir)
+        assert actual is not None
+        return actual.identity
 
     distinct = {
         identity(None),

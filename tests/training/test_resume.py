@@ -106,11 +106,11 @@ def test_a_cut_run_ends_with_the_bytes_of_an_uninterrupted_one(copy_of, whole, c
     assert f"going on from {run.output_dir}/checkpoints/checkpoint-4" in capsys.readouterr().out
     assert (run.output_dir / WEIGHTS).read_bytes() == (expected.output_dir / WEIGHTS).read_bytes()
     assert losses(run) == losses(expected)
-    found, metrics = (
+    actual, metrics = (
         json.loads((each.output_dir / "metrics.json").read_text()) for each in (run, expected)
     )
-    assert found.keys() == metrics.keys()
-    differing = {name for name in metrics if found[name] != metrics[name]}
+    assert actual.keys() == metrics.keys()
+    differing = {name for name in metrics if actual[name] != metrics[name]}
     assert differing <= {"seconds", "peak_rss_mb"}
     assert ("averaging/discarded_energy" in metrics) == ("averaged" in kind)
 

@@ -147,8 +147,8 @@ def logps_and_gradients(model: Any, sequences: Any, shared: bool) -> tuple[Any, 
     logps = completion_logps(model(**model_inputs(batch)), batch)
     model.zero_grad()
     (logps * torch.arange(1, len(logps) + 1)).sum().backward()
-    found = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
-    return logps.detach(), {name: grad.clone() for name, grad in found.items()}
+    actual = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    return logps.detach(), {name: grad.clone() for name, grad in actual.items()}
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
@@ -158,13 +158,13 @@ def test_trees_give_the_log_probabilities_and_gradients_of_plain_rows(case, atte
     model = tiny_llama()
     model.set_attn_implementation(attention)
     expected, gradients = logps_and_gradients(model, CASES[case], shared=False)
-    logps, found = logps_and_gradients(model, CASES[case], shared=True)
+    logps, actual = logps_and_gradients(model, CASES[case], shared=True)
     # Eager attention takes its softmax in float32, whatever the model's dtype.
     tolerance = 1e-9 if attention == "sdpa" else 1e-5
     assert logps.tolist() == pytest.approx(expected.tolist(), rel=tolerance)
-    assert found.keys() == gradients.keys()
+    assert actual.keys() == gradients.keys()
     for name, gradient in gradients.items():
-        assert relative_difference(found[name], gradient) < tolerance, name
+        assert relative_difference(actual[name], gradient) < tolerance, name
 
 
 @settings(max_examples=25, deadline=None)
@@ -197,7 +197,7 @@ def test_the_head_gives_autograds_gradient_tile_by_tile(
     factors = torch.tensor([1.0, -2.0, 0.5, 3.0], dtype=torch.float64)
     transform = LogitTransform(scale=0.7, softcap=softcap, temperature=1.3)
     logps, entropies = target_logps(head, rows, target_rows, targets, transform, with_entropies)
-    (found,) = torch.autograd.grad((logps * factors).sum(), rows)
+    (actual,) = torch.autograd.grad((logps * factors).sum(), rows)
 
     logits = 0.7 * head(rows)
     logits = logits if softcap is None else softcap * torch.tanh(logits / softcap)
@@ -208,8 +208,8 @@ def test_the_head_gives_autograds_gradient_tile_by_tile(
     assert (entropies is not None) == with_entropies
     if entropies is not None:
         assert torch.allclose(entropies, -(every.exp() * every).sum(dim=1), rtol=1e-12)
-    assert relative_difference(found, gradient) < 1e-12
-    assert found[2].abs().max().item() == 0.0  # a row that predicts nothing scored
+    assert relative_difference(actual, gradient) < 1e-12
+    assert actual[2].abs().max().item() == 0.0  # a row that predicts nothing scored
 
 
 def model_of(config: Any) -> Any:
@@ -234,15 +234,15 @@ SMALL: dict[str, Any] = {
     ids=lambda config: config.model_type,
 )  # fmt: skip
 def test_models_that_follow_mask_and_positions_take_trees(config):
-    found = find_sharing(model_of(config), longest=60, pad_token_id=0)
-    assert (found.mode, found.reason) == ("tree", None)
+    actual = find_sharing(model_of(config), longest=60, pad_token_id=0)
+    assert (actual.mode, actual.reason) == ("tree", None)
 
 
 def test_a_window_shorter_than_the_longest_example_takes_none():
     model = model_of(MistralConfig(**SMALL, sliding_window=50))
-    found = find_sharing(model, longest=60, pad_token_id=0)
-    assert found.mode == "plain"
-    assert found.reason == (
+    actual = find_sharing(model, longest=60, pad_token_id=0)
+    assert actual.mode == "plain"
+    assert actual.reason == (
         "sliding_attention of 50 tokens is shorter than the longest example (60)"
     )
 
@@ -262,18 +262,18 @@ def test_a_model_that_ignores_the_mask_is_found_out():
         return inner(*args, **rest)
 
     model.model.forward = forward
-    found = find_sharing(model, longest=60, pad_token_id=0)
-    assert found.mode == "plain"
-    assert "feels its neighbour" in str(found.reason)
+    actual = find_sharing(model, longest=60, pad_token_id=0)
+    assert actual.mode == "plain"
+    assert "feels its neighbour" in str(actual.reason)
 
 
 def test_a_model_that_ignores_positions_is_found_out():
     model = model_of(LlamaConfig(**SMALL))
     inner = model.model.forward
     model.model.forward = lambda *args, position_ids=None, **rest: inner(*args, **rest)
-    found = find_sharing(model, longest=60, pad_token_id=0)
-    assert found.mode == "plain"
-    assert "positions are not followed" in str(found.reason)
+    actual = find_sharing(model, longest=60, pad_token_id=0)
+    assert actual.mode == "plain"
+    assert "positions are not followed" in str(actual.reason)
 
 
 UNITS = [Unit((i,), tokens) for i, tokens in enumerate([50, 10, 40, 30, 20])]

@@ -33,16 +33,16 @@ def test_a_group_of_rollouts_gives_trls_loss_and_gradients_from_one_row(
     rows: list[int] = []
     forward = policy.forward
 
-    def recording(*args: Any, **given: Any) -> Any:
-        rows.append(len(given["input_ids"]))
-        return forward(*args, **given)
+    def recording(*args: Any, **inputs: Any) -> Any:
+        rows.append(len(inputs["input_ids"]))
+        return forward(*args, **inputs)
 
     monkeypatch.setattr(policy, "forward", recording)
-    found = {}
+    results = {}
     for name, sharing in (("trl", ALONE), ("tree", TREES)):
         trainer.sharing = sharing
-        found[name] = of_batch(trainer, dict(inputs))
-    assert_equal(found["tree"], found["trl"])
+        results[name] = of_batch(trainer, dict(inputs))
+    assert_equal(results["tree"], results["trl"])
     assert rows == [8, 2]
 
 

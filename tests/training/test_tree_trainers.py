@@ -114,12 +114,12 @@ def of_step(trainer: Any) -> tuple[float, dict[str, torch.Tensor]]:
     return loss.item(), {n: g.clone() for n, g in adapter_gradients(trainer.model).items()}
 
 
-def assert_equal(found: Any, expected: Any, tolerance: float = 1e-9) -> None:
-    assert found[0] == pytest.approx(expected[0], rel=tolerance)
-    assert found[1].keys() == expected[1].keys()
-    assert len(found[1]) == 28
+def assert_equal(actual: Any, expected: Any, tolerance: float = 1e-9) -> None:
+    assert actual[0] == pytest.approx(expected[0], rel=tolerance)
+    assert actual[1].keys() == expected[1].keys()
+    assert len(actual[1]) == 28
     for name, gradient in expected[1].items():
-        assert relative_difference(found[1][name], gradient) < tolerance, name
+        assert relative_difference(actual[1][name], gradient) < tolerance, name
 
 
 def named(keys: dict[str, Any]) -> str:
@@ -208,10 +208,10 @@ def test_trees_give_the_step_of_plain_batches_with_token_weights(pair_trainer, k
 
 def cuts(trainer: Any, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The dataset as one step, cut in several ways."""
-    found = {"whole": of_step(trainer)}
+    actual = {"whole": of_step(trainer)}
     for tokens in (1, 130):
         trainer.max_micro_batch_tokens = tokens
-        found[f"{tokens} tokens"] = of_step(trainer)
+        actual[f"{tokens} tokens"] = of_step(trainer)
     trainer.max_micro_batch_tokens = None
     for processes in (2, 3):
         monkeypatch.setattr(TrainingArguments, "world_size", processes)
@@ -221,23 +221,23 @@ def cuts(trainer: Any, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
             steps.append(of_step(trainer))
         loss = sum(step[0] for step in steps) / processes
         gradients = {n: torch.stack([step[1][n] for step in steps]).mean(0) for n in steps[0][1]}
-        found[f"{processes} processes"] = (loss, gradients)
-    return found
+        actual[f"{processes} processes"] = (loss, gradients)
+    return actual
 
 
 @pytest.mark.parametrize("keys", [LOSSES[0], LOSSES[2], LOSSES[5]], ids=named)
 def test_a_dpo_step_does_not_depend_on_its_cut(pair_trainer, monkeypatch, keys):
     trainer = pair_trainer([*threads(), make_pairs(5)[4]], **keys)
-    found = cuts(trainer, monkeypatch)
-    for other in found.values():
-        assert_equal(other, found["whole"])
+    actual = cuts(trainer, monkeypatch)
+    for other in actual.values():
+        assert_equal(other, actual["whole"])
 
 
 def test_a_kto_step_does_not_depend_on_its_cut(unpaired_trainer, monkeypatch):
     trainer = unpaired_trainer(make_unpaired(make_pairs(4)), loss_type="apo_zero_unpaired")
-    found = cuts(trainer, monkeypatch)
-    for other in found.values():
-        assert_equal(other, found["whole"])
+    actual = cuts(trainer, monkeypatch)
+    for other in actual.values():
+        assert_equal(other, actual["whole"])
 
 
 def test_z0_is_that_of_the_step_however_it_is_cut(unpaired_trainer):

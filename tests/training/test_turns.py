@@ -38,8 +38,8 @@ def test_the_end_of_turn_is_what_the_chat_template_writes(family):
 @families
 def test_end_tokens_are_those_of_template_tokenizer_and_generation_config(family):
     tokenizer = tokenizer_of(family)
-    found = end_tokens(tokenizer, generation_config_of(family))
-    assert found == ids_of(tokenizer, family.end_of_turn, family.eos, *family.listed)
+    actual = end_tokens(tokenizer, generation_config_of(family))
+    assert actual == ids_of(tokenizer, family.end_of_turn, family.eos, *family.listed)
     without = end_tokens(tokenizer, None)
     assert without == ids_of(tokenizer, family.end_of_turn, family.eos)
 
@@ -71,8 +71,8 @@ def test_decoding_stops_at_each_of_the_end_tokens(family, monkeypatch):
         monkeypatch.setattr(
             generation, "greedy", lambda logits, numbers, step, s=script: torch.tensor([s[step]])
         )
-        found = generation.generate_reports(model, tokenizer, ["p"], 8, 1)
-        assert found == [generation.Generated("no", 3, truncated=False)]
+        actual = generation.generate_reports(model, tokenizer, ["p"], 8, 1)
+        assert actual == [generation.Generated("no", 3, truncated=False)]
 
 
 def test_a_control_token_in_the_middle_of_a_draft_stays_visible(monkeypatch):
@@ -87,8 +87,8 @@ def test_a_control_token_in_the_middle_of_a_draft_stays_visible(monkeypatch):
     monkeypatch.setattr(
         generation, "greedy", lambda logits, numbers, step: torch.tensor([script[step]])
     )
-    found = generation.generate_reports(model, tokenizer, ["p"], 20, 1)
-    assert found[0].text == "No<|start_header_id|>user"
+    actual = generation.generate_reports(model, tokenizer, ["p"], 20, 1)
+    assert actual[0].text == "No<|start_header_id|>user"
 
 
 def test_a_template_without_an_end_of_turn_is_refused():

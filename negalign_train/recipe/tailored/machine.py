@@ -1,4 +1,4 @@
-"""What this machine can train on, found without importing torch."""
+"""What this machine can train on, without importing torch."""
 
 from __future__ import annotations
 

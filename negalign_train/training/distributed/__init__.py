@@ -1,1 +1,1 @@
-"""Several processes, and parameters in pieces."""
+"""Several processes: what the main one decides, and parameters that ZeRO shards."""

@@ -1,4 +1,4 @@
-"""Several processes of one launch: one decides, all hear."""
+"""Several processes of one launch: the main one decides for all, and one launch runs at a time."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ POLL_SECONDS = 5.0
 
 
 def from_main(decide: Callable[[], Decision]) -> Decision:
-    """What ``decide`` returns in the main process, in every process.
+    """The main process's result of ``decide``, in every process.
 
-    What the disc says is asked once: processes that look at different times, or at different nodes'
-    discs, would part company, and the one left in a collective would wait for its timeout.
+    The disc is read once. Processes that read at different times, or from different nodes' discs,
+    could decide differently, and the one left in a collective would wait for its timeout.
 
     Raises:
         NegalignError: as ``decide`` raised it, in every process.
     """
-    told: list[Decision | NegalignError | None] = [None]
+    message: list[Decision | NegalignError | None] = [None]
     if PartialState().is_main_process:
         try:
-            told = [decide()]
+            message = [decide()]
         except NegalignError as error:
-            told = [error]
-    broadcast_object_list(told, from_process=0)
-    if isinstance(told[0], NegalignError):
-        raise told[0]
-    return told[0]  # type: ignore[return-value]  # None only where Decision holds it
+            message = [error]
+    broadcast_object_list(message, from_process=0)
+    if isinstance(message[0], NegalignError):
+        raise message[0]
+    return message[0]  # type: ignore[return-value]  # None only where Decision holds it
 
 
 @contextmanager

@@ -43,8 +43,8 @@ def even_share(items: Sequence[Item], process: int, processes: int) -> list[Item
 def forwards_on_shards(policy: PeftModel) -> Iterator[None]:
     """Inside, all ranks together can call ``policy`` though ZeRO-3 has taken its base apart.
 
-    Each module gathers its own parameters before it runs and lets go of them after, so that one
-    layer's weights are whole at a time. Nothing is done where nothing is in pieces. Adapters are
+    Each module gathers its own parameters before it runs and releases them after, so that one
+    layer's weights are whole at a time. Without sharded parameters it does nothing. Adapters are
     whole until Trainer builds its engine, and stay as they are.
     """
     hooks = []

@@ -1,1 +1,1 @@
-"""How a row runs through the model: prefix trees, packing, the head."""
+"""How a row runs through the model: prefix trees, packing, LoRA, the last layer, the head."""

@@ -147,10 +147,10 @@ def target_logps(
         maybe_gather_lm_head_ctx(head.weight, head.bias),
     ):
         weights = (head.weight.detach(), None if head.bias is None else head.bias.detach())
-        found: tuple[Tensor, Tensor | None] = _TargetLogProbs.apply(  # type: ignore[no-untyped-call]
+        result: tuple[Tensor, Tensor | None] = _TargetLogProbs.apply(  # type: ignore[no-untyped-call]
             rows, weights, target_rows, targets, transform, with_entropies
         )
-    return found
+    return result
 
 
 def add_completion_head(model: PreTrainedModel) -> None:
@@ -158,7 +158,7 @@ def add_completion_head(model: PreTrainedModel) -> None:
 
     The result is (targets,), position k holding log p(targets[k] | the tokens on the way to its
     row); with ``entropies=True`` the pair of it and the entropy of each target's row. Rows are
-    prefix trees where ``subtree_ends`` is given, else plain right-padded sequences. All other calls
+    prefix trees with ``subtree_ends``, else plain right-padded sequences. All other calls
     reach the original forward. Patching the forward, as TRL does, keeps the call one forward of the
     wrapped model, so that DDP, ZeRO, checkpointing and PEFT need not know.
     """
@@ -174,11 +174,11 @@ def add_completion_head(model: PreTrainedModel) -> None:
         positions = kwargs["input_ids"].numel()
         targets, subtree_ends = kwargs.pop("targets"), kwargs.pop("subtree_ends", None)
         temperature, entropies = kwargs.pop("temperature", 1.0), kwargs.pop("entropies", False)
-        given = {name: value for name, value in kwargs.items() if value is not None}
+        inputs = {name: value for name, value in kwargs.items() if value is not None}
         if subtree_ends is not None:
-            given["attention_mask"] = tree_mask(subtree_ends, self.dtype)
+            inputs["attention_mask"] = tree_mask(subtree_ends, self.dtype)
         with nullcontext() if recomputes(self) else read.only(scored_rows, positions):
-            hidden = self.base_model(*args, **given, use_cache=False).last_hidden_state
+            hidden = self.base_model(*args, **inputs, use_cache=False).last_hidden_state
         rows = hidden.flatten(0, 1).index_select(0, scored_rows)
         head: nn.Linear = self.get_output_embeddings()  # type: ignore[no-untyped-call]
         after = LogitTransform(transform.scale, transform.softcap, temperature)

@@ -16,7 +16,7 @@ from negalign_train.training.rows.batches import TokenSequence
 MODEL_INPUTS = (
     "input_ids", "position_ids", "subtree_ends", "scored_rows", "target_rows", "targets",
 )  # fmt: skip
-"""What of a packed batch goes into the model; the completion head (``head.py``) explains them."""
+"""The model's inputs of a packed batch; the completion head (``head.py``) explains them."""
 
 
 _LEAST_SAVED = 0.1
@@ -47,8 +47,8 @@ def pack(sequences: Sequence[TokenSequence], pad_token_id: int, shared: bool) ->
     token that several sequences reach through the same prefix is one node with one log-probability,
     and a row of hidden states that forks has several targets. Without, every distinct sequence is
     a row of its own, and no mask is needed: attention is causal, and padding stands to the right.
-    So it is too where the sequences have next to nothing in common. Tokens of weight 0 never reach
-    the LM head.
+    Sequences that share less than ``_LEAST_SAVED`` of their tokens are packed in the same plain
+    rows. Tokens of weight 0 never reach the LM head.
 
     ``input_ids`` (rows, length), ``position_ids`` and ``subtree_ends`` alike (``shared`` only);
     ``scored_rows`` (scored,) flat places in (rows, length) that reach the head; ``targets`` and

@@ -1,6 +1,6 @@
-"""Prefix trees: sequences of token ids that share what they have in common.
+"""Prefix trees: sequences of token ids that share their common beginnings.
 
-A node is a token after a given prefix, so tokens that two sequences reach through the same prefix
+A node is a token after a prefix, so tokens that two sequences reach through the same prefix
 are one node. Nodes stand in depth-first order: the descendants of node i are the nodes from i + 1
 to ``ends[i]``, which is all an attention mask has to know.
 """
@@ -21,7 +21,7 @@ class PrefixTree:
     """A trie of sequences, nodes in depth-first order.
 
     ``token_ids``, ``positions`` (distance from the root) and ``ends`` (one past the last
-    descendant) are (nodes,); ``paths`` holds the nodes of each sequence, in the given order.
+    descendant) are (nodes,); ``paths`` holds the nodes of each sequence, in the sequences' order.
     """
 
     token_ids: Indices
@@ -36,10 +36,10 @@ class PrefixTree:
         """(nodes,): True where a node has a child. Nothing is predicted from the others, so that
         the model need not compute them.
         """
-        found = np.zeros(len(self), dtype=bool)
+        inner = np.zeros(len(self), dtype=bool)
         for path in self.paths:
-            found[path[:-1]] = True
-        return found
+            inner[path[:-1]] = True
+        return inner
 
 
 def common_prefix_length(left: Sequence[int], right: Sequence[int]) -> int:

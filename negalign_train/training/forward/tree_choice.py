@@ -1,4 +1,4 @@
-"""Whether a model can take prefix trees, found out before training."""
+"""Whether a model can take prefix trees, tested before training."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Losses and margins: pure functions of tensors."""
+"""Losses and margins as pure functions of tensors; step metrics and the displacement guard."""

@@ -23,7 +23,7 @@ class StepMetrics:
         self._totals: dict[str, Tensor] = {}
 
     def add(self, name: str, values: Tensor, mask: Tensor | None = None) -> None:
-        """Adds (rows,) values, those where ``mask`` is True if it is given."""
+        """Adds (rows,) values; with ``mask``, those where it is True."""
         values = values.detach().float()
         kept = torch.ones_like(values) if mask is None else mask.float()
         total = torch.stack([(values * kept).sum(), kept.sum()])

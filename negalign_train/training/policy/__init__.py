@@ -1,1 +1,1 @@
-"""The base model and the adapters on it."""
+"""The policy: how the base model and its adapters are loaded, checked and held."""

@@ -113,9 +113,9 @@ def load_policy(run: CandidateRun) -> PeftModel:
     Raises:
         TrainingError: the base or the adapter is not what the run says it is.
     """
-    if (found := base_digest(run.model_dir)) != run.base_digest:
+    if (digest := base_digest(run.model_dir)) != run.base_digest:
         raise TrainingError(
-            f"{run.model_dir} has base digest {found[:12]}, the run expects "
+            f"{run.model_dir} has base digest {digest[:12]}, the run expects "
             f"{run.base_digest[:12]}; restore the base model, or start a new workspace for this one"
         )
     base = load_base(run.model_dir, run.dtype, run.quantisation)
@@ -148,7 +148,7 @@ def load_policy(run: CandidateRun) -> PeftModel:
 
 @contextmanager
 def adapter_kept(policy: PeftModel) -> Iterator[None]:
-    """Puts the trainable adapter back as it was, in value and dtype.
+    """Restores the trainable adapter, value and dtype, at the end.
 
     TRL's trainers round an adapter on a 4-bit base to bfloat16 when they are made (trl 1.16.0,
     trainer/dpo_trainer.py:717): the policy would then not start where its reference is, and
@@ -165,10 +165,10 @@ def refuse_other_base(adapter_dir: Path, digest: str) -> None:
     check_adapter_dir(adapter_dir)
     manifest_path = adapter_dir / MANIFEST
     if manifest_path.is_file() and (
-        (found := read_json(manifest_path)["adapter"]["base_digest"]) != digest
+        (trained_on := read_json(manifest_path)["adapter"]["base_digest"]) != digest
     ):
         raise TrainingError(
-            f"adapter {adapter_dir} was trained on base {found[:12]}, this run's base is "
+            f"adapter {adapter_dir} was trained on base {trained_on[:12]}, this run's base is "
             f"{digest[:12]}; choose a parent of the same base, or set start: fresh"
         )
 
@@ -211,19 +211,19 @@ def check_shape(adapter_dir: Path, lora: LoraSettings) -> None:
     refuse_special_lora(str(adapter_dir), config)
     targets = config.target_modules
     named = {targets} if isinstance(targets, str) else set(targets or ())
-    found = (config.r, config.lora_alpha, named)
+    shape = (config.r, config.lora_alpha, named)
     expected = (lora.r, lora.lora_alpha, set(lora.target_modules))
-    if found != expected:
+    if shape != expected:
         raise TrainingError(
-            f"adapter {adapter_dir} has r={found[0]}, lora_alpha={found[1]}, target_modules="
-            f"{sorted(found[2])}; the candidate's lora section says r={expected[0]}, lora_alpha="
+            f"adapter {adapter_dir} has r={shape[0]}, lora_alpha={shape[1]}, target_modules="
+            f"{sorted(shape[2])}; the candidate's lora section says r={expected[0]}, lora_alpha="
             f"{expected[1]}, target_modules={sorted(expected[2])}; copy the parent's shape, or set "
             "start: fresh"
         )
 
 
 def _check_finite(policy: PeftModel, adapter_dir: Path) -> None:
-    """PEFT loads NaN weights without a word."""
+    """PEFT loads NaN weights without an error."""
     if name := first_non_finite(policy):
         raise TrainingError(f"adapter {adapter_dir}: tensor {name} is not finite; restore the file")
 

@@ -85,7 +85,7 @@ def cached_logps(
     sequences: Sequence[TokenSequence],
     compute: Callable[[Sequence[TokenSequence]], list[float]],
 ) -> list[float]:
-    """Log-probability of each sequence, in order; ``compute`` is given those that the cache lacks,
+    """Log-probability of each sequence, in order. ``compute`` scores those that the cache lacks,
     each once, and is not called where it lacks none.
 
     The first process reads and writes; all must call, and all get the same numbers.
@@ -108,11 +108,11 @@ def cached_logps(
 
 
 def _read_on_main(cache: ReferenceCache) -> dict[bytes, float]:
-    found: list[dict[bytes, float]] = [{}]
+    message: list[dict[bytes, float]] = [{}]
     if PartialState().is_main_process:
-        found = [read_cache(cache)]
-    broadcast_object_list(found, from_process=0)
-    return found[0]
+        message = [read_cache(cache)]
+    broadcast_object_list(message, from_process=0)
+    return message[0]
 
 
 def read_cache(cache: ReferenceCache) -> dict[bytes, float]:

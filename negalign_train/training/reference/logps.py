@@ -91,7 +91,7 @@ def sequence_logps(
     trees = (sharing or Sharing()).trees
     state = PartialState()
     batches = micro_batches(_units(sequences, batch_size, trees), MicroBatchLimits(batch_size))
-    found: list[tuple[int, float]] = []
+    scored: list[tuple[int, float]] = []
     device = next(policy.parameters()).device
     was_training = policy.training
     policy.eval()
@@ -100,9 +100,9 @@ def sequence_logps(
             packed = pack([sequences[index] for index in members], pad_token_id, trees)
             batch = {name: value.to(device) for name, value in packed.items()}
             logps = completion_logps(policy(**model_inputs(batch)), batch)
-            found += zip(members, logps.tolist(), strict=True)
+            scored += zip(members, logps.tolist(), strict=True)
     policy.train(was_training)
-    gathered = dict(gather_object(found))
+    gathered = dict(gather_object(scored))
     return [gathered[index] for index in range(len(sequences))]
 
 

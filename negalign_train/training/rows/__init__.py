@@ -1,1 +1,1 @@
-"""Preference files to tokenised rows and batches."""
+"""Preference files to tokenised rows: turns, order, batches, steps."""

@@ -23,7 +23,7 @@ class Unit:
 
 @dataclass(frozen=True)
 class MicroBatchLimits:
-    """What one forward may hold: at most ``max_tokens`` tokens, padding counted, if it is given;
+    """What one forward may hold: at most ``max_tokens`` tokens, padding counted, unless it is None;
     else at most ``max_examples`` examples. A single unit beyond the limit is a batch of its own.
     """
 

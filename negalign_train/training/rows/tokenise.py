@@ -70,10 +70,10 @@ def _locate(text: str, prompt_text: str, completion: str) -> int:
     Templates may strip a completion, so its stripped form is looked for, after the prompt.
     """
     prompt_end = _common_prefix_length(text, prompt_text)
-    found = text.find(completion.strip(), prompt_end)
-    if found < 0:
+    start = text.find(completion.strip(), prompt_end)
+    if start < 0:
         raise TrainingError(ALTERED)
-    return found - (len(completion) - len(completion.lstrip()))
+    return start - (len(completion) - len(completion.lstrip()))
 
 
 def _encode(
@@ -125,7 +125,7 @@ def _check_weights(example_id: str, weight: float, spans: Sequence[WeightedSpan]
 def refuse_special_tokens(
     tokenizer: PreTrainedTokenizerBase, texts: Sequence[tuple[str, str]]
 ) -> None:
-    """Raises TrainingError where a text, given with its example's id, holds a control token.
+    """Raises TrainingError where a text holds a control token; ``texts`` are (example id, text).
 
     It would end a completion in its middle, or open a turn that nobody took.
     """

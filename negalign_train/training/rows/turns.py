@@ -109,9 +109,9 @@ def end_tokens(
 
 
 def read_generation_config(model_dir: Path) -> GenerationConfig:
-    """As the model itself would have it: its ``generation_config.json``, else its config's."""
+    """The model's own: ``generation_config.json``, else what its config says."""
     if (model_dir / "generation_config.json").is_file():
-        found: GenerationConfig = GenerationConfig.from_pretrained(model_dir, local_files_only=True)
-        return found
+        own: GenerationConfig = GenerationConfig.from_pretrained(model_dir, local_files_only=True)
+        return own
     config = AutoConfig.from_pretrained(model_dir, local_files_only=True, trust_remote_code=False)
     return GenerationConfig.from_model_config(config)

@@ -1,1 +1,1 @@
-"""One run from start to published files: session, checkpoints, outputs."""
+"""One run from start to published files: session, checkpoints, averaging, failure, outputs."""

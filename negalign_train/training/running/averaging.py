@@ -45,7 +45,7 @@ cuts. A layer no wider than that loses nothing.
 
 
 class AdapterAverage(TrainerCallback):
-    """Keeps the average, saves it in every checkpoint, and puts it into the policy at the end.
+    """Keeps the average, saves it in every checkpoint, and writes it into the policy at the end.
 
     The first process keeps it: under DDP and ZeRO-2 every process holds the same adapter.
     """
@@ -122,7 +122,7 @@ class AdapterAverage(TrainerCallback):
         lost: list[Refactored] = []
         for name, layer in lora_layers(model):
             if state.is_world_process_zero:
-                lost.append(_put(self.averages[name], layer))
+                lost.append(_write_back(self.averages[name], layer))
             if PartialState().num_processes > 1:
                 for factor in factors(layer):
                     factor.data.copy_(broadcast(factor.data, from_process=0))
@@ -155,14 +155,14 @@ def _start(layer: LoraLayer) -> ProductAverage:
     return ProductAverage(left.float(), right.float())
 
 
-def _put(average: ProductAverage, layer: LoraLayer) -> Refactored:
+def _write_back(average: ProductAverage, layer: LoraLayer) -> Refactored:
     b, a = factors(layer)
     scale, rank = layer.scaling[POLICY_ADAPTER], layer.r[POLICY_ADAPTER]
-    found = refactored(average, rank, scale, float(a.detach().norm()))
+    nearest = refactored(average, rank, scale, float(a.detach().norm()))
     with torch.no_grad():
-        b.copy_(found.b)
-        a.copy_(found.a)
-    return found
+        b.copy_(nearest.b)
+        a.copy_(nearest.a)
+    return nearest
 
 
 def checkpoint_dir(args: TrainingArguments, state: TrainerState) -> Path:

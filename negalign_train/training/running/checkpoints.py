@@ -1,4 +1,4 @@
-"""Checkpoints that can be told whole from partial, and the newest whole one to go on from.
+"""Checkpoints marked when they are whole, and the newest whole one to go on from.
 
 Trainer writes a checkpoint file by file and resumes from the highest number it finds: killed while
 saving, it can never resume (transformers 5.23.0, trainer_utils.py ``get_last_checkpoint``). Here a
@@ -47,8 +47,8 @@ def newest_complete(output_dir: Path, identity: str) -> Path | None:
     """The whole checkpoint of the most steps; newer ones that are partial, or that another run
     (other settings, data, seed or adapters) left here, become ``incomplete-...``.
     """
-    found = ((_CHECKPOINT.fullmatch(path.name), path) for path in output_dir.glob("checkpoint-*"))
-    numbered = sorted(((int(match[1]), path) for match, path in found if match), reverse=True)
+    matches = ((_CHECKPOINT.fullmatch(path.name), path) for path in output_dir.glob("checkpoint-*"))
+    numbered = sorted(((int(match[1]), path) for match, path in matches if match), reverse=True)
     for _, folder in numbered:
         if is_complete(folder) and read_json(folder / MARKER)["identity"] == identity:
             return folder

@@ -1,7 +1,7 @@
-"""Why a launched run stopped, told to whoever launched it without a word of a report.
+"""Why a launched run stopped, passed to its launcher without a word of a report.
 
-A library's message may quote what it choked on, so it stays in the run's own output: what is passed
-on is this package's own message, or the class of an error and where it was raised.
+A library's message may quote its input, so it stays in the run's own output. The launcher gets this
+package's own message, or the class of an error and where it was raised.
 """
 
 from __future__ import annotations
@@ -64,17 +64,17 @@ def record_failure(folder: Path, error: BaseException) -> None:
 
 
 def forget_failure(folder: Path) -> None:
-    """Before a launch: what an earlier one left says nothing about the next."""
+    """Before a launch: an earlier launch's failure says nothing about the next."""
     (folder / FAILURE).unlink(missing_ok=True)
 
 
 def read_failure(folder: Path) -> str:
     """What ``record_failure`` left, as a sentence for an error message."""
     try:
-        found = json.loads((folder / FAILURE).read_text(encoding="utf-8"))
-        message = str(found["message"])
+        failure = json.loads((folder / FAILURE).read_text(encoding="utf-8"))
+        message = str(failure["message"])
     except (OSError, ValueError, KeyError):
         return "it ended without saying why, as a process does that is killed for its memory"
-    if found["own"]:
+    if failure["own"]:
         return message
     return f"{message} (its own message may quote a report and is not repeated here)"

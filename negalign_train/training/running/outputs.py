@@ -79,7 +79,7 @@ def _adapter_digests(folder: Path) -> list[str]:
 
 
 def _reward_facts(run: CandidateRun) -> dict[str, str | None] | None:
-    """What the severities of GRPO's reward come from; None where a run has no reward."""
+    """The scorer and calibration behind GRPO's reward; None where a run has no reward."""
     if run.candidate.method != "grpo":
         return None
     calibration = run.calibration_path
@@ -97,9 +97,9 @@ def is_finished(output_dir: Path, identity: str) -> bool:
     """
     if not is_complete(output_dir):
         return False
-    if (found := read_json(output_dir / MARKER)["identity"]) != identity:
+    if (present := read_json(output_dir / MARKER)["identity"]) != identity:
         raise TrainingError(
-            f"{output_dir} holds the result of another run ({found[:12]}, this one is "
+            f"{output_dir} holds the result of another run ({present[:12]}, this one is "
             f"{identity[:12]}); give a new output_dir, or delete the folder"
         )
     return True

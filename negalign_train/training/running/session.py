@@ -72,7 +72,7 @@ class Stopwatch:
 
 @dataclass(frozen=True)
 class Task:
-    """All that a trainer is made of, but its examples."""
+    """Everything a trainer needs except its examples."""
 
     run: CandidateRun
     config: TrainingArguments
@@ -89,8 +89,8 @@ class Task:
     @property
     def scoring_batch_size(self) -> int:
         """Rows of a batch without gradients: two per pair trained, unless the recipe says."""
-        given: int | None = getattr(self.config, "precompute_ref_batch_size", None)
-        return given or 2 * self.config.per_device_train_batch_size
+        configured: int | None = getattr(self.config, "precompute_ref_batch_size", None)
+        return configured or 2 * self.config.per_device_train_batch_size
 
     @property
     def examples_per_step(self) -> int:
@@ -124,9 +124,9 @@ class Session:
         logps = sequence_logps(
             task.policy, sequences, task.scoring_batch_size, task.pad_token_id, self.sharing
         )
-        found = iter(logps)
+        remaining = iter(logps)
         return {
-            name: sum(next(found) for _ in group) / len(group)
+            name: sum(next(remaining) for _ in group) / len(group)
             for name, group in self.watched.items()
         }
 

@@ -1,1 +1,1 @@
-"""Which settings a candidate may have, together."""
+"""A candidate's settings: TRL's arguments, and which settings may stand together."""

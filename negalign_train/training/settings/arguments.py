@@ -1,6 +1,6 @@
 """A candidate's ``trainer`` section to TRL's own config object, with what must hold made explicit.
 
-Its keys and their bounds were checked when the recipe was read (``recipe_trainer``).
+Its keys and their bounds were checked when the recipe was read (``recipe/trainer.py``).
 """
 
 from __future__ import annotations

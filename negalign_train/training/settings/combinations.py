@@ -19,7 +19,7 @@ from negalign_train.vocabulary.errors import RecipeError, TrainingError
 
 @dataclass(frozen=True)
 class Setup:
-    """What of a run can clash. ``use_reentrant`` is None where the recipe leaves it open."""
+    """Settings of a run that can clash. ``use_reentrant`` is None where the recipe is silent."""
 
     method: Method
     quantisation: str
@@ -32,7 +32,7 @@ class Setup:
 
 @dataclass(frozen=True)
 class Rule:
-    """A clash, and what to say of it."""
+    """A clash, and its message."""
 
     clashes: Callable[[Setup], bool]
     message: str
@@ -138,7 +138,7 @@ def refuse_several_adapters(policy: PeftModel) -> None:
     """Refuses a policy on which more than one adapter is active.
 
     TRL restores one name after each look at its reference (trl 1.16.0, trainer/utils.py:1415), so
-    that the second adapter would drop out after the first step without a word.
+    that the second adapter would drop out after the first step without an error.
 
     Raises:
         TrainingError: naming them.

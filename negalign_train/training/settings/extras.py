@@ -1,4 +1,4 @@
-"""Checks of a candidate's sections beside ``trainer``: each must be felt by what it stands with."""
+"""Checks of a candidate's sections beside ``trainer``: each must have an effect."""
 
 from __future__ import annotations
 

@@ -69,13 +69,13 @@ class TreeGRPOTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL ships no types
         differentiable_entropy = self._entropy_bonus_enabled and torch.is_grad_enabled()
         images = any(value is not None for value in multimodal.values())
         if not self.sharing.trees or differentiable_entropy or compute_aux_loss or images:
-            found: tuple[Tensor, Tensor | None, Tensor | None] = (
+            plain: tuple[Tensor, Tensor | None, Tensor | None] = (
                 super()._get_per_token_logps_and_entropies(
                     model, input_ids, attention_mask, logits_to_keep, batch_size, compute_entropy,
                     compute_aux_loss, **multimodal,
                 )
             )  # fmt: skip
-            return found
+            return plain
         size = batch_size or len(input_ids)
         sequences = _sequences(input_ids, attention_mask, logits_to_keep)
         parts = [
@@ -97,8 +97,8 @@ class TreeGRPOTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL ships no types
             )
         scored = batch["token_weights"] != 0
         padding = (0, width - scored.shape[1])
-        found = (values[batch["target_index"]] * scored for values in (target_logps, entropies))
-        logps, entropies = (nn.functional.pad(each, padding) for each in found)
+        gathered = (values[batch["target_index"]] * scored for values in (target_logps, entropies))
+        logps, entropies = (nn.functional.pad(each, padding) for each in gathered)
         return logps, entropies
 
 
@@ -129,7 +129,7 @@ def severity_grpo_trainer(
     """GRPO with our reward, and the run's reference in TRL's ``ref`` adapter.
 
     TRL ends completions at the EOS tokens of the model's generation config and of the tokenizer
-    (trainer/grpo_trainer.py:409-416); the chat template's end of turn is put beside them.
+    (trainer/grpo_trainer.py:409-416); the chat template's end of turn is added to them.
 
     Completions are new in every step, so the reference cannot be scored beforehand: it stays as a
     frozen adapter on the one base model. TRL fills it from the policy's own start
@@ -163,7 +163,7 @@ def _reward(run: CandidateRun) -> RewardFunction:
 
 
 def _set_reference(policy: PeftModel, run: CandidateRun) -> None:
-    """Puts the run's reference into the ``ref`` adapter; without one TRL disables all adapters,
+    """Loads the run's reference into the ``ref`` adapter; without one TRL disables all adapters,
     which is the bare base.
     """
     adapter_dir = reference_dir(run)

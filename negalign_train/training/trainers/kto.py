@@ -30,9 +30,9 @@ class WeightedKTOTrainer(WholeStepTrainer, KTOTrainer):  # type: ignore[misc]  #
     log-probabilities. Token weights enter z0 too: it is the reference point of the weighted
     log-ratio. Rows come in the order of ``kto_rows.arrange``, each with its mismatched completion.
 
-    z0 is the mean over the whole optimiser step, taken before its first micro-batch in a pass of
-    its own: put into the rows of the matched completions, the mismatched ones would cost a backward
-    as well, which is what sharing the prompt with them would save.
+    z0 is the mean over the whole optimiser step, computed before its first micro-batch in a forward
+    of its own. In the rows of the matched completions the mismatched ones would share the prompt,
+    but cost a backward as well, which is as much as sharing saves.
     """
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler[int]:

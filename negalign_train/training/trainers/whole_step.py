@@ -147,7 +147,7 @@ class WholeStepTrainer(ExactInputs, Trainer):
         plan = plan_step(self._units(rows, limits), self.args.world_size, limits)
         batches = []
         for examples in plan[self.args.process_index]:
-            # A process that has run out goes through the motions with a row that weighs nothing.
+            # A process without examples left computes a row of weight 0: collectives need it.
             batch = self._collate([rows[index] for index in examples] or [rows[0]])
             present = torch.full((len(examples) or 1,), bool(examples))
             batches.append(batch | {"present": present, "num_examples": float(len(rows))})
