@@ -24,6 +24,7 @@ from typing import Any
 import yaml
 
 from negalign_train.evaluation.bootstrap import BootstrapSettings, Comparison, paired_bootstrap
+from negalign_train.report.result import Check, CycleResult
 from negalign_train.storage.workspace import Workspace
 from negalign_train.vocabulary.records import ScoredReport
 
@@ -52,8 +53,10 @@ def arm_recipe(arms: dict[str, Any], name: str) -> dict[str, Any]:
     return dict(recipe)
 
 
-def run_arm(name: str, recipe: dict[str, Any], seed: int, args: argparse.Namespace) -> list[Any]:
-    """The cycle summaries of one arm and seed."""
+def run_arm(
+    name: str, recipe: dict[str, Any], seed: int, args: argparse.Namespace
+) -> list[CycleResult]:
+    """The results of the cycles of one arm and seed."""
     folder = args.out / name / f"seed{seed}"
     folder.mkdir(parents=True, exist_ok=True)
     if args.feedback_cases is not None:
@@ -69,67 +72,70 @@ def run_arm(name: str, recipe: dict[str, Any], seed: int, args: argparse.Namespa
     done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=ROOT, check=False)
     if done.returncode != 0:
         raise SystemExit(f"arm {name}, seed {seed} failed:\n{done.stderr[-3000:]}")
-    summaries = [json.loads(line) for line in done.stdout.splitlines()]
-    last = summaries[-1]
+    results = [CycleResult.from_json(json.loads(line), name) for line in done.stdout.splitlines()]
     print(
-        f"{name:24} seed {seed}: S {summaries[0]['mean_S_before']:.3f} -> "
-        f"{last['mean_S_after']:.3f}  {[s['decision'] for s in summaries]}",
+        f"{name:24} seed {seed}: S {known(results[0].mean_S_before):.3f} -> "
+        f"{known(results[-1].mean_S_after):.3f}  {[result.decision for result in results]}",
         flush=True,
     )
-    return summaries
+    return results
 
 
-def adapter_of(summary: dict[str, Any]) -> str:
-    """The adapter of the candidate that a summary speaks of."""
-    (adapter,) = (
-        str(row["adapter"]) for row in summary["candidates"] if row["name"] == summary["candidate"]
-    )
-    return adapter
+def known(value: float | None) -> float:
+    """A mean that needs one scored case.
+
+    Raises:
+        SystemExit: no case was scored.
+    """
+    if value is None:
+        raise SystemExit("no held-out case was scored for parent and candidate")
+    return value
 
 
-def total_change(workspace: Path, summaries: list[dict[str, Any]]) -> Comparison | None:
+def total_change(workspace: Path, results: list[CycleResult]) -> Comparison | None:
     """The last champion against the model before the first cycle, on the same held-out cases."""
     from negalign_train.cycle.steps.evaluate import evaluation_path, read_evaluation
 
-    promoted = [summary for summary in summaries if summary["decision"] == "promoted"]
+    promoted = [result for result in results if result.decision == "promoted"]
     if not promoted:
         return None
     last = promoted[-1]
     cycles = Workspace(workspace)
-    before = read_evaluation(evaluation_path(cycles, 1, summaries[0]["parent"]))
-    after = read_evaluation(evaluation_path(cycles, last["cycle"], adapter_of(last)))
+    before = read_evaluation(evaluation_path(cycles, 1, results[0].parent))
+    after = read_evaluation(evaluation_path(cycles, last.cycle, last.chosen_candidate.adapter))
     settings = BootstrapSettings(
-        level=0.025, num_bootstrap=4000, severe_threshold=0.8, seed=last["seed"]
+        level=0.025, num_bootstrap=4000, severe_threshold=0.8, seed=last.seed
     )
     return paired_bootstrap(before.reports, after.reports, settings)
 
 
-def change_line(name: str, seed: int, summaries: list[dict[str, Any]], out: Path) -> str:
+def change_line(name: str, seed: int, results: list[CycleResult], out: Path) -> str:
     """One seed of one arm as a table row: S before and after, its interval, severe errors."""
-    found = total_change(out / name / f"seed{seed}" / "workspace", summaries)
-    if found is None:
-        return f"| {name} | {seed} | {summaries[0]['mean_S_before']:.3f} | nothing promoted | | | |"
-    first, last = summaries[0], summaries[-1]
-    change = found.total
-    worse = [category for category, rise in found.per_category.items() if rise.low > 0]
+    comparison = total_change(out / name / f"seed{seed}" / "workspace", results)
+    first, last = results[0], results[-1]
+    start = known(first.mean_S_before)
+    if comparison is None:
+        return f"| {name} | {seed} | {start:.3f} | nothing promoted | | | |"
+    change = comparison.total
+    worse = [category for category, rise in comparison.per_category.items() if rise.low > 0]
     return (
-        f"| {name} | {seed} | {first['mean_S_before']:.3f} → {last['mean_S_after']:.3f} "
-        f"| {100 * change.estimate / first['mean_S_before']:+.0f} % "
+        f"| {name} | {seed} | {start:.3f} → {known(last.mean_S_after):.3f} "
+        f"| {100 * change.estimate / start:+.0f} % "
         f"| [{change.low:+.3f}, {change.high:+.3f}] "
-        f"| {first['severe_rate_before']:.3f} → {last['severe_rate_after']:.3f} "
+        f"| {known(first.severe_rate_before):.3f} → {known(last.severe_rate_after):.3f} "
         f"| {', '.join(worse) or 'none'} |"
     )
 
 
-def pooled_reports(out: Path, name: str, runs: dict[int, list[Any]]) -> list[ScoredReport]:
+def pooled_reports(out: Path, name: str, runs: dict[int, list[CycleResult]]) -> list[ScoredReport]:
     """The last candidate's held-out reports of all seeds; a seed's cases are its own."""
     from negalign_train.cycle.steps.evaluate import evaluation_path, read_evaluation
 
     reports = []
-    for seed, summaries in runs.items():
-        last = summaries[-1]
+    for seed, results in runs.items():
+        last = results[-1]
         place = Workspace(out / name / f"seed{seed}" / "workspace")
-        path = evaluation_path(place, last["cycle"], adapter_of(last))
+        path = evaluation_path(place, last.cycle, last.chosen_candidate.adapter)
         reports += [
             replace(r, case_id=f"{seed} {r.case_id}", group=f"{seed} {r.group}")
             for r in read_evaluation(path).reports
@@ -137,7 +143,7 @@ def pooled_reports(out: Path, name: str, runs: dict[int, list[Any]]) -> list[Sco
     return reports
 
 
-def against_first(out: Path, runs: dict[str, dict[int, list[Any]]]) -> str:
+def against_first(out: Path, runs: dict[str, dict[int, list[CycleResult]]]) -> str:
     """Each arm's last candidate against the first arm's, cases of all seeds pooled."""
     first, *others = runs
     lines = [f"| against {first} | difference of S | 95 % interval |", "|---|---|---|"]
@@ -152,27 +158,33 @@ def against_first(out: Path, runs: dict[str, dict[int, list[Any]]]) -> str:
     return "\n".join(lines)
 
 
-def row(name: str, runs: list[list[dict[str, Any]]]) -> dict[str, Any]:
+def row(name: str, runs: list[list[CycleResult]]) -> dict[str, Any]:
     """One arm over its seeds. S is that of the last cycle's candidate, promoted or not."""
 
-    def over_seeds(values: list[float]) -> dict[str, float]:
-        return {"mean": mean(values), "sd": stdev(values) if len(values) > 1 else 0.0}
+    def over_seeds(values: list[float | None]) -> dict[str, float]:
+        scored = [known(value) for value in values]
+        return {"mean": mean(scored), "sd": stdev(scored) if len(scored) > 1 else 0.0}
 
-    lasts = [summaries[-1] for summaries in runs]
-    finals = [next(c for c in s["candidates"] if c["name"] == s["candidate"]) for s in lasts]
+    firsts, lasts = [results[0] for results in runs], [results[-1] for results in runs]
+    finals = [last.chosen_candidate for last in lasts]
     return {
         "arm": name,
         "seeds": len(runs),
-        "S_start": over_seeds([summaries[0]["mean_S_before"] for summaries in runs]),
-        "S_end": over_seeds([final["mean_S"] for final in finals]),
-        "S_champion": over_seeds([last["mean_S_after"] for last in lasts]),
-        "readers_S_start": over_seeds([s[0]["readers_check"]["mean_S_before"] for s in runs]),
-        "readers_S_end": over_seeds([last["readers_check"]["mean_S_after"] for last in lasts]),
-        "severe_end": over_seeds([final["severe_rate"] for final in finals]),
-        "promoted": sum(s["decision"] == "promoted" for summaries in runs for s in summaries),
-        "cycles": sum(len(summaries) for summaries in runs),
-        "seconds_per_cycle": mean([s["seconds"] for summaries in runs for s in summaries]),
+        "S_start": over_seeds([first.mean_S_before for first in firsts]),
+        "S_end": over_seeds([final.mean_S for final in finals]),
+        "S_champion": over_seeds([last.mean_S_after for last in lasts]),
+        "readers_S_start": over_seeds([_by_readers(first).mean_S_before for first in firsts]),
+        "readers_S_end": over_seeds([_by_readers(last).mean_S_after for last in lasts]),
+        "severe_end": over_seeds([final.severe_rate for final in finals]),
+        "promoted": sum(result.decision == "promoted" for results in runs for result in results),
+        "cycles": sum(len(results) for results in runs),
+        "seconds_per_cycle": mean([result.seconds for results in runs for result in results]),
     }
+
+
+def _by_readers(result: CycleResult) -> Check:
+    assert result.readers_check is not None  # every arm is a simulation
+    return result.readers_check
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -218,8 +230,8 @@ def main() -> None:
     print("| arm | seed | S | change | 95 % interval | severe errors | categories shown higher |")
     print("|---|---|---|---|---|---|---|")
     for name, by_seed in runs.items():
-        for seed, summaries in by_seed.items():
-            print(change_line(name, seed, summaries, args.out))
+        for seed, results in by_seed.items():
+            print(change_line(name, seed, results, args.out))
     print()
     rows = [row(name, list(by_seed.values())) for name, by_seed in runs.items()]
     (args.out / "ablation.json").write_text(json.dumps({"rows": rows}, indent=2) + "\n")

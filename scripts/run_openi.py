@@ -24,6 +24,7 @@ from negalign_train.cases.openi import load_openi
 from negalign_train.cases.source import evaluation_cases, split_of, without_evaluation
 from negalign_train.offline import go_offline
 from negalign_train.recipe.cycle import CycleRecipe
+from negalign_train.report.result import Check, CycleResult
 from negalign_train.severity.pricing.score import score_report
 from negalign_train.simulate.panel import truth_for
 from negalign_train.simulate.readers import true_score
@@ -94,47 +95,55 @@ def template_row(cases: list[Case], recipe: CycleRecipe, seed: int) -> dict[str,
     }
 
 
-def generator_row(first: dict[str, Any]) -> dict[str, Any]:
+def by_readers(result: CycleResult) -> Check:
+    """Mean S as the simulated readers give it."""
+    assert result.readers_check is not None  # every cycle here is a simulation
+    return result.readers_check
+
+
+def generator_row(first: CycleResult) -> dict[str, Any]:
     """The generator before any feedback."""
     return {
         "name": "generator",
-        "S": first["mean_S_before"],
-        "readers_S": first["readers_check"]["mean_S_before"],
-        "template_share": first["template_share_before"],
+        "S": first.mean_S_before,
+        "readers_S": by_readers(first).mean_S_before,
+        "template_share": first.template_share_before,
     }
 
 
-def cycle_rows(summary: dict[str, Any]) -> list[dict[str, Any]]:
+def cycle_rows(result: CycleResult) -> list[dict[str, Any]]:
     """Each candidate of a cycle with the 95 % interval of its change; what only the candidate that
-    the summary speaks of is measured for stands in its row alone.
+    the result speaks of is measured for stands in its row alone.
     """
     rows = []
-    for candidate in summary["candidates"]:
+    for candidate in result.candidates:
         row = {
-            "name": f"cycle {summary['cycle']}: {candidate['name']} ({candidate['outcome']})",
-            "S": candidate["mean_S"],
-            "ci": [candidate["ci_low"], candidate["ci_high"]],
-            "template_share": candidate["template_share"],
-            "reasons": candidate["reasons"],
+            "name": f"cycle {result.cycle}: {candidate.name} ({candidate.outcome})",
+            "S": candidate.mean_S,
+            "ci": [candidate.ci_low, candidate.ci_high],
+            "template_share": candidate.template_share,
+            "reasons": candidate.reasons,
         }
-        if candidate["name"] == summary["candidate"]:
-            row["ci_in_all"] = [summary["since_first_cycle"][end] for end in ("ci_low", "ci_high")]
-            row["readers_S"] = summary["readers_check"]["mean_S_after"]
+        if candidate.name == result.candidate:
+            since = result.since_first_cycle
+            assert since is not None  # OpenI's own reports can all be scored
+            row["ci_overall"] = [since.ci_low, since.ci_high]
+            row["readers_S"] = by_readers(result).mean_S_after
         rows.append(row)
     return rows
 
 
-def show(rows: list[dict[str, Any]]) -> None:
-    print("| model | S | change in the cycle | change in all | readers' S | template share |")
+def print_rows(rows: list[dict[str, Any]]) -> None:
+    print("| model | S | change | change over all cycles | readers' S | template share |")
     print("|---|---|---|---|---|---|")
     for row in rows:
-        cycle, in_all = (
+        cycle, overall = (
             "[{:+.3f}, {:+.3f}]".format(*row[key]) if key in row else ""
-            for key in ("ci", "ci_in_all")
+            for key in ("ci", "ci_overall")
         )
         readers = f"{row['readers_S']:.3f}" if "readers_S" in row else ""
         print(
-            f"| {row['name']} | {row['S']:.3f} | {cycle} | {in_all} | {readers} "
+            f"| {row['name']} | {row['S']:.3f} | {cycle} | {overall} | {readers} "
             f"| {row['template_share']:.3f} |"
         )
 
@@ -165,14 +174,14 @@ def main() -> None:
         place = Workspace(args.workspace / f"{name}-seed{args.seed}")
         located = LocatedRecipe(recipe, RECIPE)
         engine = open_database(place.database_url)
-        summaries = list(run_cycles(place, engine, located, args.seed, print, args.cycles))
+        results = list(run_cycles(place, engine, located, args.seed, print, args.cycles))
         if name == "recipe":
-            rows.append(generator_row(summaries[0]))
-        for summary in summaries:
-            rows += cycle_rows(summary)
-    show(rows)
-    result = {"rows": rows, "generator_seconds": round(seconds), "seed": args.seed}
-    (args.workspace / "openi.json").write_text(json.dumps(result, indent=2) + "\n")
+            rows.append(generator_row(results[0]))
+        for result in results:
+            rows += cycle_rows(result)
+    print_rows(rows)
+    figures = {"rows": rows, "generator_seconds": round(seconds), "seed": args.seed}
+    (args.workspace / "openi.json").write_text(json.dumps(figures, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -136,7 +136,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
 @pytest.fixture(scope="session")
 def two_cycles(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, ...]:
     """Folder of a workspace of two cycles, the base model's digests from before, the first run's
-    summaries, the adapters' digests after it, the second run's summaries. Copy it to change it.
+    results, the adapters' digests after it, the second run's results. Copy it to change it.
     """
     from tests.cycles import run_two_cycles  # noqa: PLC0415  heavy: torch, for those who ask
 

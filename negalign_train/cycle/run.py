@@ -7,16 +7,16 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any
 
 from sqlalchemy import Engine
 
 from negalign_train.cycle.closing.page import write_page
 from negalign_train.cycle.closing.seal import seal_cycle
-from negalign_train.cycle.closing.summary import summarise_cycle
+from negalign_train.cycle.closing.summary import StepResults, cycle_data, summarise_cycle
 from negalign_train.cycle.opening.checks import check_readers, check_recipe
 from negalign_train.cycle.opening.generators import in_words, other_generators
 from negalign_train.cycle.opening.plan import (
+    SNAPSHOT,
     SUMMARY,
     Context,
     LocatedRecipe,
@@ -29,24 +29,26 @@ from negalign_train.cycle.opening.plan import (
 from negalign_train.cycle.opening.preflight import check_base, check_lengths
 from negalign_train.cycle.steps.calibration import calibrate
 from negalign_train.cycle.steps.evaluate import Evaluations, HeldOutCases, evaluate, held_out
-from negalign_train.cycle.steps.feedback import draft_counts, take_snapshot
+from negalign_train.cycle.steps.feedback import Snapshot, take_snapshot
 from negalign_train.cycle.steps.gate import (
-    judge_candidates,
+    apply_decisions,
+    decide_on_candidates,
     publish_candidates,
     sealed_records,
-    settle_registry,
 )
 from negalign_train.cycle.steps.preferences import build
 from negalign_train.cycle.steps.split import SPLIT
 from negalign_train.cycle.steps.train import TrainedCandidate, train
+from negalign_train.evaluation.gate import GateRecord
 from negalign_train.preferences.replay import COUNTS_FILE
 from negalign_train.registry.lock import cycle_lock
+from negalign_train.report.result import CycleData, CycleResult, read_result
 from negalign_train.severity.pricing.calibration import Calibration
-from negalign_train.storage.workspace import Workspace, read_json
+from negalign_train.storage.workspace import Workspace
 from negalign_train.vocabulary.errors import CycleError
 
 Progress = Callable[[str], None]
-"""Told what starts; the command line shows it."""
+"""Called with what starts; the command line shows it."""
 
 
 @dataclass
@@ -64,7 +66,72 @@ class _Clock:
         self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - start
 
 
-def _train_all(
+def run_cycle(context: Context, progress: Progress) -> CycleResult:
+    """All steps of the open cycle; those already done are taken from disk."""
+    clock = _Clock(progress)
+    check_readers(context.recipe, context.store.reader_ids())
+    check_base(context)
+    calibration = calibrate(context)
+    snapshot = _gather_feedback(context, calibration, clock)
+    data, cases = _build_preferences(context, snapshot, clock)
+    ancestors = _evaluate_ancestors(context, cases, clock)
+    trained = _train_candidates(context, calibration, clock)
+    adapter_ids = _publish_candidates(context, trained, clock)
+    evaluations = _evaluate_candidates(context, adapter_ids, ancestors, cases, clock)
+    records = _decide(context, adapter_ids, evaluations, cases, clock)
+    steps = StepResults(calibration, data, trained, evaluations, records, clock.seconds)
+    result = summarise_cycle(context, steps)
+    write_page(context, result, sealed_records(context))
+    seal_cycle(context.workspace, context.engine, result)
+    return result
+
+
+def _gather_feedback(context: Context, calibration: Calibration, clock: _Clock) -> Snapshot:
+    with clock.step("feedback", f"cycle {context.plan.cycle}: gathering graded feedback"):
+        snapshot = take_snapshot(context, calibration)
+    others = other_generators(context, (event for _, event in snapshot))
+    if context.recipe.feedback.other_generators == "warn" and others:
+        clock.progress(f"warning: events on another model's reports: {in_words(others)}")
+    return snapshot
+
+
+def _build_preferences(
+    context: Context, snapshot: Snapshot, clock: _Clock
+) -> tuple[CycleData, HeldOutCases]:
+    with clock.step("preferences", f"building preferences from {len(snapshot)} events"):
+        counts, cases = _training_files_and_cases(context)
+        return cycle_data(context, snapshot, counts, cases), cases
+
+
+def _training_files_and_cases(context: Context) -> tuple[Mapping[str, object], HeldOutCases]:
+    """Writes the training files and picks the held-out cases. A log that is too thin is not frozen:
+    import more, and the same command reads it again. What was built once stays, whatever candidates
+    are added.
+    """
+    built = (context.folder / COUNTS_FILE).is_file()
+    try:
+        counts = build(context)
+        check_lengths(context)
+        return counts, held_out(context)
+    except CycleError:
+        if context.recipe.feedback.source == "log" and not built:
+            for name in (SNAPSHOT, COUNTS_FILE, SPLIT):
+                (context.folder / name).unlink(missing_ok=True)
+        raise
+
+
+def _evaluate_ancestors(context: Context, cases: HeldOutCases, clock: _Clock) -> Evaluations:
+    """Before any training: held-out cases that cannot be evaluated show now, not hours later."""
+    parent_id, origin_id = context.plan.parent, read_plan(context.workspace, 1).parent
+    with clock.step("evaluate", f"evaluating the parent on {len(cases.gate)} held-out cases"):
+        parent = evaluate(context, parent_id, cases)
+    if origin_id == parent_id:
+        return Evaluations(parent, parent, {})
+    with clock.step("evaluate", "evaluating the model of the first cycle"):
+        return Evaluations(parent, evaluate(context, origin_id, replace(cases, retention={})), {})
+
+
+def _train_candidates(
     context: Context, calibration: Calibration, clock: _Clock
 ) -> dict[str, TrainedCandidate]:
     trained = {}
@@ -74,15 +141,11 @@ def _train_all(
     return trained
 
 
-def _evaluate_ancestors(context: Context, cases: HeldOutCases, clock: _Clock) -> Evaluations:
-    """Before any training: held-out cases that cannot be judged are told now, not hours later."""
-    parent_id, origin_id = context.plan.parent, read_plan(context.workspace, 1).parent
-    with clock.step("evaluate", f"evaluating the parent on {len(cases.gate)} held-out cases"):
-        parent = evaluate(context, parent_id, cases)
-    if origin_id == parent_id:
-        return Evaluations(parent, parent, {})
-    with clock.step("evaluate", "evaluating the model of the first cycle"):
-        return Evaluations(parent, evaluate(context, origin_id, replace(cases, retention={})), {})
+def _publish_candidates(
+    context: Context, trained: Mapping[str, TrainedCandidate], clock: _Clock
+) -> dict[str, str]:
+    with clock.step("publish", "publishing the candidates"):
+        return publish_candidates(context, trained)
 
 
 def _evaluate_candidates(
@@ -99,60 +162,17 @@ def _evaluate_candidates(
     return replace(ancestors, candidates=evaluations)
 
 
-def _prepare(context: Context) -> tuple[dict[str, object], HeldOutCases]:
-    """Training files and held-out cases. A log that is too thin is not frozen: import more, and
-    the same command reads it again. What was built once stays, whatever candidates are added.
-    """
-    built = (context.folder / COUNTS_FILE).is_file()
-    try:
-        counts = build(context)
-        check_lengths(context)
-        return counts, held_out(context)
-    except CycleError:
-        if context.recipe.feedback.source == "log" and not built:
-            for name in ("snapshot.parquet", COUNTS_FILE, SPLIT):
-                (context.folder / name).unlink(missing_ok=True)
-        raise
-
-
-def run_cycle(context: Context, progress: Progress) -> dict[str, Any]:
-    """All steps of the open cycle, those already done taken from disk; returns its summary."""
-    clock = _Clock(progress)
-    check_readers(context.recipe, context.store.reader_ids())
-    check_base(context)
-    calibration = calibrate(context)
-    with clock.step("feedback", f"cycle {context.plan.cycle}: gathering graded feedback"):
-        snapshot = take_snapshot(context, calibration)
-    others = other_generators(context, (event for _, event in snapshot))
-    if context.recipe.feedback.other_generators == "warn" and others:
-        progress(f"warning: events on another model's reports: {in_words(others)}")
-    with clock.step("preferences", f"building preferences from {len(snapshot)} events"):
-        counts, cases = _prepare(context)
-    ancestors = _evaluate_ancestors(context, cases, clock)
-    trained = _train_all(context, calibration, clock)
-    with clock.step("publish", "publishing the candidates"):
-        adapter_ids = publish_candidates(context, trained)
-    evaluations = _evaluate_candidates(context, adapter_ids, ancestors, cases, clock)
+def _decide(
+    context: Context,
+    adapter_ids: Mapping[str, str],
+    evaluations: Evaluations,
+    cases: HeldOutCases,
+    clock: _Clock,
+) -> tuple[GateRecord, ...]:
     with clock.step("gate", "deciding"):
-        records = judge_candidates(context, adapter_ids, evaluations, cases)
-        settle_registry(context, records)
-    data = {
-        **counts,
-        **draft_counts(context),
-        "other_generators": {
-            "setting": context.recipe.feedback.other_generators,
-            "base": context.plan.base_name,
-            "events": dict(others),
-        },
-        "held_out_not_judged": cases.not_judged,
-        "last_sequence": max(sequence for sequence, _ in snapshot),
-    }
-    summary = summarise_cycle(context, records, evaluations, calibration, data, clock.seconds)
-    summary["training"] = {name: dict(each.metrics) for name, each in trained.items()}
-    write_page(context, summary, sealed_records(context))
-    seal_cycle(context.workspace, context.engine, context.plan.cycle, summary)
-    written: dict[str, Any] = read_json(context.folder / SUMMARY)
-    return written
+        records = decide_on_candidates(context, adapter_ids, evaluations, cases)
+        apply_decisions(context, records)
+    return records
 
 
 def run_cycles(
@@ -162,11 +182,11 @@ def run_cycles(
     seed: int,
     progress: Progress,
     up_to: int | None = None,
-) -> Iterator[dict[str, Any]]:
-    """Yields the summary of each cycle as it is there.
+) -> Iterator[CycleResult]:
+    """Yields the result of each cycle as soon as it is finished.
 
     Args:
-        up_to: bring the workspace to this many cycles, giving the finished ones' summaries too;
+        up_to: bring the workspace to this many cycles, yielding the finished ones' results too;
             None finishes the unfinished cycle, or runs one new one.
     """
     check_recipe(recipe, seed)
@@ -174,14 +194,14 @@ def run_cycles(
     if up_to is not None:
         for cycle in finished[:up_to]:
             _check_finished(workspace, cycle, recipe, seed)
-            yield read_json(workspace.cycle_dir(cycle) / SUMMARY)
+            yield read_result(workspace.cycle_dir(cycle) / SUMMARY)
     last = next_cycle(workspace) if up_to is None else up_to
     while (cycle := next_cycle(workspace)) <= last:
         with cycle_lock(engine, cycle):
             now = datetime.now(UTC).isoformat(timespec="seconds")
             context = open_cycle(workspace, engine, recipe, seed, now)
-            summary = run_cycle(context, progress)
-        yield summary
+            result = run_cycle(context, progress)
+        yield result
 
 
 def _check_finished(workspace: Workspace, cycle: int, located: LocatedRecipe, seed: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from negalign_train.report.charts import CategoryBar, category_bars, interval_chart
 from negalign_train.report.criteria import criterion_groups, tally
+from negalign_train.report.result import Check, RetentionMatrix
 
 _TEMPLATE = "page.html.j2"
 _TITLES = {
@@ -46,27 +47,13 @@ class LineageRow:
 
 
 @dataclass(frozen=True)
-class ReaderCheck:
-    """Mean S of the same reports by another measure than the gate's (the simulation's ground truth,
-    or the scorer after calibration) over ``num_cases``, with the interval of the change.
-    """
-
-    num_cases: int
-
-    mean_S_before: float
-    mean_S_after: float
-    ci_low: float
-    ci_high: float
-
-
-@dataclass(frozen=True)
 class CyclePage:
     """Everything the page shows. It must hold no report text and no prompt.
 
-    ``gate_records`` are the cycle's sealed records (schema ``negalign.gate/2``), at least one.
-    ``counts``, ``refusals``, ``seconds`` and ``fingerprints`` are shown in their order, underscores
-    of their keys as spaces. ``champion_*`` None is the bare base model; ``retention`` is that
-    section of the summary.
+    ``gate_records`` are the cycle's sealed records (schema ``negalign.gate/2``), among them that of
+    ``candidate``, the one the page speaks of. ``counts``, ``refusals``, ``seconds`` and
+    ``fingerprints`` are shown in their order, underscores of their keys as spaces. ``champion_*``
+    None is the bare base model.
     """
 
     cycle: int
@@ -75,6 +62,7 @@ class CyclePage:
     seed: int
     champion_before: str | None
     champion_after: str | None
+    candidate: str
     gate_records: tuple[Mapping[str, Any], ...]
     counts: Mapping[str, int]
     refusals: Mapping[str, int]
@@ -82,10 +70,10 @@ class CyclePage:
     lineage: tuple[LineageRow, ...]
     seconds: Mapping[str, float]
     fingerprints: Mapping[str, str]
-    reader_check: ReaderCheck | None = None
-    calibrated_check: ReaderCheck | None = None
+    reader_check: Check | None = None
+    calibrated_check: Check | None = None
     scorer: str | None = None
-    retention: Mapping[str, Any] | None = None
+    retention: RetentionMatrix | None = None
 
 
 def render_cycle_page(page: CyclePage) -> str:
@@ -103,7 +91,7 @@ def render_cycle_page(page: CyclePage) -> str:
         "percent": lambda value: "–" if value is None else f"{100 * value:.1f} %",
         "duration": _duration,
     }
-    best = headline(page.gate_records)
+    (best,) = (each for each in page.gate_records if each["candidate"] == page.candidate)
     evidence = best["evidence"]
     rows = [
         (record["candidate"], record["outcome"], record["evidence"]["comparison"]["total"])
@@ -130,17 +118,6 @@ def _bars(comparison: Mapping[str, Any] | None) -> tuple[CategoryBar, ...]:
     return category_bars(
         comparison["parent"]["per_category"], comparison["candidate"]["per_category"]
     )
-
-
-def headline(records: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """The record the page speaks of: the promoted one, else the one whose mean S fell most."""
-
-    def rank(record: Mapping[str, Any]) -> tuple[bool, bool, float, str]:
-        found = record["evidence"]["comparison"]
-        change = 0.0 if found is None else found["total"]["estimate"]
-        return record["outcome"] != "promoted", found is None, change, record["candidate"]
-
-    return min(records, key=rank)
 
 
 def _duration(seconds: float) -> str:

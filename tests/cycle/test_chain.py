@@ -48,8 +48,8 @@ def test_the_second_candidate_trains_on_from_the_first_and_both_descend_from_the
     ]
     assert all(not weights[0][key].equal(weights[1][key]) for key in weights[0])
     second = run(tmp_path, recipe, cycles=2)[1]
-    for summary, parent in ((first, None), (second, first["champion"])):
-        ids = {each["name"]: each["adapter"] for each in summary["candidates"]}
+    for summary, parent in ((first, None), (second, first.champion)):
+        ids = {each.name: each.adapter for each in summary.candidates}
         records = {k: read_manifest(tmp_path / "adapters" / v).record for k, v in ids.items()}
         assert {record.parent_id for record in records.values()} == {parent}
         assert records["dpo"].details == {}

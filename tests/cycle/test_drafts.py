@@ -18,6 +18,7 @@ from negalign_train.storage.database import open_database
 from negalign_train.storage.workspace import Workspace
 from negalign_train.vocabulary.errors import CycleError
 from tests.cycles import RECIPE, small_recipe
+from tests.results import make_data
 
 
 @pytest.fixture
@@ -49,10 +50,10 @@ def test_an_empty_draft_is_counted_in_the_data_and_told(drafting):
     context, snapshot = drafting(lambda number, case: " \n" if number < 4 else case.reference)
     assert draft_counts(context) == {"drafts": 30, "drafts_empty": 4}
     assert len({event.case_id for _, event in snapshot}) == 26
-    assert data_notes(draft_counts(context)) == [
+    assert data_notes(make_data(**draft_counts(context))) == [
         "4 of 30 drafts were empty: the generator failed there, and no reader could grade it"
     ]
-    assert data_notes({"drafts": 30, "drafts_empty": 0}) == []
+    assert data_notes(make_data(drafts=30, drafts_empty=0)) == []
 
 
 def test_a_generator_that_writes_nothing_is_told_as_what_it_is(drafting, tmp_path):

@@ -4,6 +4,7 @@ export without severities, from the log to pairs.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,11 +18,13 @@ from negalign_train.cycle.steps.feedback import take_snapshot
 from negalign_train.cycle.steps.preferences import build
 from negalign_train.feedback.store import FeedbackStore
 from negalign_train.preferences.files import read_pairs
+from negalign_train.report.result import OtherGenerators
 from negalign_train.storage.database import open_database
 from negalign_train.storage.workspace import Workspace
 from negalign_train.vocabulary.errors import CycleError
 from negalign_train.vocabulary.records import ErrorMark, Event, Generator
 from tests.cycles import RECIPE, small_recipe
+from tests.results import make_data
 
 WRONG = "Findings: Small left pneumothorax. Impression: Small left pneumothorax."
 
@@ -97,18 +100,13 @@ def test_warn_and_accept_train_on_them_and_count_them(opened, setting):
 
 
 def test_the_terminal_names_the_other_models_where_the_recipe_says_warn():
-    data: dict[str, Any] = {
-        "events": 30,
-        "other_generators": {
-            "setting": "warn", "base": "mine", "events": {"big/model": 4, "gpt-4o": 8},
-        },
-    }  # fmt: skip
-    assert data_notes(data) == [
+    others = OtherGenerators("warn", "mine", {"big/model": 4, "gpt-4o": 8})
+    assert data_notes(make_data(other_generators=others)) == [
         "12 of 30 events grade reports of another model than mine: gpt-4o 8, big/model 4 "
         "(feedback.other_generators)"
     ]
-    data["other_generators"] |= {"setting": "accept"}
-    assert data_notes(data) == []
+    accepted = replace(others, setting="accept")
+    assert data_notes(make_data(other_generators=accepted)) == []
 
 
 def test_an_export_without_severities_goes_from_the_log_to_pairs(opened):

@@ -11,7 +11,7 @@ import yaml
 
 from negalign_train.cycle.opening.plan import Context, LocatedRecipe
 from negalign_train.cycle.opening.requirements import prompts_of_a_step
-from negalign_train.cycle.run import _prepare
+from negalign_train.cycle.run import _training_files_and_cases
 from negalign_train.cycle.steps.preferences import build
 from negalign_train.cycle.steps.split import held_out_of_log, read_split
 from negalign_train.feedback.snapshot import write_snapshot
@@ -278,14 +278,14 @@ def test_candidates_that_change_in_an_unfinished_cycle_are_held_against_what_is_
     build(cycle_of(tmp_path, recipe_of(NOTHING, "kto"), 1, events))
     changed = cycle_of(tmp_path, recipe_of(NOTHING), 1, events)
     with pytest.raises(CycleError, match="needs preference pairs"):
-        _prepare(changed)
+        _training_files_and_cases(changed)
     assert (changed.folder / "snapshot.parquet").is_file()  # earlier candidates were trained on it
 
 
 def test_a_log_that_is_too_thin_is_not_frozen(tmp_path: Path, make_event: Make) -> None:
     thin = cycle_of(tmp_path, recipe_of(NOTHING), 1, [make_event(edited=None)])
     with pytest.raises(CycleError, match="needs preference pairs"):
-        _prepare(thin)
+        _training_files_and_cases(thin)
     assert not (thin.folder / "snapshot.parquet").exists()
 
 

@@ -16,6 +16,7 @@ import yaml
 from negalign_train.cycle.opening.plan import LocatedRecipe, open_cycle
 from negalign_train.cycle.run import run_cycles
 from negalign_train.registry.adapters import Registry
+from negalign_train.report.result import CycleResult
 from negalign_train.storage.database import open_database
 from negalign_train.storage.workspace import Workspace
 from negalign_train.vocabulary.errors import CycleError
@@ -64,10 +65,10 @@ def test_a_cycle_killed_while_training_is_finished_by_the_same_command(two_cycle
     assert log.is_file()
     assert not (workspace / "cycles" / "c0001" / "cycle.json").exists()
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    summary = json.loads(done.stdout)
+    result = CycleResult.from_json(json.loads(done.stdout), "standard output")
     expected = without_times(two_cycles[2][0])
-    assert without_times(summary)["mean_S_after"] == expected["mean_S_after"]
-    assert summary["champion"] == expected["champion"]
+    assert result.mean_S_after == expected.mean_S_after
+    assert result.champion == expected.champion
 
 
 def test_another_recipe_may_not_finish_a_cycle_that_was_begun(tmp_path):

@@ -40,6 +40,6 @@ def test_mean_S_at_the_readers_scale_is_of_the_cases_that_both_sides_scored(monk
     assert summary._calibrated_check(CONTEXT, found, parent, candidate) is None
     check = summary._calibrated_check(CONTEXT, halved, parent, candidate)
     assert check is not None
-    assert check["mean_S_before"] == pytest.approx(1.0 / 3)
-    assert check["mean_S_after"] == pytest.approx(0.5 / 3)
-    assert check["ci_low"] <= check["mean_S_after"] - check["mean_S_before"] <= check["ci_high"]
+    assert check.mean_S_before == pytest.approx(1.0 / 3)
+    assert check.mean_S_after == pytest.approx(0.5 / 3)
+    assert check.ci_low <= check.mean_S_after - check.mean_S_before <= check.ci_high

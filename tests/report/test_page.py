@@ -17,10 +17,10 @@ from negalign_train.report.charts import category_bars, interval_chart
 from negalign_train.report.page import (
     CyclePage,
     LineageRow,
-    ReaderCheck,
     ReaderRow,
     render_cycle_page,
 )
+from negalign_train.report.result import Check, RetentionMatrix
 from negalign_train.vocabulary.records import CATEGORIES
 
 SETTINGS = GateSettings(
@@ -108,6 +108,7 @@ def page(**overrides: Any) -> CyclePage:
         seed=1,
         champion_before="c0001-dpo-1f9a2b3c",
         champion_after="c0002-dpo-77aa01fe",
+        candidate="dpo",
         gate_records=sealed(),
         counts={"events": 412, "events_held_out": 40, "pairs": 330, "pairs_replayed": 66},
         refusals={"delta_S_too_small": 12, "contradictory": 4},
@@ -121,7 +122,7 @@ def page(**overrides: Any) -> CyclePage:
         ),
         seconds={"feedback": 11.2, "train_dpo": 74.0, "evaluate": 21.4},
         fingerprints={"recipe": "ab" * 32, "base_model": "cd" * 32},
-        reader_check=ReaderCheck(400, 0.71, 0.5, -0.26, -0.16),
+        reader_check=Check(400, 0.71, 0.5, -0.26, -0.16),
     )
     return replace(found, **overrides)
 
@@ -136,7 +137,7 @@ def test_page_shows_the_readers_scale_beside_the_gates_and_who_gave_severities()
     seen = text_of(render_cycle_page(page()))
     assert "At the readers' scale" not in seen
     scaled = page(
-        calibrated_check=ReaderCheck(398, 0.61, 0.44, -0.21, -0.13),
+        calibrated_check=Check(398, 0.61, 0.44, -0.21, -0.13),
         scorer="rules 0123abcd; calibration: re-scaled: wrong_location",
     )
     seen = text_of(render_cycle_page(scaled))
@@ -180,7 +181,7 @@ def test_rejected_cycle_says_why_and_keeps_its_champion():
 
 def test_unmeasured_candidate_shows_no_number():
     records = (sealed()[2],)
-    seen = text_of(render_cycle_page(page(gate_records=records)))
+    seen = text_of(render_cycle_page(page(gate_records=records, candidate="grpo")))
     assert "kl to parent not measured – ≤ 0.5 ? open" in seen
 
 
@@ -284,7 +285,7 @@ def test_what_criteria_have_in_common_is_said_once():
 
 
 def test_page_shows_what_was_kept_of_earlier_cycles():
-    kept = {"mean_S": {"1": {"1": 0.71, "2": 0.64}}, "num_cases": {"1": 36}}
-    seen = text_of(render_cycle_page(page(retention=kept | {"backward_transfer": -0.07})))
+    kept = RetentionMatrix({1: {1: 0.71, 2: 0.64}}, {1: 36}, -0.07)
+    seen = text_of(render_cycle_page(page(retention=kept)))
     assert "Backward transfer -0.070; above 0 is forgotten." in seen
     assert "1 36 0.710 0.640" in seen

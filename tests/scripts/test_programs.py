@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,10 @@ from generators.small import Schedule, build_model, build_tokenizer, encode, tra
 from negalign_train.cases.synthetic import synthetic_cases
 from negalign_train.feedback.schema import event_to_dict
 from negalign_train.recipe.cycle import CycleRecipe
+from negalign_train.report.result import Check
 from negalign_train.storage.fingerprint import base_digest
 from negalign_train.vocabulary.resources import data_path
+from tests.results import CANDIDATE, make_result
 
 ROOT = Path(__file__).resolve().parents[2]
 ARM_NAMES = sorted(yaml.safe_load(ARMS.read_text(encoding="utf-8")))
@@ -74,15 +77,15 @@ def test_merging_replaces_leaves_and_keeps_the_rest():
 
 
 def test_a_row_is_the_mean_over_seeds_of_the_last_cycle():
-    def summary(start, end):
-        candidate = {"name": "dpo", "mean_S": end, "severe_rate": 0.1}
-        return {
-            "mean_S_before": start, "mean_S_after": end, "candidate": "dpo",
-            "candidates": [candidate], "decision": "promoted", "seconds": 10.0,
-            "readers_check": {"mean_S_before": start, "mean_S_after": end + 0.1},
-        }  # fmt: skip
+    def result(start, end):
+        return make_result(
+            mean_S_before=start,
+            mean_S_after=end,
+            candidates=(replace(CANDIDATE, mean_S=end, severe_rate=0.1),),
+            readers_check=Check(400, start, end + 0.1, -0.6, -0.4),
+        )
 
-    found = row("x", [[summary(1.0, 0.5)], [summary(0.8, 0.3)]])
+    found = row("x", [[result(1.0, 0.5)], [result(0.8, 0.3)]])
     assert found["S_start"]["mean"] == pytest.approx(0.9)
     assert found["S_end"] == {"mean": pytest.approx(0.4), "sd": pytest.approx(0.1414, abs=1e-4)}
     assert (found["promoted"], found["cycles"]) == (2, 2)

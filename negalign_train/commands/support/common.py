@@ -11,6 +11,7 @@ from sqlalchemy import Engine, make_url
 from sqlalchemy.exc import ArgumentError
 
 from negalign_train.commands.support.output import JsonOption as JsonOption
+from negalign_train.commands.support.output import json_line as json_line
 from negalign_train.commands.support.output import number as number
 from negalign_train.commands.support.output import print_json as print_json
 from negalign_train.commands.support.output import print_table as print_table

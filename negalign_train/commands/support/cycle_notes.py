@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from negalign_train.report.result import CycleData
 
 
-def data_notes(data: Mapping[str, Any]) -> list[str]:
-    """One sentence for each thing that is out of the ordinary; none for a usual cycle.
-
-    Args:
-        data: the ``data`` section of a cycle's summary.
-    """
+def data_notes(data: CycleData) -> list[str]:
+    """One sentence for each thing that is out of the ordinary; none for a usual cycle."""
     notes = []
-    if empty := data.get("drafts_empty", 0):
+    if data.drafts_empty:
         notes.append(
-            f"{empty} of {data['drafts']} drafts were empty: the generator failed there, and no "
-            "reader could grade it"
+            f"{data.drafts_empty} of {data.drafts} drafts were empty: the generator failed there, "
+            "and no reader could grade it"
         )
-    others = data.get("other_generators", {})
-    if others.get("setting") == "warn" and others["events"]:
-        ordered = sorted(others["events"].items(), key=lambda item: (-item[1], item[0]))
+    others = data.other_generators
+    if others.setting == "warn" and others.events:
+        ordered = sorted(others.events.items(), key=lambda item: (-item[1], item[0]))
         named = ", ".join(f"{base} {count}" for base, count in ordered)
         notes.append(
-            f"{sum(others['events'].values())} of {data['events']} events grade reports of another "
-            f"model than {others['base']}: {named} (feedback.other_generators)"
+            f"{sum(others.events.values())} of {data.events} events grade reports of another "
+            f"model than {others.base}: {named} (feedback.other_generators)"
         )
     return notes

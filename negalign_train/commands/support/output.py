@@ -19,6 +19,11 @@ def print_json(value: Any) -> None:
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
 
 
+def json_line(value: Any) -> str:
+    """JSON on one line, keys sorted; NaN is refused (ValueError)."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False)
+
+
 def print_table(table: Table) -> None:
     """On a terminal as wide as it is, long words folded; into a pipe as wide as the table is. No
     id is ever cut.

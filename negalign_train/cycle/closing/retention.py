@@ -3,45 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
+from negalign_train.report.result import RetentionMatrix
 from negalign_train.vocabulary.records import ScoredReport
 
-Retention = Mapping[int, Sequence[ScoredReport]]
+EarlierReports = Mapping[int, Sequence[ScoredReport]]
 """Reports of one model on the held-out cases of each earlier cycle."""
 
 
-def retention_summary(
-    cycle: int, parent: Retention, champion: Retention, earlier: Mapping[str, Any] | None
-) -> dict[str, Any]:
-    """The matrix after ``cycle``: ``mean_S[i][j]`` is mean S on cycle i's held-out cases of the
-    champion after cycle j.
-
-    ``backward_transfer`` is the mean over the earlier cycles i of ``mean_S[i][cycle]`` minus
-    ``mean_S[i][i]`` (Lopez-Paz and Ranzato 2017, equation 3, of S: above 0 is forgotten); None
-    where no earlier cycle was measured right after it.
+def retention_matrix(
+    cycle: int, parent: EarlierReports, champion: EarlierReports, earlier: RetentionMatrix | None
+) -> RetentionMatrix:
+    """The matrix after ``cycle``.
 
     Args:
         parent: of the champion after the cycle before this one.
         earlier: what this returned for the cycle before.
     """
-    mean_S = {} if earlier is None else {i: dict(row) for i, row in earlier["mean_S"].items()}
+    mean_S = {} if earlier is None else {i: dict(row) for i, row in earlier.mean_S.items()}
     for after, reports in ((cycle - 1, parent), (cycle, champion)):
         for i, mean in _means(reports).items():
-            mean_S.setdefault(str(i), {})[str(after)] = mean
-    now = str(cycle)
-    moved = [row[now] - row[i] for i, row in mean_S.items() if now in row and i in row]
-    return {
-        "mean_S": mean_S,
-        "num_cases": {str(i): len(reports) for i, reports in sorted(champion.items())},
-        "backward_transfer": sum(moved) / len(moved) if moved else None,
-    }
+            mean_S.setdefault(i, {})[after] = mean
+    changes = [row[cycle] - row[i] for i, row in mean_S.items() if cycle in row and i in row]
+    return RetentionMatrix(
+        mean_S=mean_S,
+        num_cases={i: len(reports) for i, reports in sorted(champion.items())},
+        backward_transfer=sum(changes) / len(changes) if changes else None,
+    )
 
 
-def _means(retention: Retention) -> dict[int, float]:
+def _means(reports: EarlierReports) -> dict[int, float]:
     """Mean S of the reports that could be scored; a cycle without one is left out."""
     scored = {
-        cycle: [report.score.total for report in reports if report.score is not None]
-        for cycle, reports in sorted(retention.items())
+        cycle: [report.score.total for report in some if report.score is not None]
+        for cycle, some in sorted(reports.items())
     }
     return {cycle: sum(totals) / len(totals) for cycle, totals in scored.items() if totals}

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import Connection, Engine, Integer, Text, column, delete, insert, select, table
 
@@ -18,6 +17,7 @@ from negalign_train.cycle.opening.plan import SUMMARY
 from negalign_train.feedback.batch import EVENTS, QUARANTINE
 from negalign_train.registry import rows
 from negalign_train.registry.log import REGISTRY_LOG
+from negalign_train.report.result import CycleResult
 from negalign_train.storage.chain import CHAIN, SEQUENCE, Head, newest
 from negalign_train.storage.database import reading, writing
 from negalign_train.storage.fingerprint import file_sha256
@@ -29,13 +29,14 @@ CHAINED = (EVENTS, QUARANTINE, REGISTRY_LOG)
 SEALS = table("seals", column("cycle", Integer), column("sha256", Text))
 
 
-def seal_cycle(workspace: Workspace, engine: Engine, cycle: int, summary: Any) -> None:
-    """Seals a cycle, then writes its summary: the cycle is complete when that is there.
+def seal_cycle(workspace: Workspace, engine: Engine, result: CycleResult) -> None:
+    """Seals a cycle, then writes its result: the cycle is complete when that is there.
 
     A cycle that dies between the two is sealed anew when it is run again.
     """
+    cycle, value = result.cycle, result.to_json()
     folder = workspace.cycle_dir(cycle)
-    text = json_text(summary)
+    text = json_text(value)
     before = workspace.cycle_dir(cycle - 1) / SEAL
     with reading(engine) as connection:
         heads = {each.name: vars(newest(connection, each)) for each in CHAINED}
@@ -57,7 +58,7 @@ def seal_cycle(workspace: Workspace, engine: Engine, cycle: int, summary: Any) -
         connection.execute(delete(SEALS).where(SEALS.c.cycle == cycle))
         values = {"cycle": cycle, "sha256": file_sha256(folder / SEAL)}
         connection.execute(insert(SEALS).values(values))
-    write_json(folder / SUMMARY, summary)
+    write_json(folder / SUMMARY, value)
 
 
 def files_of(folder: Path) -> dict[str, str]:

@@ -1,26 +1,68 @@
-"""What a cycle came to, ``cycle.json``: the object that ``negalign cycle --json`` prints."""
+"""The cycle's result, from what its steps hand on."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
 
-from negalign_train.cycle.closing.retention import retention_summary
+from negalign_train.cycle.closing.retention import retention_matrix
+from negalign_train.cycle.opening.generators import other_generators
 from negalign_train.cycle.opening.plan import SUMMARY, Context
-from negalign_train.cycle.steps.calibration import scorer_record
-from negalign_train.cycle.steps.evaluate import Evaluation, Evaluations
+from negalign_train.cycle.steps.calibration import scorer_used
+from negalign_train.cycle.steps.evaluate import Evaluation, Evaluations, HeldOutCases
+from negalign_train.cycle.steps.feedback import Snapshot, draft_counts
 from negalign_train.cycle.steps.gate import bootstrap_settings
+from negalign_train.cycle.steps.train import TrainedCandidate
 from negalign_train.evaluation.bootstrap import Comparison, paired_bootstrap
 from negalign_train.evaluation.gate import GateRecord
 from negalign_train.evaluation.records import change_rank, choose
+from negalign_train.report.result import (
+    CandidateResult,
+    CategoryChange,
+    Check,
+    CycleData,
+    CycleResult,
+    OtherGenerators,
+    RetentionMatrix,
+    SinceFirstCycle,
+    read_result,
+)
 from negalign_train.severity.pricing.calibration import Calibration
-from negalign_train.storage.workspace import read_json
+from negalign_train.storage.record_json import record_from_json, record_to_json
 from negalign_train.vocabulary.records import CATEGORIES, ScoredReport
 
 
-def headline(records: Sequence[GateRecord]) -> GateRecord:
-    """The record the summary speaks of: the promoted one, else the one whose mean S fell most."""
+@dataclass(frozen=True)
+class StepResults:
+    """What the steps of a cycle hand on to its result; ``seconds`` is wall-clock time by step."""
+
+    calibration: Calibration
+    data: CycleData
+    trained: Mapping[str, TrainedCandidate]
+    evaluations: Evaluations
+    records: Sequence[GateRecord]
+    seconds: Mapping[str, float]
+
+
+def cycle_data(
+    context: Context, snapshot: Snapshot, counts: Mapping[str, object], cases: HeldOutCases
+) -> CycleData:
+    """What the cycle learnt from; ``counts`` are those of ``preferences.json``."""
+    others = OtherGenerators(
+        setting=context.recipe.feedback.other_generators,
+        base=context.plan.base_name,
+        events=other_generators(context, (event for _, event in snapshot)),
+    )
+    own = {
+        "other_generators": record_to_json(others),
+        "held_out_not_judged": cases.not_judged,
+        "last_sequence": max(sequence for sequence, _ in snapshot),
+    }
+    return record_from_json(CycleData, {**counts, **draft_counts(context), **own}, "data")
+
+
+def leading_record(records: Sequence[GateRecord]) -> GateRecord:
+    """The record the result speaks of: the promoted one, else the one whose mean S fell most."""
     return choose(records) or min(records, key=change_rank)
 
 
@@ -33,46 +75,31 @@ def _as_read(evaluation: Evaluation) -> list[ScoredReport]:
     ]
 
 
-def _change(found: Comparison) -> dict[str, float | int]:
+def _check(comparison: Comparison) -> Check:
     """Mean S of both sides on the cases scored for both, and the interval of the change."""
-    return {
-        "num_cases": found.num_cases,
-        "mean_S_before": found.parent.mean_S,
-        "mean_S_after": found.candidate.mean_S,
-        "ci_low": found.total.low,
-        "ci_high": found.total.high,
-    }
+    return Check(
+        num_cases=comparison.num_cases,
+        mean_S_before=comparison.parent.mean_S,
+        mean_S_after=comparison.candidate.mean_S,
+        ci_low=comparison.total.low,
+        ci_high=comparison.total.high,
+    )
 
 
-def _reader_check(
-    context: Context, parent: Evaluation, candidate: Evaluation
-) -> dict[str, float | int] | None:
-    """Mean S by the simulation's ground truth, with its interval; None for a real log."""
+def _readers_check(context: Context, parent: Evaluation, candidate: Evaluation) -> Check | None:
+    """Mean S by the simulation's ground truth; None for a real log."""
     if parent.reader_scores is None:
         return None
-    found = paired_bootstrap(_as_read(parent), _as_read(candidate), bootstrap_settings(context))
-    assert found is not None  # the ground truth scores every report
-    return _change(found)
-
-
-def _overall(record: GateRecord) -> dict[str, float | int] | None:
-    """The same against the model that the first cycle started from."""
-    found = record.evidence.overall
-    if found is None:
-        return None
-    return {
-        "num_cases": found.num_cases,
-        "mean_S_start": found.parent.mean_S,
-        "mean_S_now": found.candidate.mean_S,
-        "ci_low": found.total.low,
-        "ci_high": found.total.high,
-    }
+    before, after = _as_read(parent), _as_read(candidate)
+    comparison = paired_bootstrap(before, after, bootstrap_settings(context))
+    assert comparison is not None  # the ground truth scores every report
+    return _check(comparison)
 
 
 def _calibrated_check(
     context: Context, calibration: Calibration, parent: Evaluation, candidate: Evaluation
-) -> dict[str, float | int] | None:
-    """Mean S at the readers' scale, with its interval; None where no category is re-scaled.
+) -> Check | None:
+    """Mean S at the readers' scale; None where no category is re-scaled.
 
     The gate itself decides on the scorer's own scale, which no cycle moves.
     """
@@ -80,8 +107,21 @@ def _calibrated_check(
         return None
     before = [_at_scale(report, calibration) for report in parent.reports]
     after = [_at_scale(report, calibration) for report in candidate.reports]
-    found = paired_bootstrap(before, after, bootstrap_settings(context))
-    return None if found is None else _change(found)
+    comparison = paired_bootstrap(before, after, bootstrap_settings(context))
+    return None if comparison is None else _check(comparison)
+
+
+def _since_first_cycle(record: GateRecord) -> SinceFirstCycle | None:
+    overall = record.evidence.overall
+    if overall is None:
+        return None
+    return SinceFirstCycle(
+        num_cases=overall.num_cases,
+        mean_S_start=overall.parent.mean_S,
+        mean_S_now=overall.candidate.mean_S,
+        ci_low=overall.total.low,
+        ci_high=overall.total.high,
+    )
 
 
 def _at_scale(report: ScoredReport, calibration: Calibration) -> ScoredReport:
@@ -90,104 +130,94 @@ def _at_scale(report: ScoredReport, calibration: Calibration) -> ScoredReport:
     )
 
 
-def _candidate(record: GateRecord) -> dict[str, Any]:
+def _candidate(record: GateRecord) -> CandidateResult:
     evidence = record.evidence
-    found = evidence.comparison
-    return {
-        "name": evidence.candidate,
-        "adapter": evidence.candidate_adapter,
-        "outcome": record.outcome,
-        "reasons": list(record.reasons),
-        "num_cases": 0 if found is None else found.num_cases,
-        "mean_S": None if found is None else found.candidate.mean_S,
-        "ci_low": None if found is None else found.total.low,
-        "ci_high": None if found is None else found.total.high,
-        "severe_rate": None if found is None else found.candidate.severe_rate,
-        "per_category": None if found is None else dict(found.candidate.per_category),
-        "template_share": evidence.metrics.template_share,
-        "length_ratio": evidence.metrics.length_ratio,
-        "distinct_ratio": evidence.metrics.distinct_ratio,
-        "kl_to_parent": None if evidence.divergence is None else evidence.divergence.kl_to_parent,
-        "kl_to_base": None if evidence.divergence is None else evidence.divergence.kl_to_base,
-        "not_applied": {
+    comparison, divergence = evidence.comparison, evidence.divergence
+    assert evidence.candidate_adapter is not None  # it was published before the gate
+    own = None if comparison is None else comparison.candidate
+    return CandidateResult(
+        name=evidence.candidate,
+        adapter=evidence.candidate_adapter,
+        outcome=record.outcome,
+        reasons=record.reasons,
+        num_cases=0 if comparison is None else comparison.num_cases,
+        mean_S=None if own is None else own.mean_S,
+        ci_low=None if comparison is None else comparison.total.low,
+        ci_high=None if comparison is None else comparison.total.high,
+        severe_rate=None if own is None else own.severe_rate,
+        per_category=None if own is None else own.per_category,
+        template_share=evidence.metrics.template_share,
+        length_ratio=evidence.metrics.length_ratio,
+        distinct_ratio=evidence.metrics.distinct_ratio,
+        kl_to_parent=None if divergence is None else divergence.kl_to_parent,
+        kl_to_base=None if divergence is None else divergence.kl_to_base,
+        not_applied={
             each.name: each.detail for each in record.criteria if each.state == "not applied"
         },
-    }
+    )
 
 
-def _earlier_retention(context: Context) -> dict[str, Any] | None:
+def _earlier_retention(context: Context) -> RetentionMatrix | None:
     if context.plan.cycle == 1:
         return None
-    earlier = read_json(context.workspace.cycle_dir(context.plan.cycle - 1) / SUMMARY)
-    retention: dict[str, Any] = earlier["retention"]
-    return retention
+    folder = context.workspace.cycle_dir(context.plan.cycle - 1)
+    return read_result(folder / SUMMARY).retention
 
 
-def summarise_cycle(
-    context: Context,
-    records: Sequence[GateRecord],
-    evaluations: Evaluations,
-    calibration: Calibration,
-    data: Mapping[str, Any],
-    seconds: Mapping[str, float],
-) -> dict[str, Any]:
-    """The cycle's summary. ``ci_low`` and ``ci_high`` bound S(candidate) - S(parent) of the
-    candidate the summary speaks of, each with an error rate of ``level``; ``*_after`` is the new
-    champion's, so it equals ``*_before`` where nothing was promoted, and ``*_candidate`` the
-    candidate's own. Means are over the ``num_cases`` held-out cases scored for both.
-    """
-    best = headline(records)
+def summarise_cycle(context: Context, steps: StepResults) -> CycleResult:
+    """The cycle's result; its means are over the held-out cases scored for both sides."""
+    best, evaluations = leading_record(steps.records), steps.evaluations
     promoted = best.outcome == "promoted"
-    found = best.evidence.comparison
-    parent, candidate = (None, None) if found is None else (found.parent, found.candidate)
+    comparison = best.evidence.comparison
+    parent = None if comparison is None else comparison.parent
+    candidate = None if comparison is None else comparison.candidate
     champion = candidate if promoted else parent
     texts = best.evidence.metrics if promoted else best.evidence.parent
-    name = best.evidence.candidate
-    own = evaluations.candidates[name]
-    return {
-        "schema": "negalign.summary/1",
-        "cycle": context.plan.cycle,
-        "seed": context.plan.seed,
-        "decision": best.outcome,
-        "reasons": list(best.reasons),
-        "champion": best.evidence.candidate_adapter if promoted else context.plan.parent,
-        "parent": context.plan.parent,
-        "candidate": name,
-        "level": best.level,
-        "num_cases": 0 if found is None else found.num_cases,
-        "num_held_out": best.evidence.metrics.num_cases,
-        "mean_S_before": None if parent is None else parent.mean_S,
-        "mean_S_candidate": None if candidate is None else candidate.mean_S,
-        "mean_S_after": None if champion is None else champion.mean_S,
-        "ci_low": None if found is None else found.total.low,
-        "ci_high": None if found is None else found.total.high,
-        "severe_rate_before": None if parent is None else parent.severe_rate,
-        "severe_rate_candidate": None if candidate is None else candidate.severe_rate,
-        "severe_rate_after": None if champion is None else champion.severe_rate,
-        "per_category": {
-            category: {
-                "before": None if parent is None else parent.per_category[category],
-                "candidate": None if candidate is None else candidate.per_category[category],
-                "after": None if champion is None else champion.per_category[category],
-            }
+    own = evaluations.candidates[best.evidence.candidate]
+    return CycleResult(
+        cycle=context.plan.cycle,
+        seed=context.plan.seed,
+        decision=best.outcome,
+        reasons=best.reasons,
+        champion=best.evidence.candidate_adapter if promoted else context.plan.parent,
+        parent=context.plan.parent,
+        candidate=best.evidence.candidate,
+        level=best.level,
+        num_cases=0 if comparison is None else comparison.num_cases,
+        num_held_out=best.evidence.metrics.num_cases,
+        mean_S_before=None if parent is None else parent.mean_S,
+        mean_S_candidate=None if candidate is None else candidate.mean_S,
+        mean_S_after=None if champion is None else champion.mean_S,
+        ci_low=None if comparison is None else comparison.total.low,
+        ci_high=None if comparison is None else comparison.total.high,
+        severe_rate_before=None if parent is None else parent.severe_rate,
+        severe_rate_candidate=None if candidate is None else candidate.severe_rate,
+        severe_rate_after=None if champion is None else champion.severe_rate,
+        per_category={
+            category: CategoryChange(
+                before=None if parent is None else parent.per_category[category],
+                candidate=None if candidate is None else candidate.per_category[category],
+                after=None if champion is None else champion.per_category[category],
+            )
             for category in CATEGORIES
         },
-        "length_ratio": texts.length_ratio,
-        "distinct_ratio": texts.distinct_ratio,
-        "template_share_before": best.evidence.parent.template_share,
-        "template_share": texts.template_share,
-        "since_first_cycle": _overall(best),
-        "retention": retention_summary(
+        length_ratio=texts.length_ratio,
+        distinct_ratio=texts.distinct_ratio,
+        template_share_before=best.evidence.parent.template_share,
+        template_share=texts.template_share,
+        since_first_cycle=_since_first_cycle(best),
+        retention=retention_matrix(
             context.plan.cycle,
             evaluations.parent.retention,
             (own if promoted else evaluations.parent).retention,
             _earlier_retention(context),
         ),
-        "readers_check": _reader_check(context, evaluations.parent, own),
-        "scorer": scorer_record(calibration),
-        "calibrated_check": _calibrated_check(context, calibration, evaluations.parent, own),
-        "candidates": [_candidate(record) for record in records],
-        "data": dict(data),
-        "seconds": round(sum(seconds.values()), 1),
-        "seconds_by_step": {step: round(value, 1) for step, value in seconds.items()},
-    }
+        readers_check=_readers_check(context, evaluations.parent, own),
+        scorer=scorer_used(steps.calibration),
+        calibrated_check=_calibrated_check(context, steps.calibration, evaluations.parent, own),
+        candidates=tuple(_candidate(record) for record in steps.records),
+        data=steps.data,
+        training={name: dict(each.metrics) for name, each in steps.trained.items()},
+        seconds=round(sum(steps.seconds.values()), 1),
+        seconds_by_step={step: round(value, 1) for step, value in steps.seconds.items()},
+    )

@@ -15,6 +15,7 @@ from negalign_train.feedback.store import FeedbackStore
 from negalign_train.recipe.cycle import CycleRecipe
 from negalign_train.registry.adapters import Registry
 from negalign_train.registry.manifest import AdapterRecord, BaseSource
+from negalign_train.report.result import read_result
 from negalign_train.storage.fingerprint import base_digest, file_sha256, fingerprint
 from negalign_train.storage.workspace import Workspace, read_json, write_json
 from negalign_train.vocabulary.errors import CycleError, RecipeError
@@ -149,8 +150,7 @@ def next_cycle(workspace: Workspace) -> int:
 def _last_sequence(workspace: Workspace, cycle: int) -> int:
     if cycle == 1:
         return 0
-    summary = read_json(workspace.cycle_dir(cycle - 1) / SUMMARY)
-    return int(summary["data"]["last_sequence"])
+    return read_result(workspace.cycle_dir(cycle - 1) / SUMMARY).data.last_sequence
 
 
 def open_cycle(

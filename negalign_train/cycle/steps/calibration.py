@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from negalign_train.cycle.opening.plan import SNAPSHOT, Context
 from negalign_train.cycle.steps.split import SPLIT, read_split
 from negalign_train.feedback.snapshot import read_snapshot
 from negalign_train.preferences.view import newest_events
 from negalign_train.registry.provenance import git_commit, library_versions
+from negalign_train.report.result import Rescaling, ScorerUsed
 from negalign_train.severity.judges.examples import GradedExample, graded_examples
 from negalign_train.severity.judges.rules import RulesJudge
 from negalign_train.severity.pricing.calibration import Calibration, identity, read_calibration
@@ -113,18 +113,13 @@ def calibrate(context: Context) -> Calibration:
     return read_calibration(path, RulesJudge.name, RulesJudge().version)
 
 
-def scorer_record(calibration: Calibration) -> dict[str, Any]:
-    """Who gave the severities of this cycle, for its summary."""
-    return {
-        "judge": calibration.judge,
-        "version": calibration.judge_version,
-        "calibration": calibration.digest,
-        "rescaled": {
-            name: {
-                "scale": calibration.categories[name].scale,
-                "exponent": calibration.categories[name].exponent,
-            }
-            for name in calibration.adopted
-        },
-        "reason": calibration.reason,
-    }
+def scorer_used(calibration: Calibration) -> ScorerUsed:
+    """Who gave the severities of this cycle, for its result."""
+    scales = {name: calibration.categories[name] for name in calibration.adopted}
+    return ScorerUsed(
+        judge=calibration.judge,
+        version=calibration.judge_version,
+        calibration=calibration.digest,
+        rescaled={name: Rescaling(each.scale, each.exponent) for name, each in scales.items()},
+        reason=calibration.reason,
+    )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import pyarrow as pa
 
 from negalign_train.cases.source import feedback_cases
 from negalign_train.cycle.opening.generators import refuse_other_generators
-from negalign_train.cycle.opening.plan import Context
+from negalign_train.cycle.opening.plan import SNAPSHOT, Context
 from negalign_train.feedback.snapshot import read_snapshot, write_snapshot
 from negalign_train.generation.reports import Sampling
 from negalign_train.generation.writers import report_writer
@@ -23,6 +24,8 @@ from negalign_train.vocabulary.errors import CycleError
 from negalign_train.vocabulary.records import Event, Generator
 
 DRAFTS = "drafts.parquet"
+Snapshot = Sequence[tuple[int, Event]]
+"""Frozen events, each after its place in the log."""
 _DRAFTS = pa.schema([("case_id", pa.string()), ("completion", pa.string())])
 
 
@@ -102,14 +105,14 @@ def _filled(events: list[tuple[int, Event]], calibration: Calibration) -> list[t
     return [(sequence, event) for (sequence, _), event in zip(events, filled, strict=True)]
 
 
-def take_snapshot(context: Context, calibration: Calibration) -> list[tuple[int, Event]]:
+def take_snapshot(context: Context, calibration: Calibration) -> Snapshot:
     """Freezes the events that are new since the last cycle, and returns them.
 
     Raises:
         CycleError: there are fewer than ``feedback.min_events``, or another model wrote the
             reports and the recipe refuses such events.
     """
-    path = context.folder / "snapshot.parquet"
+    path = context.folder / SNAPSHOT
     if path.is_file():
         return read_snapshot(path)
     settings = context.recipe.feedback

@@ -127,13 +127,13 @@ def _previous_fingerprint(context: Context) -> str | None:
     return str(read_json(earlier)["records"][-1]["fingerprint"])
 
 
-def judge_candidates(
+def decide_on_candidates(
     context: Context,
     adapter_ids: Mapping[str, str],
     evaluations: Evaluations,
     cases: HeldOutCases,
 ) -> tuple[GateRecord, ...]:
-    """Decides on every candidate and writes ``gate_record.json``, chained to the last cycle's."""
+    """One decision per candidate, in ``gate_record.json``, chained to the last cycle's."""
     records = settle(
         [
             decide(
@@ -149,7 +149,7 @@ def judge_candidates(
     return records
 
 
-def settle_registry(context: Context, records: tuple[GateRecord, ...]) -> str | None:
+def apply_decisions(context: Context, records: tuple[GateRecord, ...]) -> str | None:
     """Moves ``champion`` to the promoted candidate and rejects the others; returns its id."""
     registry = context.registry
     promoted = None
@@ -168,11 +168,11 @@ def settle_registry(context: Context, records: tuple[GateRecord, ...]) -> str | 
 
 
 def _reject_superseded(context: Context, records: tuple[GateRecord, ...]) -> None:
-    """Candidates that an earlier attempt at this cycle published and its last one did not judge."""
-    judged = {record.evidence.candidate_adapter for record in records}
+    """Candidates that an earlier attempt at this cycle published and its last one left out."""
+    decided = {record.evidence.candidate_adapter for record in records}
     for adapter in context.registry.list():
         mine = adapter.cycle == context.plan.cycle and adapter.state == "candidate"
-        if mine and adapter.adapter_id not in judged:
+        if mine and adapter.adapter_id not in decided:
             context.registry.reject(
                 adapter.adapter_id, "superseded: its candidate was changed or taken out"
             )
