@@ -14,7 +14,8 @@ from tests.results import make_data, make_refused, make_result
 def printed(capsys):
     def lines(result: CycleResult) -> list[str]:
         print_result(result, Path("workspace/cycles/c0002/report.html"))
-        return capsys.readouterr().out.splitlines()
+        out: str = capsys.readouterr().out
+        return out.splitlines()
 
     return lines
 

@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+from typing import Any
 
 import pytest
 
@@ -38,7 +39,7 @@ def changed(**keys):
     value = copy.deepcopy(make_result().to_json())
     for dotted, new in keys.items():
         *inside, name = dotted.split("__")
-        place = value
+        place: Any = value
         for key in inside:
             place = place[int(key) if key.isdecimal() else key]
         if new is None:
