@@ -59,7 +59,7 @@ def list_(
     for record in records:
         table.add_row(
             record.adapter_id,
-            record.state,
+            _shown_state(record, registry.state_reason(record.adapter_id)),
             ", ".join(names[record.adapter_id]) or "–",
             str(record.cycle),
             record.method,
@@ -246,6 +246,12 @@ def approve(
     """
     record = _registry(workspace, database_url).approve(adapter, by or _login_name(), reason)
     typer.echo(f"approved: {_name(record)}")
+
+
+def _shown_state(record: AdapterRecord, reason: str) -> str:
+    """A candidate that the gate left open was not found to be worse, and the table says so."""
+    undecided = record.state == "rejected" and reason.startswith("inconclusive")
+    return "rejected (inconclusive)" if undecided else record.state
 
 
 def _name(record: AdapterRecord | None) -> str:

@@ -249,6 +249,19 @@ def test_adapters_are_listed_shown_and_found(
     assert (code, out) == (0, f"{registry.path('b').resolve()}\n")
 
 
+def test_a_candidate_that_the_gate_left_open_is_listed_as_inconclusive(
+    negalign: Negalign, workspace: Path, registry: Registry, tmp_path: Path
+) -> None:
+    for name, outcome in (("c", "inconclusive: mean_S: not shown"), ("d", "rejected: kl_to_base")):
+        source = candidate(tmp_path / name)
+        registry.publish(source, replace(RECORD, adapter_id=name, parent_id="b"))
+        registry.reject(name, outcome)
+    out = negalign("adapters", "list", "-w", workspace)[1]
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in out.splitlines()]
+    states = {row[0]: row[1] for row in rows if len(row) > 1}
+    assert (states["c"], states["d"]) == ("rejected (inconclusive)", "rejected")
+
+
 def test_promote_and_rollback_move_the_champion(
     negalign: Negalign, workspace: Path, registry: Registry, tmp_path: Path
 ) -> None:

@@ -230,7 +230,7 @@ def check_same(plan: Plan, recipe: CycleRecipe, seed: int, folder: Path) -> None
     if keys := plan.changed_keys(recipe):
         raise _another("recipe", folder, f" ({', '.join(keys)})")
     if plan.seed != seed:
-        raise _another("seed", folder)
+        raise _another("seed", folder, f" ({plan.seed}, not {seed})")
 
 
 def _check_files(plan: Plan, now: Plan, folder: Path) -> None:
