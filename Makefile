@@ -9,7 +9,7 @@ N ?= 3
 export HF_HUB_DISABLE_TELEMETRY := 1
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: setup cycle cycles openi test check lint format types pytest docs clean
+.PHONY: setup cycle cycles openi test test-slow picture check lint format types pytest docs clean
 
 setup: $(STAMP)
 
@@ -49,6 +49,15 @@ pytest: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope
 
 test: lint types pytest
+
+# What takes long and is a second look at what `make test` holds already.
+test-slow: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope -m slow
+
+# The picture in README, of the first cycle of WORKSPACE.
+picture: setup
+	$(BIN)/python scripts/page_picture.py --page $(WORKSPACE)/cycles/c0001/report.html \
+		--out docs/images/cycle-page.png
 
 check: test
 

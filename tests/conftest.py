@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import pickle
 import signal
 import threading
 import uuid
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.pool import NullPool
 
@@ -137,10 +139,20 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
 def two_cycles(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, ...]:
     """Folder of a workspace of two cycles, the base model's digests from before, the first run's
     results, the adapters' digests after it, the second run's results. Copy it to change it.
+
+    Run once for all workers, by the one that asks first.
     """
     from tests.cycles import run_two_cycles  # noqa: PLC0415  heavy: torch, for those who ask
 
-    return run_two_cycles(tmp_path_factory.mktemp("cycles") / "workspace")
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    stored = folder / "two_cycles.pickle"
+    with FileLock(folder / "two_cycles.lock"):
+        if not stored.is_file():
+            stored.write_bytes(pickle.dumps(run_two_cycles(folder / "two_cycles" / "workspace")))
+    results: tuple[Any, ...] = pickle.loads(stored.read_bytes())
+    return results
 
 
 @pytest.fixture(scope="session")

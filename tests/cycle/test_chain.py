@@ -34,7 +34,12 @@ def chained(**changes):
 
 
 def test_the_second_candidate_trains_on_from_the_first_and_both_descend_from_the_parent(tmp_path):
-    recipe = small_recipe(candidates=chained())
+    recipe = small_recipe(
+        candidates=chained(),
+        cases={"num_feedback_cases": 50, "num_evaluation_cases": 24},
+        evaluation={"num_kl_cases": 8},
+        gate={"min_cases": 20},
+    )
     first = run(tmp_path, recipe, cycles=1)[0]
     folder = tmp_path / "cycles" / "c0001" / "candidates"
     told = yaml.safe_load((folder / "dpo+dpo" / "candidate.yaml").read_text())
@@ -104,7 +109,7 @@ def test_a_start_without_its_adapter_is_refused(base, parent, tmp_path):
         ({"start": "kto"}, "start 'kto' is neither parent, fresh nor a candidate listed before it"),
         ({"start": "dpo+dpo"}, "is neither parent, fresh nor a candidate listed before it"),
         ({"lora": {"r": 8, "lora_alpha": 16}}, "its lora section is not that of candidate dpo"),
-        ({"name": "fresh"}, "no candidate can be called fresh"),
+        ({"name": "fresh"}, "'fresh' is reserved and cannot name a candidate"),
     ],
 )
 def test_a_chain_that_cannot_be_is_refused_with_the_recipe(tmp_path, changes, message):

@@ -115,6 +115,7 @@ def make_trunk_weights(shape: Any) -> int:
     return int(shape.layers * (attention + 3 * shape.hidden * shape.intermediate))
 
 
+@pytest.mark.slow
 def test_the_report_holds_ratios_errors_and_where_it_was_measured(tmp_path, capsys):
     out = tmp_path / "out.json"
     arguments = ["--preset", "quick", "--only", "middle", "--repeats", "1"]

@@ -142,7 +142,6 @@ def largest_difference(left: Result, right: Result) -> float:
     return max(float((left[1][name] - right[1][name]).abs().max()) for name in left[1])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("method", ["dpo", "kto"])
 @pytest.mark.parametrize("kind", LAUNCHES)
 def test_two_processes_take_the_path_of_one(launched, adapters, kind, method):
@@ -158,7 +157,6 @@ def test_two_processes_take_the_path_of_one(launched, adapters, kind, method):
     assert one[0][-1] < one[0][0] / 2
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["zero2", "zero3"])
 def test_grpo_takes_one_path_under_ddp_and_zero(launched, adapters, kind):
     """Each process draws its own completions, so the runs compared have two processes each."""
@@ -169,7 +167,6 @@ def test_grpo_takes_one_path_under_ddp_and_zero(launched, adapters, kind):
     assert largest_difference(ddp, ([], parent)) > 1e-3
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["ddp", "zero3"])
 def test_kto_with_uneven_rows_and_a_process_without_a_class_ends(launched, kind):
     losses, tensors = launched(kind)["poor"]
