@@ -141,7 +141,8 @@ def measure(
     Raises:
         SystemExit: our gradients are not TRL's.
     """
-    from benchmarks.training_arms import build_arm, gradient_error
+    from benchmarks.training_arms import build_arm
+    from benchmarks.training_check import gradient_error
     from benchmarks.training_measure import step_shares
     from benchmarks.training_process import interleaved, start
 

@@ -17,14 +17,7 @@ ON_PURPOSE = {
 }
 """Names that several modules define, with the reason."""
 
-NOT_YET_APART = {
-    "BaseModel",
-    "Change",
-    "check_adapter",
-    "data_path",
-    "headline",
-    "summarise",
-}
+NOT_YET_APART = {"headline"}
 """Names that still mean two things."""
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
@@ -21,7 +21,6 @@ from trl import DPOConfig, DPOTrainer, GRPOConfig, GRPOTrainer, KTOConfig, KTOTr
 
 from benchmarks.training_shapes import Workload
 from benchmarks.training_workloads import (
-    EOS,
     PAD,
     lora_config,
     make_model,
@@ -267,38 +266,3 @@ def _perturb(model: Any) -> None:
             if parameter.requires_grad and ".default." in name:
                 noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
                 parameter.copy_(0.02 * noise)
-
-
-class _ExactLogProbs:
-    """TRL's kernel in the input's own precision; its own computes in float32 whatever it gets."""
-
-    @staticmethod
-    def apply(hidden: Any, weight: Any, bias: Any, targets: Any, *_: Any) -> tuple[Any, ...]:
-        logps = (hidden @ weight.T).log_softmax(dim=1).gather(1, targets.unsqueeze(1)).squeeze(1)
-        zeros = torch.zeros_like(logps).detach()
-        return logps, zeros, zeros, zeros, zeros.bool()
-
-
-def gradient_error(workload: Workload) -> float:
-    """Largest relative difference between TRL's and our adapter gradients over the first batch: a
-    float64 model of two layers and a tenth of the vocabulary, on examples of the same geometry.
-    """
-    small = replace(workload, dtype="float64", vocabulary=max(200, workload.shape.vocabulary // 10))
-    with (
-        patch.dict(
-            "benchmarks.training_shapes.SHAPES", {small.model: replace(small.shape, layers=2)}
-        ),
-        patch.object(trl.trainer.utils, "_ChunkedLogProbFunction", _ExactLogProbs),
-    ):
-        expected_loss, expected = build_arm(small, "trl_best", 1).loss_and_gradients()
-        loss, gradients = build_arm(small, "ours", 1).loss_and_gradients()
-    if expected.keys() != gradients.keys():
-        raise SystemExit(f"{workload.name}: the arms train different parameters")
-    worst = abs(loss - expected_loss) / abs(expected_loss)
-    for name, gradient in expected.items():
-        scale = float(gradient.abs().max().clamp(min=1e-30))
-        worst = max(worst, float((gradients[name] - gradient).abs().max()) / scale)
-    return worst
-
-
-__all__ = ["EOS", "Arm", "build_arm", "gradient_error"]

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import torch
 from bench_training import CPU_WORKLOADS, GPU_WORKLOADS, QUICK_WORKLOADS, SWEEPS, main
-from benchmarks.training_arms import build_arm, gradient_error
+from benchmarks.training_arms import build_arm
+from benchmarks.training_check import gradient_error
 from benchmarks.training_measure import executed_flops, unique_tokens
 from benchmarks.training_process import alone
 from benchmarks.training_shapes import ARMS, SHAPES, Workload
