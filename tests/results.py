@@ -46,7 +46,7 @@ DATA = CycleData(
     refused={"delta_S_too_small": 2},
     readers=log_stats([]),
     other_generators=OtherGenerators("warn", "mine", {}),
-    held_out_not_judged=1,
+    held_out_without_reference=1,
     last_sequence=30,
 )
 CANDIDATE = CandidateResult(

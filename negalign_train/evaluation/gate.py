@@ -45,7 +45,7 @@ class GateEvidence:
     on the same cases. ``retention`` holds, per earlier cycle, the rise of mean S on that cycle's
     held-out cases (None: no case scored for both), ``retention_pooled`` on all of them together;
     ``reference_logps`` are mean nats per token of the held-out references. ``num_candidates`` is
-    how many the cycle judges.
+    how many the cycle trains.
     """
 
     cycle: int

@@ -128,7 +128,7 @@ class CycleData:
     """Counts of the cycle's events, what was made of them, and what was refused.
 
     Events are split by what happened to them: trained on, held out, of frozen evaluation cases,
-    withdrawn. ``held_out_not_judged`` cases have no text that the gate could compare with.
+    withdrawn. ``held_out_without_reference`` cases have no text that the gate could compare with.
     ``last_sequence`` is the newest event's place in the log; the next cycle begins after it.
     ``drafts`` are absent where the log was imported.
     """
@@ -159,7 +159,7 @@ class CycleData:
     refused: Mapping[str, int]
     readers: LogStats
     other_generators: OtherGenerators
-    held_out_not_judged: int
+    held_out_without_reference: int
     last_sequence: int
     drafts: int | None = None
     drafts_empty: int | None = None

@@ -53,6 +53,54 @@ def two_logs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[
     return workspace, summaries
 
 
+def mean_S(reports: list[dict[str, Any]]) -> float:
+    """Mean S of a stored evaluation's reports that could be scored."""
+    totals = [sum(r["score"]["severities"].values()) for r in reports if r["score"] is not None]
+    return sum(totals) / len(totals)
+
+
+def test_retention_of_the_first_cycle_is_applied_in_the_second(two_logs):
+    workspace, summaries = two_logs
+    folder = workspace / "cycles" / "c0002"
+    (record,) = read_json(folder / "gate_record.json")["records"]
+    criteria = {criterion["name"]: criterion for criterion in record["criteria"]}
+    assert record["evidence"]["retention"]["1"]["num_groups"] >= 20
+    for name in ("retention", "retention:c0001"):
+        assert criteria[name]["state"] in ("held", "broken", "open")
+        low, high = criteria[name]["interval"]
+        assert low <= criteria[name]["value"] <= high
+        assert low < high
+    assert not any("retention" in name for name in summaries[1]["candidates"][0]["not_applied"])
+
+
+def test_backward_transfer_is_what_the_stored_evaluations_give(two_logs):
+    workspace, summaries = two_logs
+    stored = workspace / "cycles" / "c0002" / "evaluation"
+    after = [
+        mean_S(read_json(stored / f"{adapter or 'base'}.json")["retention"]["1"])
+        for adapter in (summaries[0]["champion"], summaries[1]["champion"])
+    ]
+    retention = summaries[1]["retention"]
+    assert retention["mean_S"] == {
+        "1": {"1": pytest.approx(after[0]), "2": pytest.approx(after[1])}
+    }
+    assert retention["backward_transfer"] == pytest.approx(after[1] - after[0])
+    assert retention["num_cases"]["1"] >= 20
+
+
+def test_a_guardrail_that_the_first_cycle_could_not_apply_is_listed_with_its_reason(two_logs):
+    _, summaries = two_logs
+    (candidate,) = summaries[0]["candidates"]
+    assert candidate["not_applied"] == {"retention": "no held-out case of an earlier cycle"}
+    assert summaries[0]["retention"] == {"mean_S": {}, "num_cases": {}, "backward_transfer": None}
+
+
+def test_audit_finds_no_problem(two_logs):
+    workspace, _ = two_logs
+    audited = json.loads(negalign("audit", "--workspace", workspace, "--json").stdout)
+    assert audited["problems"] == []
+
+
 def test_each_cycle_takes_its_own_events_and_decides_on_the_cases_it_held_out(two_logs):
     workspace, summaries = two_logs
     for number, summary in enumerate(summaries, start=1):

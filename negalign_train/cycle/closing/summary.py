@@ -55,7 +55,7 @@ def cycle_data(
     )
     own = {
         "other_generators": record_to_json(others),
-        "held_out_not_judged": cases.not_judged,
+        "held_out_without_reference": cases.without_reference,
         "last_sequence": max(sequence for sequence, _ in snapshot),
     }
     return record_from_json(CycleData, {**counts, **draft_counts(context), **own}, "data")

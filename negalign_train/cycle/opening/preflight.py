@@ -105,12 +105,12 @@ def _check_modules(context: Context, config: PretrainedConfig) -> None:
 def _prompts(context: Context) -> list[Prompt]:
     """What this cycle's drafts and reports will answer, as far as it is known by now."""
     recipe, plan = context.recipe, context.plan
-    judged = [case.prompt for case in evaluation_cases(recipe.cases, plan.seed)]
+    evaluated = [case.prompt for case in evaluation_cases(recipe.cases, plan.seed)]
     if recipe.feedback.source == "simulated":
         cases = feedback_cases(recipe.cases, plan.cycle, plan.seed)
-        return judged + [case.prompt for case in cases]
+        return evaluated + [case.prompt for case in cases]
     events = context.store.events(after_sequence=plan.after_sequence)
-    return judged + [event.prompt for _, event in events]
+    return evaluated + [event.prompt for _, event in events]
 
 
 def _check_prompts(

@@ -37,7 +37,7 @@ def _earlier_events(context: Context) -> list[Event]:
 def _examples(context: Context) -> list[GradedExample]:
     """Reports of training groups with their readers' severities and edits.
 
-    Held-out cases teach nothing here: the gate and the retention checks judge on them.
+    Held-out cases teach nothing here: the gate and the retention guardrails decide on them.
     """
     split = read_split(context, context.plan.cycle - 1)
     events = [event for event in _earlier_events(context) if split.trains(event.case_id)]

@@ -69,7 +69,7 @@ class HeldOutCases:
 
     gate: tuple[Case, ...]
     retention: Mapping[int, tuple[Case, ...]]
-    not_judged: int
+    without_reference: int
 
     @property
     def references(self) -> dict[str, str]:
@@ -87,9 +87,10 @@ def held_out(context: Context) -> HeldOutCases:
     gate = evaluation_cases(recipe.cases, plan.seed) or of_log.distinct()
     if not gate:
         raise CycleError(
-            f"no held-out case with an approved report ({of_log.not_judged} without a usable one): "
-            "the gate has nothing to judge on; raise preferences.held_out_fraction, or import more "
-            "feedback with accepted or edited reports"
+            "no held-out case with an approved report "
+            f"({of_log.without_reference} without a usable one): the gate has nothing to decide "
+            "on; raise preferences.held_out_fraction, or import more feedback with accepted or "
+            "edited reports"
         )
     limit = recipe.evaluation.max_retention_cases
     retention = {
@@ -97,7 +98,7 @@ def held_out(context: Context) -> HeldOutCases:
         for cycle, cases in of_log.by_cycle.items()
         if cycle < plan.cycle and limit > 0
     }
-    return HeldOutCases(tuple(gate), retention, of_log.not_judged)
+    return HeldOutCases(tuple(gate), retention, of_log.without_reference)
 
 
 def _generate(

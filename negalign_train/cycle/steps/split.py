@@ -33,8 +33,8 @@ class Split:
     """Case id to group, and the groups no cycle trains on.
 
     ``frozen`` are the groups that hold a frozen evaluation case, ``held_out`` those held out of the
-    log, and ``withdrawn`` those that were trained on until an event told that they share a study or
-    a patient with one of the others: they are not judged on either.
+    log, and ``withdrawn`` those that were trained on until an event showed that they share a study
+    or a patient with one of the others: they are not evaluated on either.
     """
 
     groups: Mapping[str, str]
@@ -79,7 +79,7 @@ def without_control_tokens(
     context: Context, events: Mapping[int, Sequence[Event]]
 ) -> dict[int, list[Event]]:
     """The events less those in whose texts a control token of the base's tokenizer stands: none of
-    them is trained on or judged on.
+    them is trained or evaluated on.
     """
     own = special_strings(load_tokenizer(context.model_dir))
     return {cycle: without_special_tokens(some, own) for cycle, some in events.items()}
@@ -150,10 +150,10 @@ def _source_groups(context: Context, frozen_cases: Sequence[Case]) -> dict[str, 
 
 @dataclass(frozen=True)
 class HeldOutOfLog:
-    """Held-out cases of the log by cycle; ``not_judged`` counts those without a usable text."""
+    """Held-out cases of the log by cycle; ``without_reference`` have no usable text."""
 
     by_cycle: Mapping[int, tuple[Case, ...]]
-    not_judged: int
+    without_reference: int
 
     def distinct(self) -> list[Case]:
         return [case for some in self.by_cycle.values() for case in some]
@@ -164,7 +164,7 @@ def held_out_of_log(context: Context) -> HeldOutOfLog:
 
     It holds the prompt that its negotiation began with, whichever cycle that came in, and as
     reference the last text that a reader approved of and none disapproved of. A case whose
-    reference the scorer cannot read is not judged.
+    reference the scorer cannot read is not evaluated on.
     """
     events = without_control_tokens(context, events_by_cycle(context))
     split = read_split(context, context.plan.cycle)

@@ -39,7 +39,7 @@ def override(
         "by": by,
         "reason": reason,
         "at": now.isoformat(),
-        # Null: no gate ever judged this adapter.
+        # Null: no gate ever decided on this adapter.
         "gate_outcome": None if verdict is None else verdict["outcome"],
         "gate_reasons": None if verdict is None else verdict["reasons"],
         "gate_fingerprint": None if verdict is None else verdict["fingerprint"],
