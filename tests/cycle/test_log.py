@@ -55,7 +55,8 @@ def two_logs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[
 
 def mean_S(reports: list[dict[str, Any]]) -> float:
     """Mean S of a stored evaluation's reports that could be scored."""
-    totals = [sum(r["score"]["severities"].values()) for r in reports if r["score"] is not None]
+    scores = [report["score"] for report in reports if report["score"] is not None]
+    totals: list[float] = [sum(score["severities"].values()) for score in scores]
     return sum(totals) / len(totals)
 
 
