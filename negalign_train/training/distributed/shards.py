@@ -52,7 +52,7 @@ def forwards_on_shards(policy: PeftModel) -> Iterator[None]:
         pieces = [p for p in module.parameters(recurse=False) if is_shard(p)]
         if pieces:
             hooks.append(module.register_forward_pre_hook(_gather(pieces)))
-            hooks.append(module.register_forward_hook(_let_go(pieces), always_call=True))
+            hooks.append(module.register_forward_hook(_partition(pieces), always_call=True))
     try:
         yield
     finally:
@@ -67,7 +67,7 @@ def _gather(pieces: list[nn.Parameter]) -> Any:
     return hook
 
 
-def _let_go(pieces: list[nn.Parameter]) -> Any:
+def _partition(pieces: list[nn.Parameter]) -> Any:
     def hook(module: nn.Module, inputs: Any, output: Any) -> None:
         pieces[0].partition(param_list=pieces)  # type: ignore[attr-defined]  # DeepSpeed's
 

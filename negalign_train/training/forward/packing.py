@@ -57,7 +57,7 @@ def pack(sequences: Sequence[TokenSequence], pad_token_id: int, shared: bool) ->
     0 where it is not scored.
     """
     rows = _make_rows(sequences, shared)
-    if shared and sum(len(row.tree) for row in rows) > (1 - _LEAST_SAVED) * _apart(sequences):
+    if shared and sum(len(row.tree) for row in rows) > (1 - _LEAST_SAVED) * _unshared(sequences):
         shared, rows = False, _make_rows(sequences, shared=False)
     length = max(row.length for row in rows)
     batch = _inputs(rows, length, pad_token_id)
@@ -88,7 +88,7 @@ def _groups(sequences: Sequence[TokenSequence], shared: bool) -> Iterable[list[i
     return groups.values()
 
 
-def _apart(sequences: Sequence[TokenSequence]) -> int:
+def _unshared(sequences: Sequence[TokenSequence]) -> int:
     """Tokens of the distinct sequences."""
     distinct = {(tuple(each.prompt_ids), tuple(each.completion_ids)) for each in sequences}
     return sum(len(prompt) + len(completion) for prompt, completion in distinct)

@@ -49,7 +49,7 @@ def find_sharing(policy: PeftModel, longest: int, pad_token_id: int) -> Sharing:
     attention kernels; what it does not tell (recurrent layers, a forward that ignores masks or
     positions) shows on a small tree.
     """
-    if reason := _stated(policy.config.get_text_config(), longest):
+    if reason := _reason_in_config(policy.config.get_text_config(), longest):
         return plain(reason)
     try:
         return _probe(policy, pad_token_id)
@@ -57,7 +57,7 @@ def find_sharing(policy: PeftModel, longest: int, pad_token_id: int) -> Sharing:
         return plain(f"its forward refuses a tree mask ({type(error).__name__})")
 
 
-def _stated(config: PretrainedConfig, longest: int) -> str | None:
+def _reason_in_config(config: PretrainedConfig, longest: int) -> str | None:
     """What the config says against trees of ``longest`` tokens, or None."""
     attention = config._attn_implementation
     if attention not in _MASKED_ATTENTION:

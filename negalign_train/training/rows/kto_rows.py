@@ -107,12 +107,12 @@ def _dealt(block: Sequence[list[UnpairedRow]]) -> list[UnpairedRow]:
 def _separate(rows: list[UnpairedRow]) -> list[UnpairedRow]:
     """Swaps rows that follow one of their own case, in passes, until none gains from it."""
     for _ in range(_PASSES):
-        if not sum(_moved(rows, index) for index in range(1, len(rows))):
+        if not sum(_swap_away(rows, index) for index in range(1, len(rows))):
             break
     return rows
 
 
-def _moved(rows: list[UnpairedRow], index: int) -> bool:
+def _swap_away(rows: list[UnpairedRow], index: int) -> bool:
     """Swaps a row that follows one of its own case with the nearest that leaves fewer such
     neighbours, of its class first, later rows before earlier ones; False where nothing is swapped.
     """

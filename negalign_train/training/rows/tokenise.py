@@ -133,12 +133,12 @@ def refuse_special_tokens(
     held = list(dict.fromkeys(name for name, text in texts if holds_special_token(text, own)))
     if held:
         raise TrainingError(
-            f"the texts of {len(held)} examples hold control tokens of the base: {_named(held)}; "
+            f"the texts of {len(held)} examples hold control tokens of the base: {_listing(held)}; "
             "take them out of the log"
         )
 
 
-def _named(names: Sequence[str]) -> str:
+def _listing(names: Sequence[str]) -> str:
     more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
     return ", ".join(names[:_MAX_NAMED]) + more
 
@@ -249,6 +249,6 @@ def refuse_longer_than(limit: int, sequences: Sequence[tuple[str, TokenSequence]
         longest = max(len(sequence) for _, sequence in sequences)
         raise TrainingError(
             f"{len(too_long)} examples exceed {limit} tokens (longest {longest}): "
-            f"{_named(too_long)}; raise trainer.max_length, use a base with a longer context, or "
+            f"{_listing(too_long)}; raise trainer.max_length, use a base with a longer context, or "
             "drop them from the log"
         )
