@@ -12,13 +12,9 @@ ON_PURPOSE = {
     "audit": "the command is called as the function it calls",
     "compare": "`negalign judge compare`; the scorer compares two reports",
     "main": "each program has one",
-    "show": "`negalign cycle show` and `negalign adapters show`",
     "train": "`negalign judge train`; a cycle's step",
 }
 """Names that several modules define, with the reason."""
-
-NOT_YET_APART = {"headline"}
-"""Names that still mean two things."""
 
 
 def definitions() -> dict[str, list[str]]:
@@ -37,9 +33,8 @@ def definitions() -> dict[str, list[str]]:
 def test_no_two_things_have_one_name():
     modules = definitions()
     assert len(modules) > 500
-    allowed = ON_PURPOSE.keys() | NOT_YET_APART
     twice = {
-        name: where for name, where in modules.items() if len(where) > 1 and name not in allowed
+        name: where for name, where in modules.items() if len(where) > 1 and name not in ON_PURPOSE
     }
     assert twice == {}
 

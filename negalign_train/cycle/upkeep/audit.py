@@ -39,7 +39,7 @@ _MAX_NAMED = 20
 
 
 @dataclass(frozen=True)
-class Check:
+class AuditCheck:
     """One thing looked at: ``problem`` is None where it holds."""
 
     what: str
@@ -50,11 +50,11 @@ class Check:
 class Audit:
     """All checks, and every move of an alias, oldest first."""
 
-    checks: tuple[Check, ...]
+    checks: tuple[AuditCheck, ...]
     history: tuple[Change, ...]
 
     @property
-    def problems(self) -> tuple[Check, ...]:
+    def problems(self) -> tuple[AuditCheck, ...]:
         return tuple(check for check in self.checks if check.problem is not None)
 
 
@@ -94,7 +94,7 @@ def audit(workspace: Workspace, engine: Engine) -> Audit:
     return Audit(tuple(checks), tuple(change for change in changes if change.alias is not None))
 
 
-def _look(what: str, find: Callable[[], Iterable[str] | None]) -> Iterator[Check]:
+def _look(what: str, find: Callable[[], Iterable[str] | None]) -> Iterator[AuditCheck]:
     """One check per problem, or one that holds; something that cannot be read is a problem."""
     problems: list[str] = []
     try:
@@ -105,7 +105,7 @@ def _look(what: str, find: Callable[[], Iterable[str] | None]) -> Iterator[Check
         problems.append(f"cannot be read ({type(error).__name__}); restore it from a backup")
     if len(problems) > _MAX_NAMED:
         problems[_MAX_NAMED:] = [f"and {len(problems) - _MAX_NAMED} more"]
-    yield from [Check(what, problem) for problem in problems] or [Check(what, None)]
+    yield from [AuditCheck(what, problem) for problem in problems] or [AuditCheck(what, None)]
 
 
 def _schema(connection: Connection) -> Iterator[str]:
@@ -160,7 +160,7 @@ def _states(connection: Connection, changes: list[Change]) -> Iterator[str]:
             yield f"alias {alias} leads to {leads}, the registry's log moved it to {moved}"
 
 
-def _adapters(workspace: Workspace, connection: Connection) -> Iterator[Check]:
+def _adapters(workspace: Workspace, connection: Connection) -> Iterator[AuditCheck]:
     found = [dict(row._mapping) for row in connection.execute(select(rows.ADAPTERS))]
     for row in found:
         what = f"files of adapter {row['adapter_id']}"
@@ -169,7 +169,7 @@ def _adapters(workspace: Workspace, connection: Connection) -> Iterator[Check]:
     folder = workspace.adapters_dir
     present = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     for name in sorted(present - known):
-        yield Check(
+        yield AuditCheck(
             f"files of adapter {name}",
             f"{folder / name} is in no row of the registry: put there by hand, or left by a cycle "
             "that died while it published (run it again)",
@@ -190,7 +190,7 @@ def _adapter(workspace: Workspace, row: Mapping[str, Any]) -> Iterator[str]:
     check_files(folder, manifest)
 
 
-def _cycles(workspace: Workspace, connection: Connection) -> Iterator[Check]:
+def _cycles(workspace: Workspace, connection: Connection) -> Iterator[AuditCheck]:
     finished = completed_cycles(workspace)
     try:
         stored = stored_seals(connection)
@@ -205,9 +205,9 @@ def _cycles(workspace: Workspace, connection: Connection) -> Iterator[Check]:
     going_on = workspace.cycle_dir(max(finished, default=0) + 1).name
     for name in sorted(present - known):
         if name == going_on:
-            yield Check(f"{folder / name}: not finished, and so not sealed yet", None)
+            yield AuditCheck(f"{folder / name}: not finished, and so not sealed yet", None)
         else:
-            yield Check(f"folder {name}", f"{folder / name} belongs to no cycle; take it away")
+            yield AuditCheck(f"folder {name}", f"{folder / name} belongs to no cycle; take it away")
 
 
 def _gate_records(workspace: Workspace) -> list[dict[str, Any]]:
@@ -248,7 +248,9 @@ def _without_place(folder: Path) -> dict[str, Any]:
     return config | {"base_model_name_or_path": None, "revision": None}
 
 
-def _move(workspace: Workspace, change: Change, records: list[dict[str, Any]]) -> Iterator[Check]:
+def _move(
+    workspace: Workspace, change: Change, records: list[dict[str, Any]]
+) -> Iterator[AuditCheck]:
     """A promotion rests on a gate's record that promoted this very adapter, an override on one that
     names who and why; a rollback and an approval need no more than the log's name and reason.
     """
