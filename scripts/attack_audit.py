@@ -21,7 +21,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from negalign_train.cycle.upkeep.audit import audit
+from negalign_train.cycle.upkeep.audit import audit_workspace
 from negalign_train.storage.database import DatabaseError, open_read_only
 from negalign_train.storage.workspace import Workspace
 
@@ -125,7 +125,7 @@ def _other_value(before: object, rng: random.Random) -> object:
 def problems(root: Path) -> list[str]:
     workspace = Workspace(root)
     try:
-        checks = audit(workspace, open_read_only(workspace.database_url)).problems
+        checks = audit_workspace(workspace, open_read_only(workspace.database_url)).problems
     except DatabaseError as error:
         return [str(error)]
     return [f"{check.what}: {check.problem}" for check in checks]

@@ -33,10 +33,10 @@ def audit(
     Example: `negalign audit --workspace my-workspace`
     """
     # Reads numpy and the hub client, which --help needs neither of.
-    from negalign_train.cycle.upkeep.audit import audit as audited
+    from negalign_train.cycle.upkeep.audit import audit_workspace
 
     place = Workspace(workspace)
-    found = audited(place, open_engine(workspace, database_url, read_only=True))
+    found = audit_workspace(place, open_engine(workspace, database_url, read_only=True))
     if as_json:
         print_json(asdict(found) | {"problems": [asdict(check) for check in found.problems]})
     else:

@@ -10,6 +10,12 @@ from pathlib import Path
 from sqlalchemy import Engine
 
 from negalign_train.registry import rows
+from negalign_train.registry.ancestry import (
+    check_parent,
+    check_rollback,
+    lineage,
+    previous_champion,
+)
 from negalign_train.registry.log import (
     APPROVED,
     BASE,
@@ -20,13 +26,7 @@ from negalign_train.registry.log import (
 )
 from negalign_train.registry.manifest import AdapterRecord, check_files, read_manifest
 from negalign_train.registry.publish import check_published, write_folder
-from negalign_train.registry.rules import (
-    check_parent,
-    check_rollback,
-    lineage,
-    previous_champion,
-)
-from negalign_train.registry.weights import WEIGHTS_NAME, check_adapter
+from negalign_train.registry.weights import WEIGHTS_NAME, check_adapter_weights
 from negalign_train.storage.database import reading, writing
 from negalign_train.storage.fingerprint import file_sha256, fingerprint
 from negalign_train.storage.workspace import MANIFEST, Workspace
@@ -81,7 +81,7 @@ class Registry:
                 f"adapter id {record.adapter_id!r} must match {_ID.pattern} and not be "
                 f"{', '.join(RESERVED_IDS)}"
             )
-        shape = check_adapter(candidate_dir, record.base_name)
+        shape = check_adapter_weights(candidate_dir, record.base_name)
         with reading(self._engine) as connection:
             check_parent(connection, record)
             registered = rows.find_adapter(connection, record.adapter_id) is not None

@@ -40,7 +40,7 @@ class AdapterShape:
     num_parameters: int
 
 
-def check_adapter(folder: Path, base_name: str) -> AdapterShape:
+def check_adapter_weights(folder: Path, base_name: str) -> AdapterShape:
     """Checks a folder written by PEFT's ``save_pretrained`` before it is published.
 
     Raises:

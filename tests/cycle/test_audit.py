@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import delete, select, text
 
-from negalign_train.cycle.upkeep.audit import audit
+from negalign_train.cycle.upkeep.audit import audit_workspace
 from negalign_train.cycle.upkeep.override import override
 from negalign_train.cycle.upkeep.serving import loadable_folder
 from negalign_train.feedback.batch import EVENTS
@@ -32,7 +32,7 @@ def workspace(two_cycles, tmp_path):
 
 
 def audited(workspace: Workspace):
-    return audit(workspace, open_read_only(workspace.database_url))
+    return audit_workspace(workspace, open_read_only(workspace.database_url))
 
 
 def negalign(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -13,7 +13,7 @@ from peft import AutoPeftModelForCausalLM, PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from negalign_train.evaluation.records import verify_chain
+from negalign_train.evaluation.gate_records import verify_chain
 from negalign_train.preferences.files import read_pairs
 from negalign_train.report.result import read_result
 from negalign_train.storage.workspace import read_json

@@ -8,14 +8,14 @@ import pytest
 
 from negalign_train.evaluation.bootstrap import Comparison, Interval, Means
 from negalign_train.evaluation.gate import GateEvidence, Rise, criteria_digest, decide
-from negalign_train.evaluation.metrics import Divergence, ReportMetrics
-from negalign_train.evaluation.records import (
+from negalign_train.evaluation.gate_records import (
     choose,
     gate_record_to_dict,
+    keep_the_best,
     seal,
-    settle,
     verify_chain,
 )
+from negalign_train.evaluation.metrics import Divergence, ReportMetrics
 from negalign_train.recipe.gate import GateSettings
 from negalign_train.vocabulary.errors import GateError
 from negalign_train.vocabulary.records import CATEGORIES
@@ -255,7 +255,7 @@ def test_best_passing_candidate_is_chosen_and_the_beaten_one_says_why():
     best = choose(records)
     assert best is not None
     assert best.evidence.candidate == "kto"
-    settled = settle(records)
+    settled = keep_the_best(records)
     assert [record.outcome for record in settled] == ["rejected", "promoted", "inconclusive"]
     assert "candidate kto passed with a larger fall of mean S" in settled[0].reasons[0]
     assert settled[1:] == tuple(records[1:])
@@ -264,7 +264,7 @@ def test_best_passing_candidate_is_chosen_and_the_beaten_one_says_why():
 def test_nothing_is_chosen_where_none_passed():
     records = [candidate("dpo", 0.5, divergence=None)]
     assert choose(records) is None
-    assert settle(records) == tuple(records)
+    assert keep_the_best(records) == tuple(records)
 
 
 def test_chain_survives_json_and_shows_a_changed_or_missing_record():

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from negalign_train.evaluation.gate import criteria_digest, decide
+from negalign_train.evaluation.gate_records import seal
 from negalign_train.evaluation.outlook import ASSUMED, Spread, gate_outlook, measured_spread
-from negalign_train.evaluation.records import seal
 from negalign_train.recipe.cycle import CycleRecipe, load_yaml
 from negalign_train.recipe.estimate import Architecture, gate_memory
 from tests.evaluation.test_gate import SETTINGS, evidence

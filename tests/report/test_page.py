@@ -10,8 +10,8 @@ import pytest
 
 from negalign_train.evaluation.bootstrap import Comparison, Interval, Means
 from negalign_train.evaluation.gate import GateEvidence, Rise, criteria_digest, decide
+from negalign_train.evaluation.gate_records import keep_the_best, seal
 from negalign_train.evaluation.metrics import Divergence, ReportMetrics
-from negalign_train.evaluation.records import seal, settle
 from negalign_train.recipe.gate import GateSettings
 from negalign_train.report.charts import category_bars, interval_chart
 from negalign_train.report.page import (
@@ -97,7 +97,7 @@ def sealed(kl_to_parent=0.08) -> tuple[dict[str, Any], ...]:
             retention_pooled=Rise(Interval(-0.1, -0.15, -0.04), 40, 36),
         )
         records.append(decide(evidence, SETTINGS, criteria_digest(SETTINGS)))
-    return tuple(seal(settle(records), previous=None))
+    return tuple(seal(keep_the_best(records), previous=None))
 
 
 def page(**overrides: Any) -> CyclePage:

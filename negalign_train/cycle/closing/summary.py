@@ -15,7 +15,7 @@ from negalign_train.cycle.steps.gate import bootstrap_settings
 from negalign_train.cycle.steps.train import TrainedCandidate
 from negalign_train.evaluation.bootstrap import Comparison, paired_bootstrap
 from negalign_train.evaluation.gate import GateRecord
-from negalign_train.evaluation.records import change_rank, choose
+from negalign_train.evaluation.gate_records import change_rank, choose
 from negalign_train.report.result import (
     CandidateResult,
     CategoryChange,

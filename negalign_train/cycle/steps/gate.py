@@ -22,8 +22,8 @@ from negalign_train.evaluation.gate import (
     criterion_level,
     decide,
 )
+from negalign_train.evaluation.gate_records import keep_the_best, seal
 from negalign_train.evaluation.metrics import summarise
-from negalign_train.evaluation.records import seal, settle
 from negalign_train.registry.adapters import new_adapter_id
 from negalign_train.registry.manifest import AdapterRecord
 from negalign_train.registry.provenance import git_commit, library_versions
@@ -134,7 +134,7 @@ def decide_on_candidates(
     cases: HeldOutCases,
 ) -> tuple[GateRecord, ...]:
     """One decision per candidate, in ``gate_record.json``, chained to the last cycle's."""
-    records = settle(
+    records = keep_the_best(
         [
             decide(
                 _evidence(context, name, adapter_id, evaluations, cases.references),

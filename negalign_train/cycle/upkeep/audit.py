@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from negalign_train.cycle.closing.seal import CHAINED, seal_problems, stored_seals
 from negalign_train.cycle.opening.plan import GATE, GATE_FILE, completed_cycles
-from negalign_train.evaluation.records import verify_chain
+from negalign_train.evaluation.gate_records import verify_chain
 from negalign_train.feedback.batch import EVENTS
 from negalign_train.registry import rows
 from negalign_train.registry.log import Change, State, read_changes, replay
@@ -58,7 +58,7 @@ class Audit:
         return tuple(check for check in self.checks if check.problem is not None)
 
 
-def audit(workspace: Workspace, engine: Engine) -> Audit:
+def audit_workspace(workspace: Workspace, engine: Engine) -> Audit:
     """Looks at everything; ``engine`` may be read-only (``database.open_read_only``).
 
     Raises:

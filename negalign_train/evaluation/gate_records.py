@@ -27,7 +27,7 @@ def change_rank(record: GateRecord) -> tuple[bool, float, str]:
     return found is None, 0.0 if found is None else found.total.estimate, record.evidence.candidate
 
 
-def settle(records: Sequence[GateRecord]) -> tuple[GateRecord, ...]:
+def keep_the_best(records: Sequence[GateRecord]) -> tuple[GateRecord, ...]:
     """At most one stays ``promoted``: a candidate that passed but was beaten is rejected for that.
 
     The order is kept.
