@@ -17,13 +17,8 @@ from negalign_train.evaluation.bootstrap import (
     paired_bootstrap,
     placeholder_rate,
 )
-from negalign_train.evaluation.gate import (
-    GateEvidence,
-    GateRecord,
-    criteria_digest,
-    criterion_level,
-    decide,
-)
+from negalign_train.evaluation.gate import criteria_digest, criterion_level, decide
+from negalign_train.evaluation.gate_terms import GateEvidence, GateRecord
 from negalign_train.evaluation.metrics import Divergence, summarise
 from negalign_train.recipe.cycle import CycleRecipe, load_yaml
 from negalign_train.recipe.gate import GateSettings

@@ -39,7 +39,7 @@ from negalign_train.cycle.steps.gate import (
 from negalign_train.cycle.steps.preferences import build
 from negalign_train.cycle.steps.split import SPLIT
 from negalign_train.cycle.steps.train import TrainedCandidate, train
-from negalign_train.evaluation.gate import GateRecord
+from negalign_train.evaluation.gate_terms import GateRecord
 from negalign_train.preferences.replay import COUNTS_FILE
 from negalign_train.registry.lock import cycle_lock
 from negalign_train.report.result import CycleData, CycleResult, read_result

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from negalign_train.evaluation.gate import Criterion, GateRecord
+from negalign_train.evaluation.gate_terms import Criterion, GateRecord
 from negalign_train.storage.fingerprint import fingerprint
 from negalign_train.vocabulary.errors import GateError
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from negalign_train.evaluation.bootstrap import Comparison, Interval, Means
-from negalign_train.evaluation.gate import GateEvidence, Rise, criteria_digest, decide
+from negalign_train.evaluation.gate import criteria_digest, decide
 from negalign_train.evaluation.gate_records import (
     choose,
     gate_record_to_dict,
@@ -15,6 +15,7 @@ from negalign_train.evaluation.gate_records import (
     seal,
     verify_chain,
 )
+from negalign_train.evaluation.gate_terms import GateEvidence, Rise
 from negalign_train.evaluation.metrics import Divergence, ReportMetrics
 from negalign_train.recipe.gate import GateSettings
 from negalign_train.vocabulary.errors import GateError

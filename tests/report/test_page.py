@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from negalign_train.evaluation.bootstrap import Comparison, Interval, Means
-from negalign_train.evaluation.gate import GateEvidence, Rise, criteria_digest, decide
+from negalign_train.evaluation.gate import criteria_digest, decide
 from negalign_train.evaluation.gate_records import keep_the_best, seal
+from negalign_train.evaluation.gate_terms import GateEvidence, Rise
 from negalign_train.evaluation.metrics import Divergence, ReportMetrics
 from negalign_train.recipe.gate import GateSettings
 from negalign_train.report.charts import category_bars, interval_chart

@@ -14,8 +14,8 @@ from negalign_train.cycle.steps.feedback import Snapshot, draft_counts
 from negalign_train.cycle.steps.gate import bootstrap_settings
 from negalign_train.cycle.steps.train import TrainedCandidate
 from negalign_train.evaluation.bootstrap import Comparison, paired_bootstrap
-from negalign_train.evaluation.gate import GateRecord
 from negalign_train.evaluation.gate_records import change_rank, choose
+from negalign_train.evaluation.gate_terms import GateRecord
 from negalign_train.report.result import (
     CandidateResult,
     CategoryChange,

@@ -14,15 +14,9 @@ from negalign_train.evaluation.bootstrap import (
     paired_bootstrap,
     placeholder_rate,
 )
-from negalign_train.evaluation.gate import (
-    GateEvidence,
-    GateRecord,
-    Rise,
-    criteria_digest,
-    criterion_level,
-    decide,
-)
+from negalign_train.evaluation.gate import criteria_digest, criterion_level, decide
 from negalign_train.evaluation.gate_records import keep_the_best, seal
+from negalign_train.evaluation.gate_terms import GateEvidence, GateRecord, Rise
 from negalign_train.evaluation.metrics import summarise
 from negalign_train.registry.adapters import new_adapter_id
 from negalign_train.registry.manifest import AdapterRecord
