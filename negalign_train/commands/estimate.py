@@ -146,19 +146,20 @@ def _last_spread(workspace: Workspace) -> Spread | None:
     return measured_spread(records[-1])
 
 
-def _gate_lines(recipe: CycleRecipe, found: Outlook | None) -> list[str]:
+def _gate_lines(recipe: CycleRecipe, forecast: Outlook | None) -> list[str]:
     """What the gate could show, in sentences."""
-    if found is None:
+    if forecast is None:
         return ["gate: no held-out case is known; give --workspace to count those of its log"]
     lines = [
-        f"gate: {found.num_cases} held-out cases could show a fall of mean S of "
-        f"{found.fall_of_S:.3f} or more (spread {found.spread.source})",
-        f"  and hold a category's margin of {found.category_margin:.3f} or more, and one of the "
-        f"severe-error rate of {found.severe_rate_margin:.3f}, if the candidate equals its parent",
+        f"gate: {forecast.num_cases} held-out cases could show a fall of mean S of "
+        f"{forecast.fall_of_S:.3f} or more (spread {forecast.spread.source})",
+        f"  and hold a category's margin of {forecast.category_margin:.3f} or more, and one of the "
+        f"severe-error rate of {forecast.severe_rate_margin:.3f}, if the candidate equals its "
+        "parent",
     ]
-    if found.num_cases < recipe.gate.min_cases:
+    if forecast.num_cases < recipe.gate.min_cases:
         lines.append(f"  but gate.min_cases asks for {recipe.gate.min_cases}: inconclusive")
-    narrow = [f"{name} {getattr(recipe.gate, name):g}" for name in found.too_narrow(recipe.gate)]
+    narrow = [f"{name} {getattr(recipe.gate, name):g}" for name in forecast.too_narrow(recipe.gate)]
     if narrow:
         lines.append(
             f"  Too narrow for so few cases: {', '.join(narrow)}. The gate will probably be "

@@ -98,15 +98,15 @@ def _machine(gpu_memory: float | None, gpus: int | None) -> Machine:
         if gpus is not None:
             raise UsageError("--gpus does not go with --gpu-memory 0, which is the CPU")
         return cpu()
-    found = detect_machine()
+    this_machine = detect_machine()
     if gpu_memory is None and gpus is None:
-        return found
-    if gpu_memory is None and found.num_gpus == 0:
+        return this_machine
+    if gpu_memory is None and this_machine.num_gpus == 0:
         raise UsageError("--gpus needs --gpu-memory, since no GPU was found here")
-    count = gpus or max(1, found.num_gpus)
+    count = gpus or max(1, this_machine.num_gpus)
     if gpu_memory is None:
-        return Machine(count, found.memory_gb, found.bfloat16)
-    return Machine(count, gpu_memory, found.bfloat16 if found.num_gpus else True)
+        return Machine(count, this_machine.memory_gb, this_machine.bfloat16)
+    return Machine(count, gpu_memory, this_machine.bfloat16 if this_machine.num_gpus else True)
 
 
 def _log_facts(log: Engine, model_dir: Path) -> LogFacts:

@@ -76,8 +76,8 @@ def _reason(criterion: Criterion) -> str:
         return f"{name}: {value:.4g} is {way} {limit:.4g} ({criterion.detail})"
     shown = show_interval(value, criterion.interval)
     if criterion.kind == "superiority":
-        found = "not lower" if criterion.state == "broken" else "not shown to be lower"
-        return f"{name}: {found}, {shown}{_settled(criterion)}"
+        verdict = "not lower" if criterion.state == "broken" else "not shown to be lower"
+        return f"{name}: {verdict}, {shown}{_settled(criterion)}"
     if criterion.state == "broken":
         return f"{name}: {shown} is shown to be above {most:g} ({criterion.detail})"
     return f"{name}: {shown} is not shown to be at most {most:g}{_settled(criterion)}"

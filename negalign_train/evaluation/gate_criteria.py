@@ -72,19 +72,19 @@ def _rise(
 
 
 def _evidence_criteria(evidence: GateEvidence, settings: GateSettings) -> list[Criterion]:
-    found = evidence.comparison
+    difference = evidence.comparison
     worst = max(evidence.parent.unscored_rate, evidence.metrics.unscored_rate)
     return [
         _limited(
             "scored_cases",
-            0 if found is None else found.num_cases,
+            0 if difference is None else difference.num_cases,
             at_least=settings.min_cases,
             detail="cases scored for parent and candidate",
             kind="evidence",
         ),
         _limited(
             "case_groups",
-            0 if found is None else found.num_groups,
+            0 if difference is None else difference.num_groups,
             at_least=min(settings.min_cases, MIN_GROUPS),
             detail="independent groups among them",
             kind="evidence",
@@ -99,32 +99,32 @@ def _evidence_criteria(evidence: GateEvidence, settings: GateSettings) -> list[C
     ]
 
 
-def _superiority(found: Comparison | None, level: float) -> Criterion:
+def _superiority(difference: Comparison | None, level: float) -> Criterion:
     """Held where S is shown to be lower; broken where it was not even measured to be."""
     detail, limit = "candidate - parent, to be shown below 0", (None, 0.0)
-    if found is None:
+    if difference is None:
         return Criterion("mean_S", "superiority", "open", None, None, limit, detail)
-    total = found.total
+    total = difference.total
     ends = (total.low, total.high)
     state: State = "open"
     if total.high < 0:
         state = "held"
     elif total.estimate >= 0:
         state = "broken"
-    needed = cases_needed(total, 0.0, found.num_cases, level) if state == "open" else None
+    needed = cases_needed(total, 0.0, difference.num_cases, level) if state == "open" else None
     return Criterion("mean_S", "superiority", state, total.estimate, ends, limit, detail, needed)
 
 
 def _comparison_criteria(
     evidence: GateEvidence, settings: GateSettings, level: float
 ) -> list[Criterion]:
-    found, overall = evidence.comparison, evidence.overall
-    num_cases = 0 if found is None else found.num_cases
-    severe = None if found is None else found.severe_rate
+    difference, overall = evidence.comparison, evidence.overall
+    num_cases = 0 if difference is None else difference.num_cases
+    severe = None if difference is None else difference.severe_rate
     margins = settings.max_category_increase, settings.max_category_increase_overall
     return [
-        _superiority(found, level),
-        *_category_rises("category", found, margins[0], level, "rise against the parent"),
+        _superiority(difference, level),
+        *_category_rises("category", difference, margins[0], level, "rise against the parent"),
         *_category_rises("overall", overall, margins[1], level, "rise since the first cycle"),
         _rise(
             "severe_rate",
@@ -138,12 +138,19 @@ def _comparison_criteria(
 
 
 def _category_rises(
-    kind: str, found: Comparison | None, margin: float, level: float, detail: str
+    kind: str, difference: Comparison | None, margin: float, level: float, detail: str
 ) -> list[Criterion]:
-    if found is None:
+    if difference is None:
         return [_rise(f"{kind}:{name}", None, margin, 0, level, detail) for name in CATEGORIES]
     return [
-        _rise(f"{kind}:{name}", found.per_category[name], margin, found.num_cases, level, detail)
+        _rise(
+            f"{kind}:{name}",
+            difference.per_category[name],
+            margin,
+            difference.num_cases,
+            level,
+            detail,
+        )
         for name in CATEGORIES
     ]
 

@@ -23,8 +23,12 @@ def change_rank(record: GateRecord) -> tuple[bool, float, str]:
     """Sorts records by their change of mean S against the parent, each on the cases scored for both
     sides; a candidate that could not be compared comes last.
     """
-    found = record.evidence.comparison
-    return found is None, 0.0 if found is None else found.total.estimate, record.evidence.candidate
+    difference = record.evidence.comparison
+    return (
+        difference is None,
+        0.0 if difference is None else difference.total.estimate,
+        record.evidence.candidate,
+    )
 
 
 def keep_the_best(records: Sequence[GateRecord]) -> tuple[GateRecord, ...]:

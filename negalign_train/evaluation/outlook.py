@@ -69,19 +69,19 @@ def gate_outlook(
 
 def measured_spread(record: Mapping[str, Any]) -> Spread | None:
     """The spread that the intervals of a sealed gate record tell of; None where it has none."""
-    found = record["evidence"]["comparison"]
-    if found is None:
+    comparison = record["evidence"]["comparison"]
+    if comparison is None:
         return None
     z = NormalDist().inv_cdf(1 - record["level"])
 
     def spread(interval: Mapping[str, float]) -> float:
         width = interval["high"] - interval["estimate"]
-        unseen = min(width, -math.log(record["level"]) / found["num_cases"])
-        return math.sqrt((width**2 - unseen**2) * found["num_cases"]) / z
+        unseen = min(width, -math.log(record["level"]) / comparison["num_cases"])
+        return math.sqrt((width**2 - unseen**2) * comparison["num_cases"]) / z
 
     return Spread(
-        spread(found["total"]),
-        max(spread(interval) for interval in found["per_category"].values()),
-        spread(found["severe_rate"]),
+        spread(comparison["total"]),
+        max(spread(interval) for interval in comparison["per_category"].values()),
+        spread(comparison["severe_rate"]),
         f"measured in cycle {record['cycle']}, candidate {record['candidate']}",
     )

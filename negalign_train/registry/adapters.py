@@ -126,8 +126,8 @@ class Registry:
 
     def _behind(self, alias: Alias) -> AdapterRecord | None:
         with reading(self._engine) as connection:
-            found = rows.alias_id(connection, alias)
-            return None if found is None else rows.get_adapter(connection, found)
+            holder = rows.alias_id(connection, alias)
+            return None if holder is None else rows.get_adapter(connection, holder)
 
     def log(self) -> tuple[Change, ...]:
         """Everything that happened to the adapters, oldest first."""
@@ -152,14 +152,14 @@ class Registry:
         """
         if id_or_alias not in (CHAMPION, APPROVED):
             return id_or_alias
-        found = self.champion() if id_or_alias == CHAMPION else self.approved()
-        if found is None:
+        holder = self.champion() if id_or_alias == CHAMPION else self.approved()
+        if holder is None:
             way = "promote" if id_or_alias == CHAMPION else "approve"
             raise RegistryError(
                 f"there is no {id_or_alias} yet, or it was given back to the base model; run a "
                 f"cycle, or `negalign adapters {way} ID --reason WHY`"
             )
-        return found.adapter_id
+        return holder.adapter_id
 
     def path(self, id_or_alias: str) -> Path:
         """The folder of an adapter, whole by its manifest's presence; ``verify`` hashes it.

@@ -95,8 +95,8 @@ def insert_adapter(connection: Connection, record: AdapterRecord, manifest_sha25
 def alias_id(connection: Connection, alias: str) -> str | None:
     """The adapter an alias leads to; None: the base model."""
     query = select(ALIASES.c.adapter_id).where(ALIASES.c.alias == alias)
-    found = connection.execute(query).scalar()
-    return None if found is None else str(found)
+    holder_id = connection.execute(query).scalar()
+    return None if holder_id is None else str(holder_id)
 
 
 def record_change(connection: Connection, change: Change) -> None:

@@ -52,15 +52,15 @@ def tally(criteria: Sequence[Mapping[str, Any]]) -> str:
     """
     states = [criterion["state"] for criterion in criteria]
     counts = [(states.count(state), state) for state in WORDS]
-    found = ", ".join(f"{count} {state}" for count, state in counts if count)
+    counted = ", ".join(f"{count} {state}" for count, state in counts if count)
     needed = [
         criterion["cases_needed"]
         for criterion in criteria
         if criterion["state"] == "open" and criterion["kind"] != "watch"
     ]
     if not needed or None in needed:
-        return found
-    return f"{found}; about {max(needed)} cases would settle what is open, at these estimates"
+        return counted
+    return f"{counted}; about {max(needed)} cases would settle what is open, at these estimates"
 
 
 def _row(criterion: Mapping[str, Any]) -> CriterionRow:

@@ -233,9 +233,9 @@ class CycleResult:
         Raises:
             CycleError: another schema, an unknown or missing key, or a value of another type.
         """
-        found = value.get("schema") if isinstance(value, dict) else None
+        schema = value.get("schema") if isinstance(value, dict) else None
         problem = f"schema: must be {SCHEMA}"
-        if found == SCHEMA:
+        if schema == SCHEMA:
             body = {name: each for name, each in value.items() if name != "schema"}
             try:
                 return record_from_json(CycleResult, body)

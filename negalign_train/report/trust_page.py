@@ -53,17 +53,21 @@ def _chart(trust: Mapping[str, Any], key: str) -> IntervalChart | None:
     """Spearman's correlation of every judge that has one; None where none has."""
     rows = []
     for judge in trust["judges"]:
-        found = judge["agreement"][key]["spearman"]
-        if found["value"] is not None and found["low"] is not None:
-            interval = {"low": found["low"], "estimate": found["value"], "high": found["high"]}
+        measured = judge["agreement"][key]["spearman"]
+        if measured["value"] is not None and measured["low"] is not None:
+            interval = {
+                "low": measured["low"],
+                "estimate": measured["value"],
+                "high": measured["high"],
+            }
             rows.append((judge["spec"], "judge", interval))
     return interval_chart(rows)
 
 
-def format_estimate(found: Mapping[str, float | None]) -> str:
+def format_estimate(measured: Mapping[str, float | None]) -> str:
     """A measure with its interval; a dash where the data cannot tell."""
-    if found["value"] is None:
+    if measured["value"] is None:
         return "–"
-    if found["low"] is None:
-        return f"{found['value']:.2f}"
-    return f"{found['value']:.2f} [{found['low']:.2f}, {found['high']:.2f}]"
+    if measured["low"] is None:
+        return f"{measured['value']:.2f}"
+    return f"{measured['value']:.2f} [{measured['low']:.2f}, {measured['high']:.2f}]"

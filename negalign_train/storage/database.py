@@ -173,8 +173,10 @@ def _begin_sqlite(connection: Connection) -> None:
 def _version(connection: Connection) -> int:
     if not inspect(connection).has_table(_VERSION_TABLE):
         return 0
-    found = connection.execute(text(f"SELECT max(version) FROM {_VERSION_TABLE}")).scalar_one()
-    return int(found or 0)
+    newest_version = connection.execute(
+        text(f"SELECT max(version) FROM {_VERSION_TABLE}")
+    ).scalar_one()
+    return int(newest_version or 0)
 
 
 def _migrate(engine: Engine) -> None:

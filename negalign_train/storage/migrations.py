@@ -128,11 +128,11 @@ LATEST_VERSION = len(_MIGRATIONS)
 
 def statements(version: int, dialect: str) -> list[str]:
     """The SQL that leads from schema ``version - 1`` to ``version``."""
-    found = []
+    columns = []
     for item in _MIGRATIONS[version - 1]:
         only, sql = (dialect, item) if isinstance(item, str) else item
         if only == dialect:
-            found.append(
+            columns.append(
                 sql.replace("{identity}", _IDENTITY[dialect]).replace("{key}", _KEY[dialect])
             )
-    return found
+    return columns

@@ -24,7 +24,9 @@ def recipe_keys(recipe: CycleRecipe) -> tuple[str, ...]:
     return tuple(sorted(_flat(dump)))
 
 
-def changed_keys(then: Mapping[str, Any], given: Iterable[str], recipe: CycleRecipe) -> list[str]:
+def changed_keys(
+    then: Mapping[str, Any], written_keys: Iterable[str], recipe: CycleRecipe
+) -> list[str]:
     """The keys whose value in ``recipe`` is not the one declared ``then``, of those that either
     file gives: a key that neither gives keeps the value it had, whatever the default is now.
     """
@@ -32,7 +34,7 @@ def changed_keys(then: Mapping[str, Any], given: Iterable[str], recipe: CycleRec
     absent = object()
     return sorted(
         key
-        for key in {*given, *recipe_keys(recipe)}
+        for key in {*written_keys, *recipe_keys(recipe)}
         if before.get(key, absent) != now.get(key, absent)
     )
 

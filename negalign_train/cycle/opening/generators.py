@@ -35,10 +35,10 @@ def same_base(one: str, other: str) -> bool:
 
 def other_generators(context: Context, events: Iterable[Event]) -> Counter[str]:
     """How many events grade reports of each base model that is not the recipe's."""
-    given = context.recipe.model.model_name_or_path
+    configured = context.recipe.model.model_name_or_path
     # A folder is what the user gave, and what its adapters and events are named after.
-    own = {context.plan.base_name, given, context.model_dir.as_posix()}
-    if given == EMBEDDED:
+    own = {context.plan.base_name, configured, context.model_dir.as_posix()}
+    if configured == EMBEDDED:
         own.add(EMBEDDED)
     bases = Counter(event.generator.base for event in events)
     return Counter(

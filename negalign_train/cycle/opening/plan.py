@@ -86,12 +86,12 @@ class LocatedRecipe:
         Raises:
             RecipeError: it lies in none of them.
         """
-        given = self.recipe.accelerate_config
+        launch_file = self.recipe.accelerate_config
         for root in (Path.cwd(), *self.path.resolve().parents):
-            if (root / given).is_file():
-                return (root / given).resolve()
+            if (root / launch_file).is_file():
+                return (root / launch_file).resolve()
         raise RecipeError(
-            f"{self.path}: accelerate_config {given} is neither in the working directory nor "
+            f"{self.path}: accelerate_config {launch_file} is neither in the working directory nor "
             "above the recipe; give a path that is"
         )
 

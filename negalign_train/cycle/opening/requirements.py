@@ -51,8 +51,8 @@ def _lack(
     if candidate.method == "kto":
         if counts["label_groups"] >= 2:
             return None
-        found = f"{counts['unpaired']} labels of {counts['label_groups']}"
-        return "labels", f"labels of at least two case groups, and there are {found}"
+        available = f"{counts['unpaired']} labels of {counts['label_groups']}"
+        return "labels", f"labels of at least two case groups, and there are {available}"
     needed = prompts_of_a_step(candidate, processes)
     if counts["prompts"] >= needed:
         return None

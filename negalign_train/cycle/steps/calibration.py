@@ -54,14 +54,14 @@ def _fitted(context: Context) -> Calibration:
         return identity(*judge, "the first cycle: no earlier cycle's readers to learn from")
     examples = _examples(context)
     scores = [score_report(example.reference, example.candidate) for example in examples]
-    found = fit_calibration(
+    fitted = fit_calibration(
         judge,
         examples,
         [None if score is None else score.severities for score in scores],
         FitSettings(settings.min_events, settings.min_groups, settings.confidence),
     )
     return replace(
-        found,
+        fitted,
         cycles=tuple(range(1, context.plan.cycle)),
         versions=library_versions(_LIBRARIES)
         | {"git_commit": git_commit(Path(__file__).parent) or "unknown"},

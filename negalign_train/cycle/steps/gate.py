@@ -72,8 +72,12 @@ def _publish(context: Context, trained: TrainedCandidate) -> str:
 def _rise(
     context: Context, parent: Sequence[ScoredReport], candidate: Sequence[ScoredReport]
 ) -> Rise | None:
-    found = paired_bootstrap(parent, candidate, bootstrap_settings(context))
-    return None if found is None else Rise(found.total, found.num_cases, found.num_groups)
+    difference = paired_bootstrap(parent, candidate, bootstrap_settings(context))
+    return (
+        None
+        if difference is None
+        else Rise(difference.total, difference.num_cases, difference.num_groups)
+    )
 
 
 def _together(retention: Mapping[int, tuple[ScoredReport, ...]]) -> list[ScoredReport]:
