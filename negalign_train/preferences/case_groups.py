@@ -50,7 +50,7 @@ def groups_on_both_sides(
 ) -> frozenset[str]:
     """Known groups that a later event links, by study or patient, with one that is kept back.
 
-    Past training on them cannot be undone. From now on they are neither trained nor judged on.
+    Past training on them cannot be undone. From now on they are neither trained nor evaluated on.
     """
     linked: set[str] = set()
     for members in _linked_events(events, known, join_equal_prompts=False):

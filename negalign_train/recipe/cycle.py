@@ -166,7 +166,7 @@ def refuse_too_few_cases(recipe: CycleRecipe) -> None:
         )
     if not frozen and not recipe.preferences.held_out_fraction:
         raise ValueError(
-            "the gate has nothing to judge on: set cases.num_evaluation_cases, or "
+            "the gate has nothing to decide on: set cases.num_evaluation_cases, or "
             "preferences.held_out_fraction above 0"
         )
     if feedback.source == "log" and cases.num_feedback_cases:

@@ -1,4 +1,4 @@
-"""Cases of a file: which are drafted, which are judged on, and how often the file is read."""
+"""Cases of a file: which are drafted, which are evaluated on, and how often the file is read."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ SECTIONS: list[tuple[dict[str, Any], str]] = [
     ({"severity.min_groups": 50}, "min_groups 50 is above min_events 40"),
     (
         {"cases.num_evaluation_cases": 0, "preferences.held_out_fraction": 0.0},
-        "the gate has nothing to judge on",
+        "the gate has nothing to decide on",
     ),
     ({"evaluation.rollouts.concurrency": 8}, "backend generate reads no concurrency"),
     ({"trainer.max_length": 160}, "max_length 160 is for prompt and report, and model.max_new_tok"),
