@@ -16,7 +16,7 @@ from negalign_train.storage.record_json import record_from_json, record_to_json
 from negalign_train.storage.workspace import read_json
 from negalign_train.vocabulary.errors import CycleError
 
-SCHEMA = "negalign.summary/1"
+SCHEMA = "negalign.summary/2"
 Decision = Literal["promoted", "rejected", "inconclusive"]
 
 
@@ -223,7 +223,7 @@ class CycleResult:
         return chosen
 
     def to_json(self) -> dict[str, Any]:
-        """The object of schema ``negalign.summary/1``; it holds no report text."""
+        """The object of schema ``negalign.summary/2``; it holds no report text."""
         return {"schema": SCHEMA} | record_to_json(self)
 
     @staticmethod
