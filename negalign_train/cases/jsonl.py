@@ -16,6 +16,7 @@ from typing import Any
 from negalign_train.cases.catalogue import finding_names
 from negalign_train.vocabulary.errors import DataError
 from negalign_train.vocabulary.records import Case, Finding
+from negalign_train.vocabulary.special_tokens import holds_special_token
 
 _NEEDED = ("case_id", "prompt", "reference")
 _CASE_KEYS = frozenset(field.name for field in fields(Case))
@@ -70,7 +71,8 @@ def _case(place: str, line: str) -> Case:
         raise _fail(place, f"an object is needed, got {type(data).__name__}")
     _check_keys(place, data, _CASE_KEYS)
     for key in _NEEDED:
-        _text(place, data, key)
+        if holds_special_token(_text(place, data, key)):
+            raise _fail(place, f"{key} holds a control token of a chat template")
     findings = data.get("findings", [])
     if not isinstance(findings, list):
         raise _fail(place, f"findings must be a list, got {type(findings).__name__}")

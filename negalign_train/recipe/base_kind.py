@@ -10,8 +10,13 @@ from negalign_train.vocabulary.errors import RecipeError
 _RECURRENT = (
     "mamba", "rwkv", "xlstm", "recurrent_gemma", "jamba", "bamba", "zamba", "nemotron_h",
     "falcon_h1", "granitemoehybrid", "kimi_linear", "olmo_hybrid", "bailing_hybrid", "qwen3_next",
+    "lfm2",
 )  # fmt: skip
-"""What a ``model_type`` of a state-space, recurrent or hybrid model holds."""
+"""What a ``model_type`` of a state-space, recurrent, convolutional or hybrid model holds."""
+_NO_ATTENTION = frozenset(
+    ["conv", "linear_attention", "mamba", "recurrent", "hybrid", "hybrid_sliding"]
+)
+"""Kinds of layers (``layer_types``) that keep a state instead of keys and values."""
 RECURRENT = "recurrent, or partly so"
 _DECODERS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 """How the name of a class that writes text ends."""
@@ -26,7 +31,9 @@ def kind_against(config: Mapping[str, Any]) -> str | None:
     model_type = str(config.get("model_type", ""))
     if config.get("is_encoder_decoder"):
         return "an encoder-decoder"
-    if any(name in model_type for name in _RECURRENT):
+    text_part = config.get("text_config") or {}
+    layers = [*(config.get("layer_types") or ()), *(text_part.get("layer_types") or ())]
+    if any(name in model_type for name in _RECURRENT) or _NO_ATTENTION.intersection(layers):
         return RECURRENT
     architectures = config.get("architectures") or []
     if architectures and not any(str(name).endswith(_DECODERS) for name in architectures):

@@ -115,6 +115,9 @@ def test_the_manifest_speaks_of_the_training_that_made_the_weights(tmp_path, lau
     assert second_id != adapter_id
     assert second.recipe_fingerprint != record.recipe_fingerprint
     assert second.data_fingerprint == record.data_fingerprint
+    # Both were, or will be, evaluated on the same cases: two chances to be lucky, not one.
+    assert gate_step.num_candidates(context) == 2
+    assert gate_step.bootstrap_settings(context).level == pytest.approx(0.05 / 2)
 
 
 def test_a_damaged_result_is_not_published_but_trained_anew(tmp_path, launches):

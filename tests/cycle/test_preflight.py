@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from transformers import (
     BertConfig,
     Gemma3Config,
     GPT2Config,
+    Lfm2Config,
     LlamaConfig,
     MambaConfig,
     RwkvConfig,
@@ -72,6 +74,7 @@ def test_a_base_that_fits_is_accepted_without_its_weights(tmp_path):
         (BertConfig(architectures=["BertForMaskedLM"]), r"bert\) is no generator of text"),
         (MambaConfig(architectures=["MambaForCausalLM"]), r"mamba\) is recurrent"),
         (RwkvConfig(architectures=["RwkvForCausalLM"]), r"rwkv\) is recurrent"),
+        (Lfm2Config(architectures=["Lfm2ForCausalLM"]), r"lfm2\) is recurrent"),
     ],
 )
 def test_a_base_of_another_kind_is_refused_in_one_line(tmp_path, config, kind):
@@ -89,6 +92,16 @@ def test_a_base_of_another_kind_is_refused_in_one_line(tmp_path, config, kind):
 def test_a_decoder_is_of_the_right_kind(name):
     refuse_kind({"model_type": "x", "architectures": [name]}, "base")
     refuse_kind({"model_type": "x"}, "base")
+
+
+@pytest.mark.parametrize("kind", ["conv", "linear_attention", "hybrid"])
+def test_a_base_with_layers_that_keep_a_state_is_refused_whatever_it_is_called(kind):
+    layers = ["full_attention", kind]
+    for config in ({"layer_types": layers}, {"text_config": {"layer_types": layers}}):
+        with pytest.raises(RecipeError, match="recurrent, or partly so"):
+            refuse_kind({"model_type": "newest"} | config, "base")
+    attention = ["full_attention", "sliding_attention", "chunked_attention"]
+    refuse_kind({"model_type": "newest", "layer_types": attention}, "base")
 
 
 def test_a_model_type_that_transformers_does_not_know_is_refused_in_one_line(tmp_path):
@@ -143,6 +156,24 @@ def test_a_prompt_that_does_not_fit_the_positions_is_told(tmp_path):
     config = LlamaConfig(**LLAMA | {"max_position_embeddings": 100})
     with pytest.raises(CycleError, match=r"exceed the 100 positions .*lower model\.max_new_tokens"):
         check_base(context_of(tmp_path, config))
+
+
+def test_a_case_file_that_holds_the_base_s_own_control_token_is_refused(tmp_path):
+    cases = tmp_path / "cases.jsonl"
+    family = replace(FAMILIES["gpt2"], special=(*FAMILIES["gpt2"].special, "[TURN]"))
+    lines = [
+        {"case_id": f"c{n}", "prompt": f"Indication: {n}.", "reference": "No effusion. [TURN]"}
+        for n in range(200)
+    ]
+    cases.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    recipe = small_recipe(
+        cases={"source": "jsonl", "path": str(cases), "num_evaluation_cases": 20},
+        feedback={"source": "log"},
+        evaluation={"num_kl_cases": 8},
+        gate={"min_cases": 20},
+    )
+    with pytest.raises(RecipeError, match=r"case c\d+ of .*cases.jsonl holds a control token"):
+        check_base(context_of(tmp_path, family=family, recipe=recipe))
 
 
 def test_it_is_told_before_a_draft_is_written(tmp_path):

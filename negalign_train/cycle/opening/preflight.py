@@ -36,11 +36,11 @@ from negalign_train.training.rows.tokenise import (
     tokenise_pairs,
     tokenise_unpaired,
 )
-from negalign_train.training.rows.turns import end_of_turn
+from negalign_train.training.rows.turns import end_of_turn, special_strings
 from negalign_train.training.settings.arguments import trainer_config
 from negalign_train.vocabulary.errors import CycleError, RecipeError, TrainingError
 from negalign_train.vocabulary.records import Prompt
-from negalign_train.vocabulary.special_tokens import prompt_texts
+from negalign_train.vocabulary.special_tokens import holds_special_token, prompt_texts
 
 _MAX_TOKENISED = 64
 """Of the longest texts, by characters: the longest in tokens is among them."""
@@ -59,6 +59,7 @@ def check_base(context: Context) -> None:
     _check_modules(context, config)
     tokenizer = load_tokenizer(context.model_dir)
     end_of_turn(tokenizer)
+    _check_case_texts(context, tokenizer)
     _check_prompts(context, tokenizer, config, _prompts(context))
 
 
@@ -78,6 +79,7 @@ def _config(context: Context) -> PretrainedConfig:
             f"({type(error).__name__}); use a newer one, or another base: code of a model's own "
             "folder is never run"
         ) from error
+    refuse_kind(config.to_dict(), name)  # what the file leaves to defaults, too
     return config
 
 
@@ -100,6 +102,17 @@ def _check_modules(context: Context, config: PretrainedConfig) -> None:
             check_targets(base, candidate.lora)
         except TrainingError as error:
             raise RecipeError(f"candidate {candidate.name}: {error}") from error
+
+
+def _check_case_texts(context: Context, tokenizer: Tokenizer) -> None:
+    """Events of the log with control tokens are set aside and counted; a case file is mended."""
+    own = special_strings(tokenizer)
+    for case in evaluation_cases(context.recipe.cases, context.plan.seed):
+        if any(holds_special_token(t, own) for t in (*prompt_texts(case.prompt), case.reference)):
+            raise RecipeError(
+                f"case {case.case_id} of {context.recipe.cases.path} holds a control token of the "
+                f"base {context.plan.base_name}, which would forge or end a turn; take it out"
+            )
 
 
 def _prompts(context: Context) -> list[Prompt]:

@@ -29,11 +29,19 @@ from negalign_train.vocabulary.records import ScoredReport
 def bootstrap_settings(context: Context) -> BootstrapSettings:
     gate = context.recipe.gate
     return BootstrapSettings(
-        level=criterion_level(gate.confidence, len(context.recipe.candidates)),
+        level=criterion_level(gate.confidence, num_candidates(context)),
         num_bootstrap=context.recipe.evaluation.num_bootstrap,
         severe_threshold=gate.severe_threshold,
         seed=context.plan.seed,
     )
+
+
+def num_candidates(context: Context) -> int:
+    """Every candidate that this cycle published: one that a changed recipe has replaced since was
+    evaluated on the same cases, and was one more chance to be lucky.
+    """
+    published = sum(record.cycle == context.plan.cycle for record in context.registry.list())
+    return max(published, len(context.recipe.candidates))
 
 
 def publish_candidates(context: Context, trained: Mapping[str, TrainedCandidate]) -> dict[str, str]:
@@ -101,7 +109,7 @@ def _evidence(
         candidate=candidate,
         parent_adapter=context.plan.parent,
         candidate_adapter=adapter_id,
-        num_candidates=len(context.recipe.candidates),
+        num_candidates=num_candidates(context),
         parent=summarise(parent.reports, references, threshold),
         metrics=summarise(own.reports, references, threshold),
         comparison=paired_bootstrap(parent.reports, own.reports, settings),
