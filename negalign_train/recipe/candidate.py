@@ -246,6 +246,8 @@ class CandidateRun(Strict):
     prompts_path: Path
     output_dir: Path
     seed: int = Field(ge=0, lt=2**32)
+    num_processes: int | None = Field(default=None, ge=1)
+    """Of the launch file: they multiply the batch, so another number is another training."""
 
     @model_validator(mode="after")
     def _start_is_there(self) -> CandidateRun:

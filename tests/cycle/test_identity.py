@@ -87,6 +87,14 @@ def test_a_changed_candidate_is_trained_anew_and_a_finished_one_is_not(tmp_path,
     assert len(launches) == 2
 
 
+def test_another_number_of_processes_is_another_training(tmp_path, launches):
+    recipe = small_recipe()
+    train(context_of(tmp_path, recipe), recipe.candidates[0], CALIBRATION)
+    two = recipe.model_copy(update={"accelerate_config": Path("recipes/accelerate/cpu_2proc.yaml")})
+    train(context_of(tmp_path, two), two.candidates[0], CALIBRATION)
+    assert [run.num_processes for run in launches] == [1, 2]
+
+
 def test_other_training_files_are_another_training(tmp_path, launches):
     recipe = small_recipe()
     context = context_of(tmp_path, recipe)

@@ -14,6 +14,7 @@ from transformers import (
     GPT2Config,
     Lfm2Config,
     LlamaConfig,
+    LlamaForCausalLM,
     MambaConfig,
     RwkvConfig,
     T5Config,
@@ -102,6 +103,12 @@ def test_a_base_with_layers_that_keep_a_state_is_refused_whatever_it_is_called(k
             refuse_kind({"model_type": "newest"} | config, "base")
     attention = ["full_attention", "sliding_attention", "chunked_attention"]
     refuse_kind({"model_type": "newest", "layer_types": attention}, "base")
+
+
+def test_a_base_that_transformers_itself_calls_stateful_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(LlamaForCausalLM, "_is_stateful", True)
+    with pytest.raises(RecipeError, match="recurrent, or partly so"):
+        check_base(context_of(tmp_path))
 
 
 def test_a_model_type_that_transformers_does_not_know_is_refused_in_one_line(tmp_path):

@@ -71,6 +71,7 @@ def _run_of(
         prompts_path=folder / PROMPTS_FILE,
         output_dir=context.candidate_dir(candidate.name),
         seed=plan.seed * 1000 + plan.cycle,
+        num_processes=read_launch_file(context.located.accelerate_config()).num_processes,
     )
 
 

@@ -57,6 +57,7 @@ def run_facts(run: CandidateRun) -> dict[str, Any]:
         "quantisation": run.quantisation,
         "max_new_tokens": run.max_new_tokens,
         "seed": run.seed,
+        "num_processes": run.num_processes,
         "data": file_sha256(examples_path(run)),
         "parent": parent and _adapter_digests(parent),
         "reference": reference and _adapter_digests(reference),
