@@ -16,7 +16,7 @@ from negalign_train.vocabulary.records import Case
 EVALUATION_SHARE = 0.2
 FEEDBACK_SHARE = 0.3
 """Shares of case groups of a file kept for evaluation and for feedback; the rest may train a
-generator (``scripts/train_generator.py``)."""
+generator (``scripts/run_openi.py``)."""
 _EVALUATION_STREAM, _FEEDBACK_STREAM = 1, 2
 
 

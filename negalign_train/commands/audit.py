@@ -36,16 +36,16 @@ def audit(
     from negalign_train.cycle.upkeep.audit import audit_workspace
 
     place = Workspace(workspace)
-    found = audit_workspace(place, open_engine(workspace, database_url, read_only=True))
+    report = audit_workspace(place, open_engine(workspace, database_url, read_only=True))
     if as_json:
-        print_json(asdict(found) | {"problems": [asdict(check) for check in found.problems]})
+        print_json(asdict(report) | {"problems": [asdict(check) for check in report.problems]})
     else:
         table = Table("Check", "Result")
-        for check in found.checks:
+        for check in report.checks:
             table.add_row(check.what, check.problem or "holds")
         print_table(table)
         moves = Table("When", "Alias", "Adapter", "Before", "By", "Reason")
-        for change in found.history:
+        for change in report.history:
             moves.add_row(
                 change.changed_at,
                 change.alias,
@@ -55,6 +55,6 @@ def audit(
                 change.reason,
             )
         print_table(moves)
-    if found.problems:
-        typer.echo(f"{len(found.problems)} problem(s) in {len(found.checks)} checks", err=True)
+    if report.problems:
+        typer.echo(f"{len(report.problems)} problem(s) in {len(report.checks)} checks", err=True)
         raise typer.Exit(1)

@@ -110,11 +110,11 @@ def stats(
     Example: `negalign feedback stats --workspace my-workspace`
     """
     store = FeedbackStore(open_engine(workspace, database_url))
-    found = log_stats([event for _, event in store.events()])
+    statistics = log_stats([event for _, event in store.events()])
     if as_json:
-        print_json(asdict(found))
+        print_json(asdict(statistics))
     else:
-        _print_stats(found)
+        _print_stats(statistics)
 
 
 @app.command()
@@ -191,18 +191,22 @@ def _print_import(report: ImportReport) -> None:
         typer.echo(f"new readers: {', '.join(report.new_readers)}")
 
 
-def _print_stats(found: LogStats) -> None:
+def _print_stats(statistics: LogStats) -> None:
     typer.echo(
-        f"{found.events} events on {found.cases} cases, {found.threads} threads, "
-        f"{found.edited} with an edit"
+        f"{statistics.events} events on {statistics.cases} cases, {statistics.threads} threads, "
+        f"{statistics.edited} with an edit"
     )
-    scored = found.events - found.unscored
+    scored = statistics.events - statistics.unscored
     typer.echo(
-        f"mean S {number(found.mean_severity)} over {scored} events with severities"
-        + (f"; the scorer prices the other {found.unscored} in a cycle" if found.unscored else "")
+        f"mean S {number(statistics.mean_severity)} over {scored} events with severities"
+        + (
+            f"; the scorer prices the other {statistics.unscored} in a cycle"
+            if statistics.unscored
+            else ""
+        )
     )
     readers = Table("Reader", "Events", "Share", *GRADES, "Mean S", "Median s", "Near-duplicates")
-    for reader in found.readers:
+    for reader in statistics.readers:
         readers.add_row(
             reader.reader_id,
             str(reader.events),
@@ -213,12 +217,12 @@ def _print_stats(found: LogStats) -> None:
             str(reader.near_duplicates),
         )
     categories = Table("Category", "Events", f"Mean severity of {scored}")
-    for category in found.categories:
+    for category in statistics.categories:
         categories.add_row(
             category.category, str(category.events), number(category.mean_severity, 3)
         )
     generators = Table("Base model", "Adapter", "Events", "Share")
-    for generator in found.generators:
+    for generator in statistics.generators:
         generators.add_row(
             generator.base,
             generator.adapter or "none",

@@ -135,7 +135,7 @@ def _log_facts(log: Engine, model_dir: Path) -> LogFacts:
     reports = [text for event in events for text in (event.completion, event.edited) if text]
     return LogFacts(
         events=len(events),
-        judged_cases=len({event.case_id for event in events if approved_text(event)}),
+        approved_cases=len({event.case_id for event in events if approved_text(event)}),
         prompt=longest(prompts),
         completion=longest(reports),
     )
@@ -161,9 +161,9 @@ def _report(
     typer.echo(f"{out} and {launch} written; `negalign cycle` takes them.")
     log = plan.log
     if log is not None:
-        held = int(plan.held_out_fraction * log.judged_cases)
+        held = int(plan.held_out_fraction * log.approved_cases)
         typer.echo(
-            f"The log has {log.events} events, and {log.judged_cases} cases with a text that a "
+            f"The log has {log.events} events, and {log.approved_cases} cases with a text that a "
             f"reader approved of; about {held} of these are held out, and the gate needs "
             f"{plan.min_cases}."
         )

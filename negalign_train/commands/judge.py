@@ -145,12 +145,12 @@ def _show(value: dict[str, Any]) -> None:
     table = Table("", "judge", "reports > 0", *(name.replace("_", " ") for name in _SHOWN))
     for key, title in _titles().items():
         for place, judge in enumerate(value["judges"]):
-            found = judge["agreement"][key]
+            trained = judge["agreement"][key]
             table.add_row(
                 title if place == 0 else "",
                 judge["spec"],
-                str(found["num_positive"]),
-                *(format_estimate(found[name]) for name in _SHOWN),
+                str(trained["num_positive"]),
+                *(format_estimate(trained[name]) for name in _SHOWN),
             )
     print_table(table)
     for judge in value["judges"]:
@@ -212,15 +212,15 @@ def train(
         "refused": dict(refused.counts),
     }
     console = Console(stderr=True, soft_wrap=True)
-    found = train_judge(
+    trained = train_judge(
         encoder, examples, out, settings, provenance,
         lambda line: console.print(line, highlight=False),
     )  # fmt: skip
     if as_json:
-        print_json(asdict(found) | {"out": str(out)})
+        print_json(asdict(trained) | {"out": str(out)})
         return
     typer.echo(
-        f"{out}: trained on {found.num_train} reports, best epoch {found.best_epoch} by "
-        f"{found.num_validation}; {found.num_held_out} held out. Compare it with the readers: "
+        f"{out}: trained on {trained.num_train} reports, best epoch {trained.best_epoch} by "
+        f"{trained.num_validation}; {trained.num_held_out} held out. Compare it with the readers: "
         f"negalign judge compare --judges rules,finetuned:{out}"
     )

@@ -62,20 +62,20 @@ def _shown(value: Any) -> str:
 
 
 def _summary(
-    counts: dict[str, Any], found: Sequence[PreferencePair], folder: Path
+    counts: dict[str, Any], trained_on: Sequence[PreferencePair], folder: Path
 ) -> dict[str, Any]:
     """The counts of ``preferences.json`` and what the pairs add; one level of nesting."""
     plain = {key: value for key, value in counts.items() if isinstance(value, int)}
     by_cycle: dict[str, int] = {}
-    for pair in found:
+    for pair in trained_on:
         name = f"cycle {pair.origin_cycle}"
         by_cycle[name] = by_cycle.get(name, 0) + 1
     return plain | {
         "refused": counts["refused"],
         "pairs of": by_cycle,
-        "delta_S": _spread([pair.delta_S for pair in found]),
-        "pair weight": _spread([pair.weight for pair in found]),
-        "distinct chosen texts": len({pair.chosen for pair in found}),
+        "delta_S": _spread([pair.delta_S for pair in trained_on]),
+        "pair weight": _spread([pair.weight for pair in trained_on]),
+        "distinct chosen texts": len({pair.chosen for pair in trained_on}),
         "file": str(folder / PAIRS_FILE),
     }
 

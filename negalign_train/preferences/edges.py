@@ -19,7 +19,7 @@ class Edge:
     """One candidate pair: ``chosen`` over ``rejected`` for ``prompt``.
 
     ``delta_S`` is S(rejected) - S(chosen) and may still be too small. ``errors`` are the marks on
-    the rejected text, ``trust`` is the lower trust of the readers who judged the two texts.
+    the rejected text, ``trust`` is the lower trust of the readers who graded the two texts.
     """
 
     case_id: str

@@ -18,7 +18,7 @@ from negalign_train.vocabulary.records import Event, Prompt, UnpairedExample, We
 
 @dataclass(frozen=True)
 class Label:
-    """One judged text. ``severity`` is S of an undesirable text, None of a desirable one.
+    """One graded text. ``severity`` is S of an undesirable text, None of a desirable one.
 
     ``edit_of`` is the event whose edit this text is a side of, None without an edit.
     """

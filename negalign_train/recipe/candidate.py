@@ -75,7 +75,7 @@ class DisplacementSettings(Strict):
     max_drop: float | None = Field(default=1.0, gt=0)
     """Nats per chosen token below the reference, token weights included; null never stops."""
     window: int = Field(default=20, ge=1)
-    """Optimiser steps over which the drop is averaged before it is judged."""
+    """Optimiser steps over which the drop is averaged before it is compared."""
 
 
 class AveragingSettings(Strict):

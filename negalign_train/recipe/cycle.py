@@ -90,7 +90,7 @@ class CycleRecipe(Strict):
     gate: GateSettings
 
     @model_validator(mode="after")
-    def _readers_have_truth_to_judge_from(self) -> CycleRecipe:
+    def _readers_have_ground_truth(self) -> CycleRecipe:
         if self.feedback.source == "simulated" and self.cases.source not in ("synthetic", "openi"):
             raise ValueError(
                 "feedback.source simulated needs cases with ground truth, synthetic or openi; "

@@ -1,4 +1,4 @@
-"""The sections of a recipe that say how a candidate is judged: held-out reports and the gate."""
+"""The sections of a recipe that say how a candidate is evaluated: held-out reports and the gate."""
 
 from __future__ import annotations
 

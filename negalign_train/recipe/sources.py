@@ -38,7 +38,7 @@ class ModelSettings(Strict):
     max_new_tokens: int = Field(ge=1)
     """Tokens of a report at most; a report that reaches it counts as truncated."""
     temperature: Temperature
-    """How the generator decodes where it is deployed, and so how it is judged; 0 is greedy."""
+    """How the generator decodes where it is deployed, and so how it is evaluated; 0 is greedy."""
 
     @model_validator(mode="after")
     def _only_hub_ids_have_revisions(self) -> ModelSettings:

@@ -107,7 +107,7 @@ def test_dtype_weights_and_checkpointing_follow_the_machine(
 
 
 def test_kto_has_two_rows_at_once_where_dpo_takes_one_pair() -> None:
-    long = LogFacts(events=900, judged_cases=600, prompt=7000, completion=1000)
+    long = LogFacts(events=900, approved_cases=600, prompt=7000, completion=1000)
     assert plan_recipe(model(LLAMA), MACHINES["24 GB"], ("dpo",), long).examples == 1
     with pytest.raises(RecipeError, match=r"needs at least 22\.6 GB to train"):
         plan_recipe(model(LLAMA), MACHINES["24 GB"], ("dpo", "kto"), long)
@@ -133,17 +133,17 @@ def test_lengths_and_held_out_cases_follow_the_log() -> None:
     def planned(**facts: int) -> RecipePlan:
         return plan_recipe(model(QWEN), MACHINES["24 GB"], ("dpo",), LogFacts(**facts))
 
-    plan = planned(events=900, judged_cases=600, prompt=300, completion=200)
+    plan = planned(events=900, approved_cases=600, prompt=300, completion=200)
     assert (plan.max_length, plan.max_new_tokens) == (640, 256)
     assert (plan.held_out_fraction, plan.min_cases) == (0.2, 98)
-    short = planned(events=900, judged_cases=600, prompt=5, completion=300)
+    short = planned(events=900, approved_cases=600, prompt=5, completion=300)
     assert short.max_length > short.max_new_tokens == 384
-    few = planned(events=40, judged_cases=40, prompt=10, completion=10)
+    few = planned(events=40, approved_cases=40, prompt=10, completion=10)
     assert (few.held_out_fraction, few.min_cases) == (0.3, 20)
-    many = planned(events=9000, judged_cases=6000, prompt=10, completion=10)
+    many = planned(events=9000, approved_cases=6000, prompt=10, completion=10)
     assert (many.held_out_fraction, many.min_cases) == (0.1, 100)
     with pytest.raises(RecipeError, match="have 8200 tokens together, the context of"):
-        planned(events=1, judged_cases=1, prompt=8000, completion=200)
+        planned(events=1, approved_cases=1, prompt=8000, completion=200)
 
 
 @pytest.mark.parametrize(

@@ -56,10 +56,10 @@ def open_judge(spec: str) -> Judge:
         return _self_judge(rest)
     from negalign_train.severity.judges.ensemble import EnsembleJudge, read_ensemble
 
-    found = read_ensemble(Path(rest))
-    if any(member.startswith("ensemble:") for member in found.judges):
+    settings = read_ensemble(Path(rest))
+    if any(member.startswith("ensemble:") for member in settings.judges):
         raise RecipeError(f"{rest}: an ensemble of ensembles; name its judges themselves")
-    return EnsembleJudge([open_judge(s) for s in found.judges], found.how, found.weights)
+    return EnsembleJudge([open_judge(s) for s in settings.judges], settings.how, settings.weights)
 
 
 def _self_judge(rest: str) -> Judge:

@@ -120,8 +120,8 @@ def _schema(connection: Connection) -> Iterator[str]:
 
 def _pages(connection: Connection) -> Iterator[str]:
     if connection.dialect.name == "sqlite":
-        found = connection.execute(text("PRAGMA integrity_check")).scalars().all()
-        yield from (line for line in found if line != "ok")
+        listed = connection.execute(text("PRAGMA integrity_check")).scalars().all()
+        yield from (line for line in listed if line != "ok")
 
 
 def _rows(connection: Connection, table: Any) -> Iterator[str]:
@@ -131,9 +131,10 @@ def _rows(connection: Connection, table: Any) -> Iterator[str]:
         return
     # The highest number ever given: newer rows than the newest were taken out.
     query = text("SELECT seq FROM sqlite_sequence WHERE name = :name")
-    given = connection.execute(query, {"name": table.name}).scalar()
-    if (given or 0) != newest(connection, table).sequence:
-        yield f"{given} rows were numbered, the newest is {newest(connection, table).sequence}"
+    numbered = connection.execute(query, {"name": table.name}).scalar()
+    last = newest(connection, table).sequence
+    if (numbered or 0) != last:
+        yield f"{numbered} rows were numbered, the newest is {last}"
 
 
 def _events(connection: Connection) -> Iterator[str]:
@@ -161,11 +162,11 @@ def _states(connection: Connection, changes: list[Change]) -> Iterator[str]:
 
 
 def _adapters(workspace: Workspace, connection: Connection) -> Iterator[AuditCheck]:
-    found = [dict(row._mapping) for row in connection.execute(select(rows.ADAPTERS))]
-    for row in found:
+    listed = [dict(row._mapping) for row in connection.execute(select(rows.ADAPTERS))]
+    for row in listed:
         what = f"files of adapter {row['adapter_id']}"
         yield from _look(what, partial(_adapter, workspace, row))
-    known = {str(row["adapter_id"]) for row in found}
+    known = {str(row["adapter_id"]) for row in listed}
     folder = workspace.adapters_dir
     present = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     for name in sorted(present - known):

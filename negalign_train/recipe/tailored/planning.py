@@ -29,11 +29,11 @@ _EVALUATION_BATCHES = (64, 32, 16, 8, 4, 2, 1)
 class LogFacts:
     """What a log says of the lengths (tokens, the longest) and of how much can be held out.
 
-    ``judged_cases`` are those with a text that a reader approved of: the gate judges on no others.
+    ``approved_cases`` are those with a text that a reader approved of: the gate takes no others.
     """
 
     events: int
-    judged_cases: int
+    approved_cases: int
     prompt: int
     completion: int
 
@@ -170,10 +170,10 @@ def _evaluation_batch(model: BaseFiles, machine: Machine, dtype: str, max_length
 
 
 def _held_out(log: LogFacts | None) -> tuple[float, int]:
-    """Share of the log's cases for the gate, and how many it must have judged to decide."""
+    """Share of the log's cases for the gate, and how many it must have to decide."""
     if log is None:
         return 0.25, 100
-    fraction = min(0.3, max(0.1, round(120 / max(1, log.judged_cases), 2)))
-    held = fraction * log.judged_cases
+    fraction = min(0.3, max(0.1, round(120 / max(1, log.approved_cases), 2)))
+    held = fraction * log.approved_cases
     # Which cases are held out is drawn by a hash: two standard deviations fewer may come out.
     return fraction, max(20, min(100, int(held - 2 * held**0.5)))

@@ -50,7 +50,7 @@ model:
   dtype: {plan.dtype}
   quantisation: {plan.quantisation}   # nf4: a 4-bit base while training (QLoRA)
   max_new_tokens: {plan.max_new_tokens}
-  temperature: 0.0   # greedy where it is deployed, and so how it is judged
+  temperature: 0.0   # greedy where it is deployed, and so how it is evaluated
 
 # Cases: none of our own; the gate takes cases of the log that are never trained on.
 cases:
@@ -96,7 +96,7 @@ evaluation:
 # Gate: declared before training; its digest stands in the gate record. Every margin must be
 # shown to hold: with 400 cases a category's rise is known to about 0.02 (docs/gate.md).
 gate:
-  min_cases: {plan.min_cases}   # fewer judged cases than this is inconclusive
+  min_cases: {plan.min_cases}   # fewer scored cases than this is inconclusive
   confidence: 0.95                      # at most 5 % wrong promotions a cycle, over all candidates
   max_category_increase: 0.03           # of [0, 1]: 3 more of 100 reports with the worst such error
   max_category_increase_overall: 0.03   # the same since the first cycle: small rises add up
@@ -147,8 +147,8 @@ def _header(plan: RecipePlan, recipe_name: str) -> str:
 def _held_out_comment(plan: RecipePlan) -> str:
     if plan.log is None:
         return f"   # the gate needs min_cases of these: a log of about {plan.min_cases * 5} cases"
-    held = int(plan.held_out_fraction * plan.log.judged_cases)
-    return f"   # about {held} of {plan.log.judged_cases} cases with an approved text"
+    held = int(plan.held_out_fraction * plan.log.approved_cases)
+    return f"   # about {held} of {plan.log.approved_cases} cases with an approved text"
 
 
 def _candidate(plan: RecipePlan, method: Method) -> str:

@@ -38,7 +38,7 @@ def smoothed_drift(history: Sequence[Mapping[str, Any]], window: int, step: int)
 
 
 class DisplacementGuard(TrainerCallback):
-    """Judges at every log; its memory is Trainer's log history, so a resumed run judges alike.
+    """Decides at every log; its memory is Trainer's log history, so a resumed run decides alike.
 
     Raises:
         TrainingError: the smoothed drift is under ``-max_drop``; nothing is written.
