@@ -19,7 +19,8 @@ GRADE_RULES = (
     "contradict the grade.",
     "A span lies inside the completion.",
     "An edit that changes the completion makes the event a preference: the edit is chosen, the "
-    "completion rejected. An edit box that came back unchanged says nothing.",
+    "completion rejected. An edit box that came back unchanged says nothing. Nor does one without "
+    "a letter, or one with a placeholder such as `n/a`, `ok` or `see above`.",
     "Events of one `thread_id` are turns of one negotiation on one case, numbered by `turn` from "
     "1; they may come in different imports and cycles. Without its first turn a thread trains "
     "nothing: the prompt that it began with is unknown (`root_prompt_unknown`).",

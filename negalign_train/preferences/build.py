@@ -1,7 +1,8 @@
 """Graded events to the preference set of one cycle: the complete table of DESIGN 2.3.
 
-Refusals by reason. Of events: ``empty_edit``, ``unchanged_edit``, ``edit_on_accept``,
-``no_severity``, ``no_accepted_completion`` (no edit, and nobody accepted a report of the case),
+Refusals by reason. Of events: ``empty_edit`` (no letter in it), ``placeholder_edit`` ("n/a"),
+``unchanged_edit``, ``edit_on_accept``, ``no_severity``, ``no_accepted_completion`` (no usable edit,
+and nobody accepted a report of the case),
 ``root_prompt_unknown`` (a later turn of a thread whose first turn is nowhere in the log). Of pairs:
 ``delta_S_too_small``, ``rejected_turn`` (a thread's later turn was rejected), ``contradictory``,
 ``duplicate``, ``cap_chosen``. Of unpaired labels: ``contradictory_label``,

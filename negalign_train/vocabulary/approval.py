@@ -1,7 +1,9 @@
 """What a reader approved of, and when two texts are the same: the one place that says so. Pure.
 
 A grade is about the completion. An edit is the reader's own text, and so approved whatever the
-grade. An unchanged draft is no edit: exports often return it in the edit box.
+grade. An unchanged draft is no edit: exports often return it in the edit box. Nor is a text that
+states nothing: bare punctuation, or a placeholder. Length decides nothing: "Normal chest." is a
+report.
 """
 
 from __future__ import annotations
@@ -14,6 +16,15 @@ from negalign_train.vocabulary.records import Event
 WORD = re.compile(r"\w+|[^\w\s]")
 """A word or a single punctuation mark."""
 
+PLACEHOLDERS = frozenset(
+    {
+        "agree", "agreed", "as above", "as dictated", "done", "n a", "na", "nil", "no change",
+        "no changes", "none", "ok", "okay", "same", "same as above", "see above", "tbd", "test",
+        "todo", "x", "xx", "xxx", "yes",
+    }
+)  # fmt: skip
+"""Edits that are no report, in lower case and without punctuation."""
+
 
 def words(text: str) -> list[str]:
     """Words and single punctuation marks; texts with equal words differ in white space only."""
@@ -25,16 +36,27 @@ def text_key(text: str) -> tuple[str, ...]:
     return tuple(words(text))
 
 
+def changes_completion(edited: str | None, completion: str) -> bool:
+    """Whether an edit box holds another text; white space is no change, and a blank box no edit."""
+    return bool(edited and words(edited)) and text_key(edited or "") != text_key(completion)
+
+
 def edit_refusal(event: Event) -> str | None:
-    """Why the event's edit cannot be used, as a reason code; None where it can or there is none."""
+    """Why the event's edit cannot be used, as a reason code; None where it can or there is none.
+
+    ``empty_edit`` has no letter in it, ``placeholder_edit`` is one of ``PLACEHOLDERS``.
+    """
     if event.edited is None:
         return None
-    unchanged = text_key(event.edited) == text_key(event.completion)
+    changed = changes_completion(event.edited, event.completion)
     if event.grade == "accept":
-        return None if unchanged else "edit_on_accept"
-    if not words(event.edited):
+        return "edit_on_accept" if changed else None
+    if not any(character.isalpha() for character in event.edited):
         return "empty_edit"
-    return "unchanged_edit" if unchanged else None
+    if not changed:
+        return "unchanged_edit"
+    said = " ".join(re.findall(r"[^\W_]+", event.edited.lower()))
+    return "placeholder_edit" if said in PLACEHOLDERS else None
 
 
 def usable_edit(event: Event) -> str | None:

@@ -275,6 +275,8 @@ def test_later_turns_prompt_is_the_first_turns():
     ("reason", "overrides"),
     [
         ("empty_edit", {"edited": " \n"}),
+        ("empty_edit", {"edited": "."}),
+        ("placeholder_edit", {"edited": "n/a"}),
         ("unchanged_edit", {"edited": "Large  mass."}),
         ("no_severity", {"edited": "Clear.", "severities": None, "errors": ()}),
     ],

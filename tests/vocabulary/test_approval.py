@@ -27,6 +27,15 @@ NOTHING = cap_severities({})
         ("reject", DRAFT, None, "unchanged_edit"),
         ("reject", "Findings:  Left\neffusion .", None, "unchanged_edit"),
         ("reject", " \n", None, "empty_edit"),
+        ("reject", ".", None, "empty_edit"),
+        ("reject", "___ ... -", None, "empty_edit"),
+        ("reject", "N/A", None, "placeholder_edit"),
+        ("partial", "ok.", None, "placeholder_edit"),
+        ("reject", "See above.", None, "placeholder_edit"),
+        ("reject", "Normal chest.", "Normal chest.", None),
+        ("reject", "正常", "正常", None),
+        ("accept", "", DRAFT, None),
+        ("accept", DRAFT + "\n", DRAFT, None),
     ],
 )
 def test_accepted_drafts_and_edits_that_change_something_are_approved_of(
