@@ -12,7 +12,8 @@ from negalign_train.feedback.lines import MAX_EVENT_BYTES
 from negalign_train.feedback.schema import EVENT_SCHEMA
 
 GRADE_RULES = (
-    "`accept` carries no error but of severity 0, and no edit that changes the completion.",
+    "`accept` carries no error but of severity 0, and no edit that changes the completion. A "
+    "blank edit box is no edit, and other white space no change.",
     "`partial` and `reject` may leave the errors out, or the severity of some: the scorer then "
     "prices the report against its edit, and the record says so (`severity_source: scorer`). What "
     "the reader priced stands; without an edit S stays unknown. Errors that are all of severity 0 "

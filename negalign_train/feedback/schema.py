@@ -18,6 +18,7 @@ from negalign_train.feedback.fields import (
     typed,
     utc_text,
 )
+from negalign_train.vocabulary.approval import changes_completion
 from negalign_train.vocabulary.marks import has_unpriced_marks, summed_marks
 from negalign_train.vocabulary.records import (
     CATEGORIES,
@@ -209,7 +210,7 @@ def _check_grade(
         reason = "accept with an error that has no severity; 0 would agree with the grade"
     elif grade == "accept" and any(severities):
         reason = "accept with an error of severity above 0"
-    elif grade == "accept" and edited not in (None, completion):
+    elif grade == "accept" and changes_completion(edited, completion):
         reason = "accept with an edit that changes the completion"
     elif grade != "accept" and severities and not any(value != 0 for value in severities):
         reason = f"{grade} although every marked severity is 0"

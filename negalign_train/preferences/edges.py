@@ -9,7 +9,7 @@ from itertools import combinations
 
 from negalign_train.preferences.view import LogView, threads
 from negalign_train.storage.fingerprint import fingerprint
-from negalign_train.vocabulary.approval import edit_refusal, known_severity, text_key
+from negalign_train.vocabulary.approval import edit_refusal, known_severity, text_key, usable_edit
 from negalign_train.vocabulary.marks import priced_marks
 from negalign_train.vocabulary.records import ErrorMark, Event, Prompt
 
@@ -57,16 +57,17 @@ def build_edges(view: LogView, trust: Mapping[str, float], refused: Counter[str]
             refused[reason] += fresh
         if event.grade == "accept":
             continue
+        edited = usable_edit(event)
         if known_severity(event) is None:
             refused["no_severity"] += fresh
-        elif event.edited is None:
+        elif edited is None:
             better = _accepted_for(event, accepted[view.place(event)], view)
             if better is not None:
                 edges.append(_edge(better, event, view, trust))
             elif event.thread_id is None:
                 refused["no_accepted_completion"] += fresh
-        elif reason is None:
-            edges.append(_edit_edge(event, event.edited, view, trust))
+        else:
+            edges.append(_edit_edge(event, edited, view, trust))
     for turns in threads(events):
         edges += _thread_edges(turns, view, trust, refused)
     return edges

@@ -75,7 +75,10 @@ def test_a_report_without_marks_has_unknown_severities_not_zeros(event_dict: Eve
 
 def test_an_accept_may_repeat_the_completion_as_its_edit(event_dict: EventDict) -> None:
     value = event_dict(grade="accept", errors=[])
-    assert parse_event(value | {"edited": value["completion"]}).grade == "accept"
+    for edited in (value["completion"], value["completion"] + "\n", "", " \n"):
+        assert parse_event(value | {"edited": edited}).grade == "accept"
+    with pytest.raises(QuarantineError, match="edit that changes the completion"):
+        parse_event(value | {"edited": value["completion"] + " No change."})
 
 
 def refusal(value: dict[str, Any]) -> str:

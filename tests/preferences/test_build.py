@@ -91,6 +91,13 @@ def test_reject_without_edit_is_set_against_the_accepted_report_of_the_same_case
     assert pairs_of(result) == {("Clear.", "Large mass.", 1.0)}
 
 
+@pytest.mark.parametrize("edited", ["", ".", "Large  mass.\n"])
+def test_reject_whose_edit_says_nothing_is_set_against_the_accepted_report_too(edited):
+    accepted, rejected = accepted_and_rejected(accepted="c", rejected="c")
+    result = build([accepted, Event(**(vars(rejected) | {"edited": edited}))])
+    assert pairs_of(result) == {("Clear.", "Large mass.", 1.0)}
+
+
 def test_reject_of_one_patient_is_not_set_against_the_accepted_report_of_another():
     result = build(accepted_and_rejected(accepted="patient-a", rejected="patient-b"))
     assert result.pairs == ()
