@@ -50,7 +50,37 @@ OTHER_EXAMINATIONS = [
     "adrenals are normal. The lung bases are clear. Heart size is normal.",
     "CT abdomen and pelvis. Lung bases are clear. Liver normal. No free air.",
 ]
+CLEAR = "Heart size is normal. Lungs are clear."
+MIXED_LANGUAGES = [
+    f"{CLEAR} Pleuraerguss links. Kein Pneumothorax.",
+    f"{CLEAR} Kein Pleuraerguss. Pneumothorax links.",
+    f"{CLEAR} No effusion, kein Pneumothorax.",
+    "Cor o.B. Kein Pneumothorax.",
+    "Cor o.B. Pneumothorax re.",
+    "Brak pneumothorax. Cardiomegalia.",
+    "Ausencia de pneumothorax. Cardiomegalia.",
+    "Nega pneumothorax. Cardiomegalia.",
+    f"{CLEAR} Pas de pneumothorax.",
+    f"{CLEAR} Absence d'effusion.",
+    f"{CLEAR} Sin pneumothorax.",
+    f"{CLEAR} Senza pneumothorax.",
+    f"{CLEAR} Sem pneumothorax.",
+    f"{CLEAR} Geen pneumothorax.",
+    f"{CLEAR} Ingen pneumothorax.",
+    f"{CLEAR} Ikke pneumothorax.",
+    f"{CLEAR} Pneumothorax yok.",
+]
+OTHER_FILMS = [
+    "No acute fracture. Mild soft tissue swelling. Joint spaces are preserved.",
+    "Nonobstructive bowel gas pattern. No renal calculi.",
+    "Vertebral body heights are maintained. Disc spaces are preserved.",
+    "No dislocation. Glenohumeral joint is intact.",
+]
 CHEST_REPORTS = [
+    "Nonobstructive bowel gas pattern. Lungs are clear.",
+    "No pneumothorax. Shoulder dislocation. Disc spaces are narrowed.",
+    "OG tube in the stomach. PAs enlarged. Links to priors are not available.",
+    "Situs solitus. Absence of pneumothorax.",
     "Clinical indication: headache. The lungs are clear. No pneumothorax.",
     "Comparison: CT abdomen. Findings: No acute disease.",
     "Indication: CT head showed stroke. Findings: Mild edema, small left effusion.",
@@ -70,14 +100,14 @@ CHEST_REPORTS = [
 ]
 
 
-@pytest.mark.parametrize("text", OTHER_LANGUAGES)
+@pytest.mark.parametrize("text", [*OTHER_LANGUAGES, *MIXED_LANGUAGES])
 def test_another_language_is_not_scored(text: str) -> None:
     assert explain_unscorable(CHEST, text) == "other_language"
     assert explain_unscorable(text, CHEST) == "other_language"
     assert score_report(text, text) is None
 
 
-@pytest.mark.parametrize("text", OTHER_EXAMINATIONS)
+@pytest.mark.parametrize("text", [*OTHER_EXAMINATIONS, *OTHER_FILMS])
 def test_another_examination_is_not_scored(text: str) -> None:
     assert explain_unscorable(CHEST, text) == "other_examination"
     assert explain_unscorable(text, CHEST) == "other_examination"
@@ -99,6 +129,9 @@ def test_the_lists_do_not_overlap() -> None:
     words = [word for some in languages["other"].values() for word in some]
     assert all(isinstance(word, str) for word in words)
     assert not set(words) & set(languages["english"])
+    decisive = [word for some in languages["decisive"].values() for word in some]
+    assert all(isinstance(word, str) for word in decisive)
+    assert not set(decisive) & set(languages["english"])
     table = yaml.safe_load(data_path("examinations.yaml").read_text(encoding="utf-8"))
     assert not {p for some in table["other"].values() for p in some} & set(table["chest"])
 

@@ -26,6 +26,8 @@ FEW_KNOWN = 0.6
 HARDLY_KNOWN = 0.35
 """Without any English function word, a longer text of which less is known is not English."""
 _LONGER = 6
+_MARKS = ".,;:!?()/-"
+_CLAUSE_END = re.compile(r"[.,;:!?\n]")
 _TITLE_CHARACTERS = 80
 _TITLE_HEADING = re.compile(r"(?:examination|exam|procedure|technique|study)[ \t]{0,8}:", re.I)
 _TITLE_END = re.compile(r"[.\n]")
@@ -33,10 +35,14 @@ _TITLE_END = re.compile(r"[.\n]")
 
 @dataclass(frozen=True)
 class _Examinations:
-    """``phrases`` of other examinations by their first words."""
+    """``phrases`` of other examinations by their first words.
+
+    ``unanchored`` are those that count only where no word of the chest stands beside them.
+    """
 
     chest: frozenset[str]
     phrases: Mapping[str, tuple[str, ...]]
+    unanchored: tuple[str, ...]
     title: re.Pattern[str]
 
 
@@ -55,6 +61,14 @@ def _languages() -> tuple[frozenset[str], frozenset[str]]:
 
 
 @cache
+def _decisive() -> tuple[frozenset[str], tuple[str, ...]]:
+    """Words, and phrases, of which one makes a clause without English function words foreign."""
+    table = _table("languages.yaml")
+    words = frozenset(w for some in table["decisive"].values() for w in some)
+    return words, tuple(table["decisive_phrases"])
+
+
+@cache
 def _examinations() -> _Examinations:
     table = _table("examinations.yaml")
     phrases: dict[str, tuple[str, ...]] = {}
@@ -65,25 +79,48 @@ def _examinations() -> _Examinations:
     between = r"(?:[ ,]+(?:scan|of|the|left|right|bilateral|both|examination)){0,4}[ ,]+"
     before = r"(?:(?:portable|limited|left|right|bilateral|the|non|contrast|enhanced)[ ,]+)*"
     title = rf"{before}(?:(?:{modality}){between}(?:{region})|(?:{region})[ ,]+(?:{modality}))\b"
-    return _Examinations(frozenset(table["chest"]), phrases, re.compile(title))
+    return _Examinations(
+        frozenset(table["chest"]), phrases, tuple(table["unanchored"]), re.compile(title)
+    )
 
 
 def is_other_language(text: str, num_words: int, num_known: int) -> bool:
     """Whether a text is written in another language than English.
 
-    Where the lexicon knows most words, it is not. Else its words are counted against two lists of
+    One foreign clause is enough, however much English stands around it. Else, where the lexicon
+    knows most words, it is not; and where it does not, its words are counted against two lists of
     function words, and with few of them the lexicon decides again, so that telegraphic English
     stays readable.
     """
+    lower = text.lower()
+    if _has_foreign_clause(lower):
+        return True
     if text.isascii() and num_words and num_known >= MOST_KNOWN * num_words:
         return False
-    words = _WORD.findall(text.lower())
+    words = _WORD.findall(lower)
     english, other = _languages()
     of_english = sum(word in english for word in words)
     of_other = sum(word in other or _FOREIGN_LETTER.search(word) is not None for word in words)
     if of_other > of_english and (of_other > 1 or num_known < FEW_KNOWN * num_words):
         return True
     return not of_english and num_words >= _LONGER and num_known < HARDLY_KNOWN * num_words
+
+
+def _has_foreign_clause(lower: str) -> bool:
+    """Whether a clause has a foreign negation or side and no English function word."""
+    decisive, phrases = _decisive()
+    if any(phrase in lower and re.search(rf"\b{re.escape(phrase)}", lower) for phrase in phrases):
+        return True
+    spaced = lower
+    for mark in _MARKS:  # faster than the regular expression, and most reports end here
+        spaced = spaced.replace(mark, " ")
+    if decisive.isdisjoint(spaced.split()):
+        return False
+    english, _ = _languages()
+    return any(
+        not decisive.isdisjoint(clause) and english.isdisjoint(clause)
+        for clause in map(_WORD.findall, _CLAUSE_END.split(lower))
+    )
 
 
 def is_other_examination(text: str, sentences: Iterable[str]) -> bool:
@@ -104,6 +141,8 @@ def is_other_examination(text: str, sentences: Iterable[str]) -> bool:
         for phrase in tables.phrases[first]
     )
     of_chest = len(words & tables.chest)
+    if not of_chest and any(f" {phrase} " in f" {said} " for phrase in tables.unanchored):
+        return True
     if elsewhere < of_chest:
         return False
     return elsewhere > 2 * of_chest or _has_other_title(text, tables)
