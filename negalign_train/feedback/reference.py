@@ -22,6 +22,9 @@ GRADE_RULES = (
     "An edit that changes the completion makes the event a preference: the edit is chosen, the "
     "completion rejected. An edit box that came back unchanged says nothing. Nor does one without "
     "a letter, or one with a placeholder such as `n/a`, `ok` or `see above`.",
+    "A `case_id` has one `study_id` and one `patient_id`. Where the log holds two of either, no "
+    "event of the case is trained or evaluated on (`case_of_two_studies`): two studies of a "
+    "patient are two cases. Correct the ids in a higher revision of each event.",
     "Events of one `thread_id` are turns of one negotiation on one case, numbered by `turn` from "
     "1; they may come in different imports and cycles. Without its first turn a thread trains "
     "nothing: the prompt that it began with is unknown (`root_prompt_unknown`).",

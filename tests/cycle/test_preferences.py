@@ -119,6 +119,41 @@ def test_studies_of_one_patient_are_on_one_side(tmp_path: Path, make_event: Make
     assert {True, False} == {side for some in sides.values() for side in some}
 
 
+@pytest.mark.parametrize("kind", ["study_id", "patient_id"])
+def test_a_case_id_of_two_studies_is_neither_trained_nor_evaluated_on_until_it_is_corrected(
+    tmp_path: Path, make_event: Make, kind: str
+) -> None:
+    """Also where the second study comes in a later cycle, and for held-out cases."""
+    recipe = recipe_of(0.5)
+    names = [f"p{n}" for n in range(12)]
+
+    def studies(number: int, **fields: Any) -> list[Event]:
+        return [
+            make_event(
+                **{"event_id": f"{name}-{number}", "case_id": name, kind: f"{name}-s{number}",
+                   "prompt": "Write the report.", "completion": WRONG} | fields
+            )
+            for name in names
+        ]  # fmt: skip
+
+    accepted: dict[str, Any] = {"grade": "accept", "completion": RIGHT, "edited": None}
+    build(cycle_of(tmp_path, recipe, 1, studies(1, edited=RIGHT)))
+    second = cycle_of(tmp_path, recipe, 2, [*studies(2, **accepted), *rejects(make_event, 20)])
+    counts = build(second)
+    refused = counts["refused"]
+    assert isinstance(refused, dict)
+    assert refused["case_of_two_studies"] == 12
+    used = {pair.case_id for pair in read_pairs(second.folder / "pairs.parquet")}
+    used |= {label.case_id for label in read_unpaired(second.folder / "unpaired.parquet")}
+    used |= {case.case_id for case in held_out_of_log(second).distinct()}
+    assert used
+    assert not used & set(names)
+    corrected = studies(2, **accepted | {"revision": 2, kind: None})
+    third = cycle_of(tmp_path, recipe, 3, [*corrected, *rejects(make_event, 40)[20:]])
+    build(third)
+    assert {case.case_id for case in held_out_of_log(third).distinct()} & set(names)
+
+
 def test_patient_who_turns_out_to_be_held_out_is_withdrawn_from_training_and_replay(
     tmp_path: Path, make_event: Make
 ) -> None:

@@ -34,6 +34,17 @@ def test_an_edit_is_the_reference_and_else_another_approved_text_of_the_case(
     assert examples[0].total == 0.5
 
 
+def test_a_case_id_of_two_studies_teaches_no_judge(make_event: Callable[..., Event]) -> None:
+    events = [
+        make_event(event_id="1", case_id="a", study_id="s1"),
+        make_event(event_id="2", case_id="a", study_id="s2"),
+        make_event(event_id="3", case_id="b", study_id="s3"),
+    ]
+    examples, refused = graded_examples(events, GROUPS)
+    assert [example.event_id for example in examples] == ["3"]
+    assert refused.counts == {"case_of_two_studies": 2}
+
+
 def test_a_text_that_another_reader_rejected_is_nobodys_reference(
     make_event: Callable[..., Event],
 ) -> None:

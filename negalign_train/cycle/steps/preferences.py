@@ -14,6 +14,7 @@ from negalign_train.cycle.steps.split import (
     Split,
     events_by_cycle,
     make_split,
+    without_cases_of_two_studies,
     without_control_tokens,
 )
 from negalign_train.feedback.stats import log_stats
@@ -33,6 +34,7 @@ from negalign_train.recipe.launch_file import read_launch_file
 from negalign_train.severity.pricing.score import fill_severities
 from negalign_train.storage.workspace import read_json, write_json
 from negalign_train.vocabulary.approval import own_edits, usable_edit
+from negalign_train.vocabulary.case_ids import CASE_OF_TWO_STUDIES
 from negalign_train.vocabulary.records import Event
 from negalign_train.vocabulary.special_tokens import SPECIAL_TOKEN
 
@@ -58,7 +60,8 @@ def _build(context: Context) -> dict[str, object]:
     folder, plan, settings = context.folder, context.plan, context.recipe.preferences
     events = events_by_cycle(context)
     split = make_split(context, events)
-    clean = without_control_tokens(context, events)
+    one_study = without_cases_of_two_studies(events)
+    clean = without_control_tokens(context, one_study)
     cycles = {event.event_id: cycle for cycle, some in clean.items() for event in some}
     fresh = build_preferences(
         [event for some in clean.values() for event in some if split.trains(event.case_id)],
@@ -76,7 +79,10 @@ def _build(context: Context) -> dict[str, object]:
     write_unpaired(folder / UNPAIRED_FILE, mixed.unpaired)
     write_prompts(folder / PROMPTS_FILE, mixed.prompts)
     own = clean[plan.cycle]
-    forged = len(events[plan.cycle]) - len(own)
+    refused = dict(mixed.refusals.counts) | {
+        CASE_OF_TWO_STUDIES: len(events[plan.cycle]) - len(one_study[plan.cycle]),
+        SPECIAL_TOKEN: len(one_study[plan.cycle]) - len(own),
+    }
     return (
         {"events": len(events[plan.cycle])}
         | _event_counts(own, split)
@@ -85,15 +91,15 @@ def _build(context: Context) -> dict[str, object]:
         | _example_counts(mixed, fresh)
         | {
             "replay_no_longer_valid": earlier.total - standing.total,
-            "refused": dict(mixed.refusals.counts) | ({SPECIAL_TOKEN: forged} if forged else {}),
+            "refused": {reason: count for reason, count in refused.items() if count},
             "readers": asdict(log_stats(own)),
         }
     )
 
 
 def _event_counts(own: Sequence[Event], split: Split) -> dict[str, Any]:
-    """Where the cycle's events went: trained on, or why not. Those with a control token in them
-    are not among them; they are counted as refused.
+    """Where the cycle's events went: trained on, or why not. Those with a control token in them,
+    and those of a case id with two studies, are not among them; they are counted as refused.
     """
     fates = Counter(split.fate(event.case_id) for event in own)
     edited = Counter(split.fate(event.case_id) for event in own if usable_edit(event) is not None)

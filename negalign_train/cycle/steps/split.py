@@ -20,6 +20,7 @@ from negalign_train.storage.workspace import read_json, write_json
 from negalign_train.training.policy.loading import load_tokenizer
 from negalign_train.training.rows.turns import special_strings
 from negalign_train.vocabulary.approval import approved_text
+from negalign_train.vocabulary.case_ids import cases_of_two_studies
 from negalign_train.vocabulary.errors import CycleError
 from negalign_train.vocabulary.records import Case, Event
 from negalign_train.vocabulary.special_tokens import without_special_tokens
@@ -83,6 +84,19 @@ def without_control_tokens(
     """
     own = special_strings(load_tokenizer(context.model_dir))
     return {cycle: without_special_tokens(some, own) for cycle, some in events.items()}
+
+
+def without_cases_of_two_studies(
+    events: Mapping[int, Sequence[Event]],
+) -> dict[int, list[Event]]:
+    """The events less those whose case id carries two studies or two patients anywhere in the log:
+    none of them is trained or evaluated on.
+    """
+    mixed = cases_of_two_studies(newest_events(e for some in events.values() for e in some))
+    return {
+        cycle: [event for event in some if event.case_id not in mixed]
+        for cycle, some in events.items()
+    }
 
 
 def read_split(context: Context, cycle: int) -> Split:
@@ -166,7 +180,8 @@ def held_out_of_log(context: Context) -> HeldOutOfLog:
     reference the last text that a reader approved of and none disapproved of. A case whose
     reference the scorer cannot read is not evaluated on.
     """
-    events = without_control_tokens(context, events_by_cycle(context))
+    one_study = without_cases_of_two_studies(events_by_cycle(context))
+    events = without_control_tokens(context, one_study)
     split = read_split(context, context.plan.cycle)
     cycles = {event.event_id: cycle for cycle, some in events.items() for event in some}
     everything = newest_events(event for some in events.values() for event in some)

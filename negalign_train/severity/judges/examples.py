@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from negalign_train.vocabulary.approval import approved_text, text_key, usable_edit
+from negalign_train.vocabulary.case_ids import CASE_OF_TWO_STUDIES, cases_of_two_studies
 from negalign_train.vocabulary.records import CATEGORIES, Event, Refusals
 
 
@@ -60,13 +61,17 @@ def graded_examples(
             the severities also say what is right.
 
     Returns:
-        The examples, and how many events were left out, by reason: ``no_reader_severities``,
-        ``no_reference``.
+        The examples, and how many events were left out, by reason: ``case_of_two_studies``,
+        ``no_reader_severities``, ``no_reference``.
     """
+    mixed = cases_of_two_studies(events)
     approved = _approved(events)
     examples: list[GradedExample] = []
     refused: Counter[str] = Counter()
     for event in sorted(events, key=lambda event: event.event_id):
+        if event.case_id in mixed:
+            refused[CASE_OF_TWO_STUDIES] += 1
+            continue
         if event.severities is None or event.severity_source != "reader":
             refused["no_reader_severities"] += 1
             continue
