@@ -12,6 +12,7 @@ import yaml
 from negalign_train.cycle.opening.plan import Context, LocatedRecipe
 from negalign_train.cycle.opening.requirements import prompts_of_a_step
 from negalign_train.cycle.run import _training_files_and_cases
+from negalign_train.cycle.steps.evaluate import held_out
 from negalign_train.cycle.steps.preferences import build
 from negalign_train.cycle.steps.split import held_out_of_log, read_split
 from negalign_train.feedback.snapshot import write_snapshot
@@ -282,6 +283,16 @@ def test_a_log_whose_prompts_are_all_one_case_says_that_they_are_held_out(
         "to 1 of 1 case groups (preferences.held_out_fraction 0.999, cases of one prompt as one); "
         "0 are left, 0 of them with an edit"
     ) in str(told.value)
+
+
+def test_a_log_of_one_case_group_says_that_nothing_is_left_to_hold_out(
+    tmp_path: Path, make_event: Make
+) -> None:
+    events = rejects(make_event, 30, prompt="Write the report.")
+    context = cycle_of(tmp_path, recipe_of(NOTHING, equal_prompts="same_case"), 1, events)
+    build(context)
+    with pytest.raises(CycleError, match=r"all 30 events of the log are one case group.*distinct"):
+        held_out(context)
 
 
 def test_counts_say_where_every_event_went_and_why_a_severity_is_unknown(

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from negalign_train.cases.source import evaluation_cases
 from negalign_train.cycle.opening.plan import Context
-from negalign_train.cycle.steps.split import held_out_of_log
+from negalign_train.cycle.steps.split import events_by_cycle, held_out_of_log, read_split
 from negalign_train.evaluation.divergence import (
     divergence,
     load_beside_parent,
@@ -86,6 +86,7 @@ def held_out(context: Context) -> HeldOutCases:
     of_log = held_out_of_log(context)
     gate = evaluation_cases(recipe.cases, plan.seed) or of_log.distinct()
     if not gate:
+        _check_more_than_one_group(context)
         raise CycleError(
             "no held-out case with an approved report "
             f"({of_log.without_reference} without a usable one): the gate has nothing to decide "
@@ -99,6 +100,27 @@ def held_out(context: Context) -> HeldOutCases:
         if cycle < plan.cycle and limit > 0
     }
     return HeldOutCases(tuple(gate), retention, of_log.without_reference)
+
+
+def _check_more_than_one_group(context: Context) -> None:
+    """Raises:
+    CycleError: the log's only case group is trained on.
+    """
+    split = read_split(context, context.plan.cycle)
+    case_ids = [e.case_id for some in events_by_cycle(context).values() for e in some]
+    if len({split.groups[name] for name in case_ids}) > 1 or not split.trains(case_ids[0]):
+        return
+    joins = context.recipe.cases.joins_equal_prompts
+    reason, remedy = "they share a study or a patient", "import feedback on other patients"
+    if joins:
+        reason = "cases of one prompt, study or patient are one group"
+        remedy = (
+            "set cases.equal_prompts to distinct if two cases may have one prompt, or " + remedy
+        )
+    raise CycleError(
+        f"all {len(case_ids)} events of the log are one case group ({reason}), and it is trained "
+        f"on: nothing is left to hold out, and the gate has nothing to decide on; {remedy}"
+    )
 
 
 def _generate(
