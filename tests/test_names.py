@@ -9,7 +9,6 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parents[1] / "negalign_train"
 
 ON_PURPOSE = {
-    "audit": "the command is called as the function it calls",
     "compare": "`negalign judge compare`; the scorer compares two reports",
     "main": "each program has one",
     "train": "`negalign judge train`; a cycle's step",
