@@ -6,6 +6,7 @@ import copy
 import os
 import pickle
 import signal
+import sys
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from filelock import FileLock
 from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.pool import NullPool
 
+from negalign_train.commands import cli
 from negalign_train.feedback.store import FeedbackStore
 from negalign_train.offline import go_offline
 from negalign_train.registry.adapters import Registry
@@ -133,6 +135,25 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
     yield url.render_as_string(hide_password=False)
     with engine.begin() as connection:
         connection.execute(text(f"DROP SCHEMA {schema} CASCADE"))
+
+
+@pytest.fixture
+def negalign(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """``negalign("feedback", "stats")`` runs ``main`` and gives (exit code, stdout, stderr)."""
+    for name in ("HF_HUB_OFFLINE", "HF_HUB_DISABLE_TELEMETRY"):
+        monkeypatch.setenv(name, "1")  # so that what main() sets is undone after the test
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["negalign", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        code = stopped.value.code
+        out, err = capsys.readouterr()
+        return (code if isinstance(code, int) else 0), out, err
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from negalign_train.commands import cli
 from negalign_train.offline import go_offline
 from negalign_train.preferences.files import write_pairs
 from negalign_train.preferences.replay import COUNTS_FILE, PAIRS_FILE
@@ -26,23 +25,6 @@ from tests.registry.test_weights import candidate
 
 EventDict = Callable[..., dict[str, Any]]
 Negalign = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def negalign(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Negalign:
-    """``negalign("feedback", "stats")`` runs ``main`` and gives (exit code, stdout, stderr)."""
-    for name in ("HF_HUB_OFFLINE", "HF_HUB_DISABLE_TELEMETRY"):
-        monkeypatch.setenv(name, "1")  # so that what main() sets is undone after the test
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["negalign", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
-        code = stopped.value.code
-        out, err = capsys.readouterr()
-        return (code if isinstance(code, int) else 0), out, err
-
-    return run
 
 
 @pytest.fixture

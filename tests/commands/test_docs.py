@@ -199,10 +199,9 @@ def test_every_link_on_a_page_leads_somewhere(page: Path) -> None:
             assert anchor in slugs, f"{target}: no such heading"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=relative)
+# A changelog names what was.
+@pytest.mark.parametrize("page", [p for p in PAGES if p.name != "CHANGELOG.md"], ids=relative)
 def test_every_path_on_a_page_is_there(page: Path) -> None:
-    if page.name == "CHANGELOG.md":
-        pytest.skip("a changelog names what was")
     missing = []
     for path in set(_PATH.findall(page.read_text(encoding="utf-8"))):
         plain = path.rstrip("./")

@@ -17,24 +17,10 @@ from negalign_train.evaluation.gate_records import (
 )
 from negalign_train.evaluation.gate_terms import GateEvidence, Rise
 from negalign_train.evaluation.metrics import Divergence, ReportMetrics
-from negalign_train.recipe.gate import GateSettings
 from negalign_train.vocabulary.errors import GateError
 from negalign_train.vocabulary.records import CATEGORIES
+from tests.gates import SETTINGS
 
-SETTINGS = GateSettings(
-    min_cases=100,
-    max_category_increase=0.02,
-    max_severe_rate_increase=0.01,
-    length_ratio=(0.8, 1.25),
-    max_template_share_increase=0.05,
-    min_distinct_ratio=0.5,
-    max_placeholder_rate=0.01,
-    max_unscored_rate=0.02,
-    max_kl_to_parent=0.5,
-    max_kl_to_base=1.0,
-    max_reference_logps_drop=0.1,
-    max_retention_increase=0.03,
-)
 METRICS = ReportMetrics(
     num_cases=200,
     num_scored=200,

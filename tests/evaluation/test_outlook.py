@@ -9,7 +9,8 @@ from negalign_train.evaluation.gate_records import seal
 from negalign_train.evaluation.outlook import ASSUMED, Spread, gate_outlook, measured_spread
 from negalign_train.recipe.cycle import CycleRecipe, load_yaml
 from negalign_train.recipe.estimate import Architecture, gate_memory
-from tests.evaluation.test_gate import SETTINGS, evidence
+from tests.evaluation.test_gate import evidence
+from tests.gates import SETTINGS
 from tests.recipe.test_recipes import ROOT
 
 

@@ -21,7 +21,7 @@ from negalign_train.severity.pricing.score import fill_severities
 from negalign_train.vocabulary.approval import own_edits
 from negalign_train.vocabulary.marks import price_marks, priced_marks
 from negalign_train.vocabulary.records import CATEGORIES, ErrorMark, Event
-from tests.commands.test_cli import Negalign, negalign  # noqa: F401  a fixture
+from tests.commands.test_cli import Negalign
 
 EventDict = Callable[..., dict[str, Any]]
 MakeEvent = Callable[..., Event]
@@ -156,7 +156,7 @@ def exported(event_dict: EventDict, wrong: int, right: int) -> list[dict[str, An
 
 
 def test_marks_without_severity_enter_the_log(
-    negalign: Negalign, tmp_path: Path, event_dict: EventDict  # noqa: F811
+    negalign: Negalign, tmp_path: Path, event_dict: EventDict
 ) -> None:  # fmt: skip
     path = write(tmp_path / "log.jsonl", exported(event_dict, 0, 12))
     code, out, err = negalign("feedback", "import", path, "-w", tmp_path / "w", "--strict")
@@ -169,7 +169,7 @@ def test_marks_without_severity_enter_the_log(
 
 
 def test_an_import_that_loses_more_than_a_tenth_says_so_by_file(
-    negalign: Negalign, tmp_path: Path, event_dict: EventDict  # noqa: F811
+    negalign: Negalign, tmp_path: Path, event_dict: EventDict
 ) -> None:  # fmt: skip
     bad = write(tmp_path / "bad.jsonl", [*exported(event_dict, 2, 10), {"schema": "x"}])
     good = write(tmp_path / "good.jsonl", exported(event_dict, 1, 9))
@@ -184,7 +184,7 @@ def test_an_import_that_loses_more_than_a_tenth_says_so_by_file(
 
 
 def test_strict_fails_where_anything_was_quarantined_and_keeps_the_rest(
-    negalign: Negalign, tmp_path: Path, event_dict: EventDict  # noqa: F811
+    negalign: Negalign, tmp_path: Path, event_dict: EventDict
 ) -> None:  # fmt: skip
     path = write(tmp_path / "log.jsonl", exported(event_dict, 1, 19))
     code, _, err = negalign("feedback", "import", path, "-w", tmp_path / "w", "--strict")
