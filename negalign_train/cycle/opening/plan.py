@@ -163,7 +163,7 @@ def open_cycle(
             file; its parent is no longer champion; or the champion sits on another base.
     """
     recipe = located.recipe
-    located.accelerate_config()  # a wrong path is told now, not after the readers' work
+    located.accelerate_config()  # a wrong path is refused now, not after the readers' work
     cycle = next_cycle(workspace)
     folder = workspace.cycle_dir(cycle)
     base = resolve_model(recipe.model)

@@ -45,7 +45,7 @@ class TrainedCandidate:
 def _run_of(
     context: Context, candidate: CandidateSettings, calibration: Calibration
 ) -> CandidateRun:
-    """All that the launched process is told."""
+    """Everything that the launched process reads."""
     plan, folder = context.plan, context.folder
     earlier = candidate.continues
     earlier_dir = None if earlier is None else context.candidate_dir(earlier) / ADAPTER_DIR
