@@ -18,9 +18,14 @@ def quieten() -> None:
     """
     logging.getLogger("trl").setLevel(logging.ERROR)
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    os.environ.setdefault("DS_LOG_LEVEL", "error")
+    # DeepSpeed 0.19 sets its logger's level itself and writes to standard output, where --json is.
+    logging.getLogger("DeepSpeed").addFilter(_is_error)
     warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
     warnings.filterwarnings("ignore", "`torch.distributed.*` is deprecated", FutureWarning)
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+
+def _is_error(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.ERROR

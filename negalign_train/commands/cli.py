@@ -23,14 +23,15 @@ from negalign_train.vocabulary.errors import NegalignError, UsageError
 _PANELS = {
     "1. Prepare": {
         "feedback": "feedback",
+        "models": "models",
         "init": "init",
         "recipe": "recipe",
         "estimate": "estimate",
     },
     "2. Run": {"cycle": "cycle", "pairs": "pairs"},
-    "3. Use and check the result": {"adapters": "adapters", "audit": "audit"},
+    "3. Use and check the result": {"adapters": "adapters", "audit": "upkeep.audit"},
     "Score reports": {"score": "score", "judge": "judge"},
-    "When something is wrong": {"env": "env", "unlock": "unlock"},
+    "When something is wrong": {"env": "upkeep.env", "unlock": "upkeep.unlock"},
 }
 app = typer.Typer(
     name="negalign",
