@@ -13,10 +13,11 @@ from rich.table import Table
 
 from negalign_train.commands.support.common import DatabaseUrlOption
 from negalign_train.commands.support.judge_data import examples_of, log_events, unseen_by
-from negalign_train.commands.support.judges import open_judge, parse_specs
 from negalign_train.commands.support.output import JsonOption, print_json, print_table
 from negalign_train.recipe.candidate import MAX_SEED
+from negalign_train.recipe.judge_spec import parse_specs
 from negalign_train.severity.judges.examples import GradedExample
+from negalign_train.severity.judges.opening import open_judge
 from negalign_train.storage.workspace import replacing, write_json
 from negalign_train.vocabulary.errors import FeedbackError, UsageError
 from negalign_train.vocabulary.records import Refusals
@@ -85,8 +86,10 @@ def compare(
         )
     from negalign_train.severity.trust.agreement import AgreementSettings
     from negalign_train.severity.trust.table import compare_judges, join_scored, run_judge
+    from negalign_train.training.policy.judge_setup import judge_setup
 
-    scored = [run_judge(spec, open_judge(spec), examples) for spec in specs]
+    setup = judge_setup()
+    scored = [run_judge(spec, open_judge(spec, setup), examples) for spec in specs]
     shown = list(scored)
     if ensemble is not None:
         how = cast("How", ensemble)  # _check_ensemble() came first

@@ -88,9 +88,10 @@ def _open_judge(spec: str) -> Judge:
     if spec == "rules":
         return RulesJudge()
     # Heavy: torch and transformers.
-    from negalign_train.commands.support.judges import open_judge
+    from negalign_train.severity.judges.opening import open_judge
+    from negalign_train.training.policy.judge_setup import judge_setup
 
-    return open_judge(spec)
+    return open_judge(spec, judge_setup())
 
 
 def _check_modes(

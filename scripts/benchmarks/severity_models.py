@@ -11,9 +11,10 @@ import torch
 
 from benchmarks import severity_encoder as encoders
 from benchmarks.severity_entries import Entry, Settings, answer_of
-from negalign_train.commands.support.judges import open_judge
 from negalign_train.severity.judges.ensemble import EnsembleJudge, equal_weights
+from negalign_train.severity.judges.opening import open_judge
 from negalign_train.severity.judges.training import JudgeTraining, train_judge
+from negalign_train.training.policy.judge_setup import judge_setup
 from negalign_train.vocabulary.records import Case
 
 
@@ -49,12 +50,12 @@ def model_entries(
 
     ``report`` takes what the training came to.
     """
-    wanted = set(settings.only)
+    wanted, setup = set(settings.only), judge_setup()
     torch.set_num_threads(1)
     entries: list[Entry] = []
     if wanted & {"finetuned", "ensemble"}:
-        finetuned = open_judge(f"finetuned:{_trained(settings, learn_from, report)}")
-        members = [open_judge("rules"), finetuned]
+        finetuned = open_judge(f"finetuned:{_trained(settings, learn_from, report)}", setup)
+        members = [open_judge("rules", setup), finetuned]
         both = EnsembleJudge(members, "mean", equal_weights(len(members)))
         for key, name, judge in (
             ("finetuned", "finetuned, trained here", finetuned),
@@ -66,10 +67,10 @@ def model_entries(
     if "nli" in wanted:
         folder = settings.nli_dir or _random_nli(settings, learn_from)
         name = f"nli, {folder.name}" if settings.nli_dir else "nli, random weights"
-        judge = open_judge(f"nli:{folder}")
+        judge = open_judge(f"nli:{folder}", setup)
         entries.append(Entry(name, answer_of(judge), settings.slow_reports, 20))
     if "self" in wanted:
-        judge = open_judge("self:embedded")
+        judge = open_judge("self:embedded", setup)
         name = "self, embedded generator"
         entries.append(Entry(name, answer_of(judge), settings.slow_reports, 20))
     return entries

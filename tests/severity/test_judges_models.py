@@ -142,9 +142,9 @@ def test_a_missing_or_headless_judge_is_refused_with_the_way_out(tmp_path, encod
     weights = tmp_path / "torn" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:500])
     with pytest.raises(DataError, match="cannot be loaded as a sequence classifier"):
-        PairClassifier(tmp_path / "torn")
+        PairClassifier(tmp_path / "torn").logits([("a", "b")])
     with pytest.raises(DataError, match="is no trained classifier"):
-        PairClassifier(encoder_dir)
+        PairClassifier(encoder_dir).logits([("a", "b")])
     with pytest.raises(DataError, match=r"holds no manifest\.json"):
         FinetunedJudge(nli_dir)
 
@@ -203,7 +203,7 @@ def test_the_generator_is_asked_for_a_digit_per_category(tmp_path):
     write_tiny_model(tmp_path)
     model, tokenizer = load_for_inference(tmp_path, None), load_tokenizer(tmp_path)
     model.config.max_position_embeddings = 1024
-    judge = SelfJudge(model, tokenizer, "digest")
+    judge = SelfJudge(lambda: (model, tokenizer), "digest")
     pair = ReportPair("Left mass.", "Right mass.")
     (word,) = judge.judge([pair])
     assert word.score is not None
@@ -217,7 +217,7 @@ def test_the_generator_is_asked_for_a_digit_per_category(tmp_path):
     digits = last[torch.tensor(digit_tokens(tokenizer))].softmax(dim=0)
     expected = float((digits * torch.arange(5)).sum()) / 4
     assert word.score.severities["wrong_location"] == pytest.approx(expected, abs=1e-5)
-    assert SelfJudge(model, tokenizer, "other").version != judge.version
+    assert SelfJudge(lambda: (model, tokenizer), "other").version != judge.version
     model.config.max_position_embeddings = 64
     assert judge.judge([pair])[0].reason == "too_long_for_model"
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from transformers import (
+    AutoConfig,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     PreTrainedModel,
@@ -27,11 +29,11 @@ _BATCH = 32
 _OFFSET_POSITIONS = frozenset(["roberta", "xlm-roberta", "camembert"])
 
 
-def load_classifier(model_dir: Path) -> PreTrainedModel:
-    """A classifier with a trained head, from local safetensors, without code from the folder.
+def check_classifier_dir(model_dir: Path) -> None:
+    """Refuses a folder that holds no model as safetensors.
 
     Raises:
-        DataError: the folder is missing, holds no safetensors, or no head.
+        DataError: with the way out.
     """
     if not model_dir.is_dir():
         raise DataError(
@@ -39,11 +41,21 @@ def load_classifier(model_dir: Path) -> PreTrainedModel:
             "download microsoft/deberta-large-mnli --local-dir DIR` with HF_HUB_OFFLINE=0) and "
             "give its folder"
         )
-    if not any(model_dir.glob("*.safetensors")):
+    if not (model_dir / "config.json").is_file() or not any(model_dir.glob("*.safetensors")):
         raise DataError(
-            f"{model_dir} holds no *.safetensors; load the model once with transformers and write "
-            "it with save_pretrained(DIR, safe_serialization=True), then give DIR"
+            f"{model_dir} holds no config.json or no *.safetensors; load the model once with "
+            "transformers and write it with save_pretrained(DIR, safe_serialization=True), then "
+            "give DIR"
         )
+
+
+def load_classifier(model_dir: Path) -> PreTrainedModel:
+    """A classifier with a trained head, from local safetensors, without code from the folder.
+
+    Raises:
+        DataError: the folder is missing, holds no safetensors, or no head.
+    """
+    check_classifier_dir(model_dir)
     try:
         model, info = AutoModelForSequenceClassification.from_pretrained(
             model_dir,
@@ -112,23 +124,54 @@ class PairClassifier:
     """Logits of (first, second) text pairs.
 
     ``logits`` gives None for a pair that does not fit the model: nothing is cut off in silence.
+    The weights are loaded when the first pair comes.
+
+    Args:
+        device: where the model lives; None is the GPU if there is one.
     """
 
-    def __init__(self, model_dir: Path, batch_size: int = _BATCH) -> None:
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        # from_pretrained leaves it in evaluation mode.
-        self.model = load_classifier(model_dir)
-        to_device(self.model, self._device)
-        self.tokenizer = load_pair_tokenizer(model_dir)
+    def __init__(
+        self, model_dir: Path, batch_size: int = _BATCH, device: str | None = None
+    ) -> None:
+        check_classifier_dir(model_dir)
+        self._model_dir, self._batch_size = model_dir, batch_size
+        default = "cuda" if torch.cuda.is_available() else "cpu"
+        self._device = torch.device(device or default)
         self.digest = base_digest(model_dir)
-        self._batch_size = batch_size
-        self._limit = max_tokens(self.model, self.tokenizer)
         self._cache: OrderedDict[TextPair, Logits | None] = OrderedDict()
 
-    @property
+    @cached_property
+    def model(self) -> PreTrainedModel:
+        # from_pretrained leaves it in evaluation mode.
+        model = load_classifier(self._model_dir)
+        to_device(model, self._device)
+        return model
+
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        return load_pair_tokenizer(self._model_dir)
+
+    @cached_property
+    def _limit(self) -> int:
+        return max_tokens(self.model, self.tokenizer)
+
+    @cached_property
     def labels(self) -> tuple[str, ...]:
-        """The names of the logits, in order."""
-        names: Any = self.model.config.id2label
+        """The names of the logits, in order.
+
+        Raises:
+            DataError: config.json cannot be read.
+        """
+        try:
+            config = AutoConfig.from_pretrained(
+                self._model_dir, local_files_only=True, trust_remote_code=False
+            )
+        except (OSError, ValueError) as error:
+            raise DataError(
+                f"{self._model_dir / 'config.json'} cannot be read ({type(error).__name__}); "
+                "download the model again"
+            ) from error
+        names: Any = config.id2label
         return tuple(str(names[index]) for index in sorted(names))
 
     def logits(self, pairs: Sequence[TextPair]) -> list[Logits | None]:

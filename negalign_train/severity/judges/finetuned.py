@@ -60,9 +60,9 @@ class FinetunedJudge:
 
     name = "finetuned"
 
-    def __init__(self, model_dir: Path, batch_size: int = 32) -> None:
+    def __init__(self, model_dir: Path, batch_size: int = 32, device: str | None = None) -> None:
         read_judge_manifest(model_dir)
-        self._classifier = PairClassifier(model_dir, batch_size)
+        self._classifier = PairClassifier(model_dir, batch_size, device)
         if self._classifier.labels != CATEGORIES:
             raise DataError(
                 f"{model_dir}: its labels are not the nine categories in order; train it with "

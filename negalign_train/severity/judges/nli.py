@@ -52,8 +52,8 @@ class NliJudge:
 
     name = "nli"
 
-    def __init__(self, model_dir: Path, batch_size: int = 32) -> None:
-        self._classifier = PairClassifier(model_dir, batch_size)
+    def __init__(self, model_dir: Path, batch_size: int = 32, device: str | None = None) -> None:
+        self._classifier = PairClassifier(model_dir, batch_size, device)
         self._order = label_order(self._classifier.labels, model_dir)
 
     @property

@@ -6,7 +6,8 @@ model that makes an error often does not see it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -27,6 +28,8 @@ PROMPT = (
 DIGITS = ("0", "1", "2", "3", "4")
 _BATCH = 9
 _DETAIL = "the generator's own expected answer"
+LoadedGenerator = tuple[PreTrainedModel, PreTrainedTokenizerBase]
+"""A generator in evaluation mode, and its tokenizer."""
 
 
 def render(pair: ReportPair, category: Category) -> str:
@@ -60,26 +63,38 @@ class SelfJudge:
     """Expected answer over the five digits, as severity in [0, 1].
 
     Args:
-        model: the generator with its adapter, in evaluation mode.
+        load: gives the generator with its adapter, in evaluation mode, and its tokenizer; called
+            when the first pair comes.
         digest: what identifies its weights; goes into ``version``.
     """
 
     name = "self"
 
     def __init__(
-        self,
-        model: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
-        digest: str,
-        batch_size: int = _BATCH,
+        self, load: Callable[[], LoadedGenerator], digest: str, batch_size: int = _BATCH
     ) -> None:
-        self._model, self._tokenizer, self._batch_size = model, tokenizer, batch_size
-        self._digits = torch.tensor(digit_tokens(tokenizer))
+        self._load, self._batch_size = load, batch_size
         self._version = fingerprint([digest, PROMPT, DIGITS, MIN_SEVERITY])[:12]
 
     @property
     def version(self) -> str:
         return self._version
+
+    @cached_property
+    def _loaded(self) -> LoadedGenerator:
+        return self._load()
+
+    @property
+    def _model(self) -> PreTrainedModel:
+        return self._loaded[0]
+
+    @property
+    def _tokenizer(self) -> PreTrainedTokenizerBase:
+        return self._loaded[1]
+
+    @cached_property
+    def _digits(self) -> torch.Tensor:
+        return torch.tensor(digit_tokens(self._tokenizer))
 
     def judge(self, pairs: Sequence[ReportPair]) -> list[Judgement]:
         """One judgement per pair. The context is not used: the question leaves it out."""

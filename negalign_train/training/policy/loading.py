@@ -88,14 +88,14 @@ def load_tokenizer(model_dir: Path) -> Tokenizer:
 
 
 def load_for_inference(
-    model_dir: Path, adapter_dir: Path | None, dtype: str = "float32"
+    model_dir: Path, adapter_dir: Path | None, dtype: str = "float32", device: str | None = None
 ) -> PreTrainedModel | PeftModel:
     """Base plus adapter (None: the bare base) in evaluation mode, nothing trainable.
 
-    On the GPU where there is one, on as many as the base needs.
+    On ``device``; without one on the GPU where there is one, on as many as the base needs.
     """
     on_gpu = torch.cuda.is_available() and not parse_flag_from_env("ACCELERATE_USE_CPU")
-    base = load_base(model_dir, dtype, device_map="auto" if on_gpu else None)
+    base = load_base(model_dir, dtype, device_map=device or ("auto" if on_gpu else None))
     if adapter_dir is None:
         return base.requires_grad_(False)
     check_adapter_dir(adapter_dir)

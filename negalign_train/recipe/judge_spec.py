@@ -1,0 +1,151 @@
+"""What names a judge: ``rules``, ``nli:DIR``, ``server:URL``. Nothing is opened here."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator
+
+from negalign_train.vocabulary.errors import RecipeError
+
+FORMS = {
+    "rules": ("rules",),
+    "nli": ("nli:DIR",),
+    "finetuned": ("finetuned:DIR",),
+    "self": ("self", "self:embedded", "self:DIR", "self:DIR#ADAPTER_DIR"),
+    "ensemble": ("ensemble", "ensemble:FILE"),
+}
+"""Every kind of judge, and what its spec may look like."""
+MAX_SPEC = 2000
+"""Characters; no path or address is as long."""
+
+
+@dataclass(frozen=True)
+class JudgeSpec:
+    """A kind of judge and what follows the colon; ``place`` is empty where nothing does."""
+
+    kind: str
+    place: str = ""
+
+
+@dataclass(frozen=True)
+class ServerAddress:
+    """An OpenAI-compatible endpoint: ``url`` up to the version (``http://host:8000/v1``), and the
+    model's name there (None: the only one that it serves). Neither holds a secret.
+    """
+
+    url: str
+    model: str | None = None
+
+    @property
+    def is_https(self) -> bool:
+        return self.url.startswith("https://")
+
+    @property
+    def host(self) -> str:
+        return urlsplit(self.url).hostname or ""
+
+    @property
+    def port(self) -> int:
+        return urlsplit(self.url).port or (443 if self.is_https else 80)
+
+    @property
+    def path(self) -> str:
+        return urlsplit(self.url).path
+
+
+def parse_judge(text: str) -> JudgeSpec:
+    """The spec of a judge.
+
+    Raises:
+        ValueError: there is no such kind, or what must follow the colon is missing or wrong.
+    """
+    kind, colon, place = text.partition(":")
+    forms = FORMS.get(kind, ())
+    takes_place = any(":" in form for form in forms)
+    fits = (takes_place and bool(place.strip())) if colon else kind in forms
+    if not fits or len(text) > MAX_SPEC or text != text.strip() or not text.isprintable():
+        known = ", ".join(form for some in FORMS.values() for form in some)
+        # An address may hold a secret, and a mistyped one does not begin with "server".
+        shown = repr(text) if "@" not in text and len(text) <= 80 else "(not shown)"
+        raise ValueError(f"judge {shown} is none of: {known}")
+    if kind == "server":
+        server_address(place)
+    if kind == "self" and place.startswith("#"):
+        raise ValueError("judge self:#ADAPTER_DIR lacks the base's folder; give self:DIR#ADAPTER")
+    return JudgeSpec(kind, place)
+
+
+def server_address(place: str) -> ServerAddress:
+    """The endpoint that follows ``server:``.
+
+    Raises:
+        ValueError: it is no http address, or holds what is no address: a user, a password, a query.
+    """
+    address, _, model = place.partition("#")
+    try:
+        parts = urlsplit(address)
+        port = parts.port
+    except ValueError:
+        raise ValueError("the server's address is no URL; give http://HOST:PORT/v1") from None
+    if parts.username is not None or parts.password is not None or parts.query:
+        raise ValueError(
+            "the server's address holds a user, a password or a query, and a recipe is no place "
+            "for a secret; put the key into the environment variable NEGALIGN_JUDGE_API_KEY"
+        )
+    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
+        raise ValueError("the server's address must be http://HOST:PORT/v1 or https://…")
+    if "#" in place and not model.strip():
+        raise ValueError("nothing follows the # of the server's address; give the model's name")
+    path = parts.path.rstrip("/") or "/v1"
+    return ServerAddress(f"{parts.scheme}://{parts.netloc.lower()}{path}", model or None)
+
+
+def is_public(host: str) -> bool:
+    """Whether ``host`` is a numeric address outside this machine and its private networks; a name
+    is not looked up here.
+    """
+    try:
+        return not is_local(host)
+    except ValueError:
+        return False
+
+
+def is_local(address: str) -> bool:
+    """Whether a numeric address is this machine's or a private network's.
+
+    Raises:
+        ValueError: it is not numeric.
+    """
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    ip = getattr(ip, "ipv4_mapped", None) or ip
+    return (ip.is_private or ip.is_loopback or ip.is_link_local) and not ip.is_unspecified
+
+
+def _check(text: str) -> str:
+    parse_judge(text)
+    return text
+
+
+JudgeName = Annotated[str, AfterValidator(_check)]
+"""A judge's spec in a recipe."""
+
+
+def parse_specs(judges: str) -> list[str]:
+    """The comma-separated specs of an option, each once.
+
+    Raises:
+        RecipeError: one is empty, unknown, or comes twice.
+    """
+    specs = [part.strip() for part in judges.split(",")]
+    for spec in specs:
+        try:
+            parse_judge(spec)
+        except ValueError as error:
+            raise RecipeError(str(error)) from None
+    if len(set(specs)) != len(specs):
+        raise RecipeError("a judge is named twice; name each once")
+    return specs
