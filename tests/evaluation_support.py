@@ -8,7 +8,6 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from negalign_train.vocabulary.records import CATEGORIES, ScoredReport, SeverityScore
-from negalign_train.vocabulary.taxonomy import cap_severities
 
 WORDS = ["heart", "normal", "small", "large", "effusion", "left", "right", "clear", "lungs", "."]
 _TEMPLATE = (
@@ -74,6 +73,8 @@ def report(case, severities=None, text="Clear.", **overrides):
         "completion": text,
         "num_tokens": 3,
         "truncated": False,
-        "score": None if severities is None else SeverityScore(cap_severities(severities)),
+        "score": None
+        if severities is None
+        else SeverityScore(dict.fromkeys(CATEGORIES, 0.0) | severities),
     }
     return ScoredReport(**(fields | overrides))

@@ -159,7 +159,7 @@ def _score_pairs(pairs: Path, out: Path, judge: Judge, calibration: Calibration 
 
 
 def _show(result: dict[str, Any]) -> None:
-    """The result as a person reads it: S, the nine severities, and what each rests on."""
+    """The result as a person reads it: S, Q, the nine severities, and what each rests on."""
     console = Console()
     if not result["scorable"]:
         code = result["reason"]
@@ -169,8 +169,8 @@ def _show(result: dict[str, Any]) -> None:
         return
     by = result["judge"]
     console.print(
-        f"[bold]S = {result['S']:.3f}[/bold]  {result['grade']}  [dim]{by['name']} "
-        f"{by['version']}[/dim]",
+        f"[bold]S = {result['S']:.3f}[/bold]  [bold]Q = {number(result['Q'], 3)}[/bold]  "
+        f"{result['grade'] or 'no grade'}  [dim]{by['name']} {by['version']}[/dim]",
         highlight=False,
     )
     print_table(_severities(result))

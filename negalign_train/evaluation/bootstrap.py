@@ -36,9 +36,13 @@ class Interval:
 
 @dataclass(frozen=True)
 class Means:
-    """One model's means over the cases of a comparison."""
+    """One model's means over the cases of a comparison.
+
+    ``mean_Q`` is over those cases of both models whose Q is known, None without any.
+    """
 
     mean_S: float
+    mean_Q: float | None
     per_category: Mapping[str, float]
     severe_rate: float
 
@@ -94,9 +98,14 @@ def paired_bootstrap(
     Raises:
         GateError: the two sides hold different cases, or a case in two groups.
     """
-    before, after, groups = _rows(parent, candidate, settings.severe_threshold)
-    if not groups:
+    scored = _scored_pairs(parent, candidate)
+    if not scored:
         return None
+    before = _rows([old for old, _ in scored], settings.severe_threshold)
+    after = _rows([new for _, new in scored], settings.severe_threshold)
+    groups = [old.group for old, _ in scored]
+    qualities = [_qualities(old, new) for old, new in scored]
+    known = np.array([each for each in qualities if each is not None])
     rows = after - before
     # S could rise by 9, but no report comes near: docs/gate.md has the simulation of this choice.
     worst = np.ones(rows.shape[1])
@@ -108,8 +117,8 @@ def paired_bootstrap(
         total=intervals[0],
         per_category=dict(zip(CATEGORIES, intervals[1:-1], strict=True)),
         severe_rate=intervals[-1],
-        parent=_means(before),
-        candidate=_means(after),
+        parent=_means(before, _mean_of(known, 0)),
+        candidate=_means(after, _mean_of(known, 1)),
     )
 
 
@@ -144,9 +153,19 @@ def expected_width(spread: float, num_cases: int, level: float, worst: float = 1
     return math.hypot(z * spread / math.sqrt(num_cases), -math.log(level) * worst / num_cases)
 
 
-def _means(rows: NDArray[np.float64]) -> Means:
+def _qualities(old: ScoredReport, new: ScoredReport) -> tuple[float, float] | None:
+    """Q of both reports of a case; None where one of them has none."""
+    before, after = (None if each.score is None else each.score.quality for each in (old, new))
+    return None if before is None or after is None else (before, after)
+
+
+def _mean_of(qualities: NDArray[np.float64], side: int) -> float | None:
+    return float(qualities[:, side].mean()) if len(qualities) else None
+
+
+def _means(rows: NDArray[np.float64], mean_Q: float | None) -> Means:
     values = [float(value) for value in rows.mean(axis=0)]
-    return Means(values[0], dict(zip(CATEGORIES, values[1:-1], strict=True)), values[-1])
+    return Means(values[0], mean_Q, dict(zip(CATEGORIES, values[1:-1], strict=True)), values[-1])
 
 
 def _intervals(
@@ -188,10 +207,10 @@ def _weights(
         yield weights[:, :-1], weights[:, -1]
 
 
-def _rows(
-    parent: Sequence[ScoredReport], candidate: Sequence[ScoredReport], severe_threshold: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64], list[str]]:
-    """Rows (cases, 1 + 9 + 1) of S, severities and severe errors of both, and each row's group."""
+def _scored_pairs(
+    parent: Sequence[ScoredReport], candidate: Sequence[ScoredReport]
+) -> list[tuple[ScoredReport, ScoredReport]]:
+    """The reports of both models on the cases that could be scored for both, by case id."""
     before = {report.case_id: report for report in parent}
     after = {report.case_id: report for report in candidate}
     if before.keys() != after.keys() or len(before) != len(parent) or len(after) != len(candidate):
@@ -199,19 +218,18 @@ def _rows(
             f"parent ({len(parent)} reports) and candidate ({len(candidate)}) were not evaluated "
             "on the same cases, once each; generate both on one list of held-out cases"
         )
-    old_rows: list[list[float]] = []
-    new_rows: list[list[float]] = []
-    groups: list[str] = []
     for case_id in sorted(before):
         old, new = before[case_id], after[case_id]
         if old.group != new.group:
             raise GateError(f"case {case_id} has two groups, {old.group!r} and {new.group!r}")
-        if old.score is None or new.score is None:
-            continue
-        old_rows.append(_row(old.score, severe_threshold))
-        new_rows.append(_row(new.score, severe_threshold))
-        groups.append(old.group)
-    return np.array(old_rows, dtype=np.float64), np.array(new_rows, dtype=np.float64), groups
+    pairs = [(before[case_id], after[case_id]) for case_id in sorted(before)]
+    return [(old, new) for old, new in pairs if old.score is not None and new.score is not None]
+
+
+def _rows(reports: Sequence[ScoredReport], severe_threshold: float) -> NDArray[np.float64]:
+    """Rows (cases, 1 + 9 + 1) of S, severities and severe errors of scored reports."""
+    scores = [report.score for report in reports if report.score is not None]
+    return np.array([_row(score, severe_threshold) for score in scores], dtype=np.float64)
 
 
 def _row(score: SeverityScore, severe_threshold: float) -> list[float]:

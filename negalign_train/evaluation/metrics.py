@@ -20,13 +20,15 @@ class ReportMetrics:
     """Metrics of one model on the held-out cases.
 
     ``mean_S``, ``per_category`` and ``severe_rate`` are over scored reports, None where there is
-    none. ``length_ratio`` is mean words over the references' mean words; ``template_share`` the
+    none; ``mean_Q`` is over those whose judge also knows what is right. ``length_ratio``
+    is mean words over the references' mean words; ``template_share`` the
     share of the most frequent report; ``distinct_ratio`` distinct reports over distinct references.
     """
 
     num_cases: int
     num_scored: int
     mean_S: float | None
+    mean_Q: float | None
     per_category: Mapping[str, float] | None
     severe_rate: float | None
     length_ratio: float
@@ -76,6 +78,7 @@ def summarise(
         num_cases=len(reports),
         num_scored=len(scores),
         mean_S=_mean([score.total for score in scores]),
+        mean_Q=_mean([q for score in scores if (q := score.quality) is not None]),
         per_category=_category_means(scores),
         severe_rate=_mean([float(is_severe(score, severe_threshold)) for score in scores]),
         length_ratio=words / reference_words,

@@ -16,7 +16,7 @@ from negalign_train.storage.record_json import record_from_json, record_to_json
 from negalign_train.storage.workspace import read_json
 from negalign_train.vocabulary.errors import CycleError
 
-SCHEMA = "negalign.summary/2"
+SCHEMA = "negalign.summary/3"
 Decision = Literal["promoted", "rejected", "inconclusive"]
 
 
@@ -100,6 +100,7 @@ class CandidateResult:
     reasons: tuple[str, ...]
     num_cases: int
     mean_S: float | None
+    mean_Q: float | None
     ci_low: float | None
     ci_high: float | None
     severe_rate: float | None
@@ -177,7 +178,8 @@ class CycleResult:
     ``ci_low`` and ``ci_high`` bound S(candidate) - S(parent) of the candidate that the result
     speaks of, each with an error rate of ``level``. ``*_after`` is the new champion's, so it equals
     ``*_before`` where nothing was promoted; ``*_candidate`` is the candidate's own. Means are over
-    the ``num_cases`` of ``num_held_out`` cases that were scored for both; None without any.
+    the ``num_cases`` of ``num_held_out`` cases that were scored for both; None without any. Q is
+    errors against what is right (``SeverityScore.quality``); the gate decides on S.
     ``champion`` and ``parent`` None are the base model. ``training`` holds each candidate's
     metrics, ``seconds_by_step`` wall-clock seconds.
     """
@@ -195,6 +197,9 @@ class CycleResult:
     mean_S_before: float | None
     mean_S_candidate: float | None
     mean_S_after: float | None
+    mean_Q_before: float | None
+    mean_Q_candidate: float | None
+    mean_Q_after: float | None
     ci_low: float | None
     ci_high: float | None
     severe_rate_before: float | None
@@ -223,7 +228,7 @@ class CycleResult:
         return chosen
 
     def to_json(self) -> dict[str, Any]:
-        """The object of schema ``negalign.summary/2``; it holds no report text."""
+        """The object of schema ``negalign.summary/3``; it holds no report text."""
         return {"schema": SCHEMA} | record_to_json(self)
 
     @staticmethod

@@ -13,18 +13,17 @@ from typing import Protocol
 
 from negalign_train.recipe.cycle import ReaderPanel
 from negalign_train.simulate.edit import mend
-from negalign_train.simulate.truth import Fault, grammar_faults
+from negalign_train.simulate.truth import Fault, grammar_faults, reader_weight
 from negalign_train.vocabulary.marks import summed_marks
 from negalign_train.vocabulary.records import (
     Case,
-    ErrorMark,
     Event,
     Generator,
     Reader,
     SeverityScore,
     Source,
 )
-from negalign_train.vocabulary.taxonomy import cap_severities, grade_of
+from negalign_train.vocabulary.taxonomy import cap_severities, finding_types, grade_of
 
 _MAX_ROUNDS = 3
 _SECONDS_PER_WORD = 0.3
@@ -51,11 +50,29 @@ class GrammarTruth:
 
 def true_score(truth: GroundTruth, case: Case, completion: str) -> SeverityScore:
     """The severities that a reader without noise gives: a measure independent of the scorer."""
-    return SeverityScore(_severities([fault.mark() for fault in truth.faults(case, completion)]))
+    return _score(case, truth.faults(case, completion))
 
 
-def _severities(marks: Sequence[ErrorMark]) -> dict[str, float]:
-    return cap_severities(summed_marks(marks))
+def _score(case: Case, faults: Sequence[Fault]) -> SeverityScore:
+    """The severities of these faults, and what the report got right of the case's findings."""
+    weights = summed_marks([fault.mark() for fault in faults])
+    return SeverityScore(
+        cap_severities(weights), error_weights=weights, correct_weight=_right(case, faults)
+    )
+
+
+def _right(case: Case, faults: Sequence[Fault]) -> float:
+    """The weights of the findings said, each ``w * w / (w + a)`` with its own faults ``a``."""
+    missing = {fault.finding for fault in faults if fault.insert}
+    total = 0.0
+    for finding in case.findings:
+        is_artefact = finding_types()[finding.name].kind == "artefact"
+        if not finding.present or is_artefact or finding.name in missing:
+            continue
+        weight = reader_weight(finding.name)
+        wrong = sum(fault.severity for fault in faults if fault.finding == finding.name)
+        total += weight * weight / (weight + wrong)
+    return total
 
 
 def _seen(faults: Sequence[Fault], panel: ReaderPanel, rng: random.Random) -> list[Fault]:
@@ -115,10 +132,11 @@ class PanelSession:
 
 
 def _event(
-    draft: Draft, completion: str, marks: Sequence[ErrorMark], session: PanelSession, number: int
+    draft: Draft, completion: str, faults: Sequence[Fault], session: PanelSession, number: int
 ) -> Event:
     rng = random.Random(f"reader:{session.seed}:{session.cycle}:{draft.case.case_id}")
-    severities = _severities(marks)
+    score = _score(draft.case, faults)
+    assert score.quality is not None  # a reader knows what is right
     words = len(completion.split())
     return Event(
         event_id=f"sim-c{session.cycle:04d}-{draft.case.case_id}",
@@ -127,7 +145,7 @@ def _event(
         created_at=session.clock(number),
         prompt=draft.case.prompt,
         completion=completion,
-        grade=grade_of(sum(severities.values())),
+        grade=grade_of(score.quality),
         reader=Reader(
             id=f"sim-reader-{rng.randrange(session.panel.num_readers) + 1}",
             role="simulated",
@@ -135,8 +153,8 @@ def _event(
         ),
         generator=draft.generator,
         source=Source("simulated", f"c{session.cycle:04d}"),
-        errors=tuple(marks),
-        severities=severities,
+        errors=tuple(fault.mark() for fault in faults),
+        severities=score.severities,
         severity_source="reader",
     )
 
@@ -156,7 +174,7 @@ def read_draft(draft: Draft, session: PanelSession, number: int) -> list[Event]:
     rng = random.Random(f"read:{session.seed}:{session.cycle}:{case.case_id}")
     all_faults = session.truth.faults(case, draft.completion)
     faults = _seen(all_faults, session.panel, rng)
-    event = _event(draft, draft.completion, [f.mark() for f in faults], session, number)
+    event = _event(draft, draft.completion, faults, session, number)
     edited = None
     if faults:
         edited = _mended(session.truth, case, draft.completion, all_faults, faults)
@@ -180,7 +198,7 @@ def _turn(draft: Draft, session: PanelSession, number: int, turn: int) -> Event:
     """One turn of a thread. All turns are read by the same reader, with the same noise."""
     rng = random.Random(f"read:{session.seed}:{session.cycle}:{draft.case.case_id}")
     faults = _seen(session.truth.faults(draft.case, draft.completion), session.panel, rng)
-    event = _event(draft, draft.completion, [f.mark() for f in faults], session, number)
+    event = _event(draft, draft.completion, faults, session, number)
     return replace(
         event,
         event_id=f"{event.event_id}-t{turn}",

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from negalign_train.vocabulary.records import CATEGORIES, ErrorMark, Event
+from negalign_train.vocabulary.taxonomy import soft_cap, uncapped
 
 
 def summed_marks(errors: Sequence[ErrorMark]) -> dict[str, float]:
@@ -38,7 +39,7 @@ def price_marks(errors: Sequence[ErrorMark], scored: Mapping[str, float]) -> dic
         errors: the marks, at least one without severity.
         scored: the scorer's nine severities against the reader's edit, not all 0.
     """
-    reader = {name: min(1.0, value) for name, value in summed_marks(errors).items()}
+    reader = {name: soft_cap(value) for name, value in summed_marks(errors).items()}
     unpriced = {mark.category for mark in errors if mark.severity is None}
     if any(scored[name] <= 0 for name in unpriced):
         unpriced = set(CATEGORIES)
@@ -66,5 +67,5 @@ def _part(mark: ErrorMark, event: Event, priced: Mapping[str, float]) -> float |
     num_unpriced = sum(
         other.category == mark.category and other.severity is None for other in event.errors
     )
-    left = event.severities[mark.category] - priced[mark.category]
-    return left / num_unpriced if left > 0 else None
+    left = uncapped(event.severities[mark.category]) - priced[mark.category]
+    return min(1.0, left / num_unpriced) if left > 0 else None

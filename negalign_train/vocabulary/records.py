@@ -24,6 +24,8 @@ CATEGORIES: tuple[str, ...] = (
     "report_integrity",
 )
 """The nine RadAlign categories, R1 to R9 in order (``data/taxonomy.json``)."""
+QUALITY_CONSTANT = 0.25
+"""What a normal report weighs in Q. Agreement with radiologists is flat from 0.125 to 0.5."""
 
 
 @dataclass(frozen=True)
@@ -157,15 +159,34 @@ class Evidence:
 
 @dataclass(frozen=True)
 class SeverityScore:
-    """Nine severities of one report, each ``min(1, sum of its evidence)``, and their evidence."""
+    """Nine severities of one report, and what they rest on.
+
+    ``error_weights`` are the summed weights of its errors by category, before the cap
+    (``taxonomy.cap_severities``); ``correct_weight`` is the weight of the reference's findings that
+    the report got right, in part where an attribute is wrong. None where the judge does not know.
+    """
 
     severities: Mapping[str, float]
     evidence: tuple[Evidence, ...] = ()
+    error_weights: Mapping[str, float] | None = None
+    correct_weight: float | None = None
 
     @property
     def total(self) -> float:
-        """S in [0, 9]."""
+        """S in [0, 9]: how much is wrong."""
         return float(sum(self.severities.values()))
+
+    @property
+    def quality(self) -> float | None:
+        """Q in [0, 1): errors against what is right, ``E / (E + C + 0.25)``; 0 is a right report.
+
+        None where the errors or what is right are unknown. Guardrails read the severities: Q makes
+        one missed finding among many right ones mild.
+        """
+        if self.error_weights is None or self.correct_weight is None:
+            return None
+        errors = float(sum(self.error_weights.values()))
+        return errors / (errors + self.correct_weight + QUALITY_CONSTANT)
 
 
 @dataclass(frozen=True)

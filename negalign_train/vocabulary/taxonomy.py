@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
 
@@ -12,6 +13,10 @@ import yaml
 from negalign_train.vocabulary.errors import DataError
 from negalign_train.vocabulary.records import CATEGORIES, Grade
 from negalign_train.vocabulary.resources import data_path
+
+KNEE = 0.5
+"""Up to here a category's severity is the plain sum of its error weights."""
+_ALMOST_1 = 1 - 1e-9
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,7 @@ class FindingType:
     """One entry of the catalogue: its clinical weight in [0, 1] and its MeSH codes.
 
     ``tip``: for a device, the weight of each place its tip may lie in, along its way; 0 where it
-    belongs.
+    belongs. ``by_degree``: the weight where it has this degree, if that differs.
     """
 
     name: str
@@ -36,6 +41,11 @@ class FindingType:
     weight: float
     mesh: tuple[str, ...]
     tip: Mapping[str, float]
+    by_degree: Mapping[str, float]
+
+    def price(self, degrees: Collection[str]) -> float:
+        """The weight with these degrees; the highest of several, and ``weight`` without any."""
+        return max((self.by_degree.get(each, self.weight) for each in degrees), default=self.weight)
 
 
 @cache
@@ -54,9 +64,9 @@ def taxonomy() -> tuple[Category, ...]:
 
 
 @cache
-def partial_max_S() -> float:
-    """The largest S still graded ``partial``."""
-    return float(json.loads(data_path("taxonomy.json").read_text())["grades"]["partial_max_S"])
+def partial_max_Q() -> float:
+    """The largest Q still graded ``partial``."""
+    return float(json.loads(data_path("taxonomy.json").read_text())["grades"]["partial_max_Q"])
 
 
 @cache
@@ -65,18 +75,42 @@ def finding_types() -> Mapping[str, FindingType]:
     path = data_path("findings.yaml")
     entries = yaml.safe_load(path.read_text(encoding="utf-8"))["findings"]
     return {
-        name: FindingType(name, e["kind"], float(e["weight"]), tuple(e["mesh"]), e.get("tip", {}))
+        name: FindingType(
+            name,
+            e["kind"],
+            float(e["weight"]),
+            tuple(e["mesh"]),
+            e.get("tip", {}),
+            e.get("by_degree", {}),
+        )
         for name, e in entries.items()
     }
 
 
+def soft_cap(weight: float) -> float:
+    """The severity in [0, 1) of summed error weights: itself up to 0.5, bent towards 1 above.
+
+    One urgent error (1.0) is 0.816, two are 0.975: a further error always costs more.
+    """
+    if weight <= KNEE:
+        return weight
+    return KNEE + (1 - KNEE) * -math.expm1((KNEE - weight) / (1 - KNEE))
+
+
+def uncapped(severity: float) -> float:
+    """The summed error weights that ``soft_cap`` makes ``severity`` of; 1 counts as just below."""
+    if severity <= KNEE:
+        return severity
+    return KNEE - (1 - KNEE) * math.log1p((KNEE - min(severity, _ALMOST_1)) / (1 - KNEE))
+
+
 def cap_severities(weights: Mapping[str, float]) -> dict[str, float]:
-    """Nine severities from summed error weights per category: ``s_i = min(1, sum)``."""
-    return {name: min(1.0, weights.get(name, 0.0)) for name in CATEGORIES}
+    """Nine severities from summed error weights per category."""
+    return {name: soft_cap(weights.get(name, 0.0)) for name in CATEGORIES}
 
 
-def grade_of(total_severity: float) -> Grade:
-    """The grade S stands for: accept at 0, partial up to ``partial_max_S``, reject above."""
-    if total_severity <= 0:
+def grade_of(quality: float) -> Grade:
+    """The grade that Q stands for: accept at 0, partial up to ``partial_max_Q``, reject above."""
+    if quality <= 0:
         return "accept"
-    return "partial" if total_severity <= partial_max_S() else "reject"
+    return "partial" if quality <= partial_max_Q() else "reject"

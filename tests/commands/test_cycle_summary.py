@@ -22,12 +22,14 @@ def printed(capsys):
 
 def test_a_promoted_cycle(printed):
     lines = printed(make_result())
-    assert lines[:9] == [
+    assert lines[:10] == [
         "",
         "Cycle 2  PROMOTED  candidate dpo, 398 of 400 held-out cases scored for parent and "
         "candidate, 107 s",
         "  champion          c0001-dpo-1f9a2b3c → c0002-dpo-77aa01fe",
         "  mean S            0.690 → 0.483 (change [-0.257, -0.157], each end 97.5 % sure)",
+        "  mean Q            0.420 → 0.310 (errors against what is right; reported, not decided "
+        "on)",
         "  over both cycles  0.950 → 0.483 (mean S of 397 cases, change [-0.520, -0.410])",
         "  ground truth      0.710 → 0.500 (of the simulation: mean S of the same reports, "
         "400 cases, change [-0.260, -0.160])",
@@ -35,7 +37,7 @@ def test_a_promoted_cycle(printed):
         "  reason            mean S is shown to be lower and every guardrail holds",
         "  not applied       retention: 12 case groups, fewer than 20",
     ]
-    rows = [line.split() for line in lines[9:]]
+    rows = [line.split() for line in lines[10:]]
     assert rows[0] == ["mean", "severity", "parent", "candidate"]
     assert rows[1] == ["R1", "false_positive", "0.070", "0.050"]
     assert rows[10] == ["reports", "with", "a", "severe", "error", "0.310", "0.217"]

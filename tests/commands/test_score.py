@@ -48,7 +48,9 @@ def test_two_texts_give_nine_severities_S_and_evidence(score):
     result = json.loads(out)
     assert code == 0
     assert result["severities"] == dict.fromkeys([f"R{n}" for n in range(1, 10)], 0.0) | {"R5": 0.5}
-    assert (result["S"], result["grade"], result["scorable"]) == (0.5, "partial", True)
+    assert (result["S"], result["grade"], result["scorable"]) == (0.5, "reject", True)
+    # E = 0.5 for the side; C = 1 * 1 / (1 + 0.5) for the pneumothorax itself.
+    assert result["Q"] == pytest.approx(0.5 / (0.5 + 2 / 3 + 0.25), abs=1e-6)
     assert [item["id"] for item in result["evidence"]] == ["R5"]
     assert result["judge"] == {"name": "rules", "version": rules_version(), "calibration": None}
 
@@ -57,6 +59,7 @@ def test_the_table_shows_what_each_error_rests_on(score):
     code, out, _ = score("--reference", LEFT, "--candidate", "[bold]Right pneumothorax.")
     assert code == 0
     assert "S = 0.500" in out
+    assert "Q = 0.353" in out
     assert "[bold]Right pneumothorax." in out.replace("\n", " ")
     assert "side or place differs" in out
 

@@ -25,6 +25,7 @@ METRICS = ReportMetrics(
     num_cases=200,
     num_scored=200,
     mean_S=0.5,
+    mean_Q=0.4,
     per_category=dict.fromkeys(CATEGORIES, 0.05),
     severe_rate=0.2,
     length_ratio=1.0,
@@ -35,7 +36,7 @@ METRICS = ReportMetrics(
 )
 LOWER = Interval(-0.1, -0.15, -0.05)
 FLAT = Interval(0.0, -0.01, 0.01)
-MEANS = Means(0.5, dict.fromkeys(CATEGORIES, 0.05), 0.2)
+MEANS = Means(0.5, 0.4, dict.fromkeys(CATEGORIES, 0.05), 0.2)
 COMPARISON = Comparison(
     200, 150, LOWER, dict.fromkeys(CATEGORIES, FLAT), Interval(-0.05, -0.1, 0), MEANS, MEANS
 )

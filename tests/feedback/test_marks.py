@@ -21,6 +21,7 @@ from negalign_train.severity.pricing.score import fill_severities
 from negalign_train.vocabulary.approval import own_edits
 from negalign_train.vocabulary.marks import price_marks, priced_marks
 from negalign_train.vocabulary.records import CATEGORIES, ErrorMark, Event
+from negalign_train.vocabulary.taxonomy import soft_cap
 from tests.commands.test_cli import Negalign
 
 EventDict = Callable[..., dict[str, Any]]
@@ -66,12 +67,12 @@ def test_an_accepted_report_with_a_mark_of_unknown_severity_contradicts_itself(
         ([mark("wrong_location"), mark("device_error", 0.2)], scored(wrong_location=0.5),
          scored(wrong_location=0.5, device_error=0.2)),
         ([mark("wrong_location"), mark("wrong_location", 0.7)], scored(wrong_location=0.5),
-         scored(wrong_location=0.7)),
+         scored(wrong_location=soft_cap(0.7))),
         # The scorer calls the same error by another name: it costs what the scorer found there.
         ([mark("wrong_severity")], scored(false_positive=0.6), scored(false_positive=0.6)),
         ([mark("wrong_severity"), mark("device_error", 0.9)],
          scored(false_positive=0.6, device_error=0.1),
-         scored(false_positive=0.6, device_error=0.9)),
+         scored(false_positive=0.6, device_error=soft_cap(0.9))),
     ],
 )  # fmt: skip
 def test_the_scorer_prices_what_the_reader_did_not(
@@ -87,7 +88,7 @@ def test_a_filled_event_says_so_and_teaches_no_calibration(
     assert open_one.severities is None
     (filled,), refusals = fill_severities([open_one], own_edits([open_one]), "rules 1")
     assert refusals.counts == {}
-    assert filled.severities == scored(wrong_location=0.5, device_error=0.25)
+    assert filled.severities == scored(wrong_location=0.25, device_error=0.25)
     assert (filled.severity_source, filled.severity_judge) == ("scorer", "rules 1")
     examples, left_out = graded_examples([filled], {filled.case_id: "g"})
     assert (examples, left_out.counts) == ([], {"no_reader_severities": 1})
@@ -136,7 +137,7 @@ def test_marks_without_severity_become_pairs(make_event: MakeEvent) -> None:
     ]
     filled, _ = fill_severities(events, own_edits(events))
     found = build_preferences(filled, SETTINGS, 1, {f"c{n}": f"g{n}" for n in range(3)})
-    assert [pair.delta_S for pair in found.pairs] == [0.5, 0.5, 0.5]
+    assert [pair.delta_S for pair in found.pairs] == [0.25, 0.25, 0.25]
 
 
 def write(path: Path, events: list[dict[str, Any]]) -> Path:

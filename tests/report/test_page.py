@@ -34,6 +34,7 @@ def metrics(scale: float) -> ReportMetrics:
         num_cases=400,
         num_scored=400,
         mean_S=0.69 * scale,
+        mean_Q=0.42 * scale,
         per_category={name: value * scale for name, value in SEVERITIES.items()},
         severe_rate=0.31 * scale,
         length_ratio=1.02,
@@ -46,7 +47,7 @@ def metrics(scale: float) -> ReportMetrics:
 
 def means(scale: float) -> Means:
     values = {name: value * scale for name, value in SEVERITIES.items()}
-    return Means(0.69 * scale, values, 0.31 * scale)
+    return Means(0.69 * scale, 0.42 * scale, values, 0.31 * scale)
 
 
 def sealed(kl_to_parent=0.08) -> tuple[dict[str, Any], ...]:

@@ -61,8 +61,8 @@ def changed(**keys):
         ),
         (changed(seed="1"), "seed: must be of type int"),
         (changed(retention__num_cases={"one": 1}), "retention.num_cases: must have whole numbers"),
-        (changed(schema="negalign.summary/1"), "schema: must be negalign.summary/2"),
-        ([], "schema: must be negalign.summary/2"),
+        (changed(schema="negalign.summary/2"), "schema: must be negalign.summary/3"),
+        ([], "schema: must be negalign.summary/3"),
     ],
 )
 def test_what_does_not_fit_is_one_line_with_file_and_key(tmp_path, value, problem):

@@ -68,8 +68,8 @@ def test_a_hundred_kilobytes_take_linear_time(piece: str) -> None:
         ("x", None, 1.0),
         ("?", "unreadable_candidate", None),
         ("Findings:", "unreadable_candidate", None),
-        ("XXXX XXXX. XXXX.", None, 1.0),
-        ("\x00\x07\x1b", None, 1.0),
+        ("XXXX XXXX. XXXX.", None, 1.75),
+        ("\x00\x07\x1b", None, 1.75),
         ("<p>Small left pleural effusion.</p> The heart is normal.", None, 0.5),
         ("Pequeño derrame pleural izquierdo. Corazón normal.", "other_language", None),
     ],
@@ -79,16 +79,16 @@ def test_known_kinds_of_broken_text(
 ) -> None:
     assert explain_unscorable(REFERENCE, candidate) == reason
     score = score_report(REFERENCE, candidate)
-    assert (score and score.severities["report_integrity"]) == integrity
+    assert (score and score.error_weights and score.error_weights["report_integrity"]) == integrity
 
 
 def test_a_slip_that_turns_a_denial_round_is_not_harmless() -> None:
     score = score_report("No pleural effusion.", "Now pleural effusion.")
     assert score is not None
-    assert score.severities["false_positive"] == 1.0
+    assert score.severities["false_positive"] == 0.5
     known = score_report("No pleural effusion.", "Know pleural effusion.")
     assert known is not None
-    assert known.severities["false_positive"] == 1.0
+    assert known.severities["false_positive"] == 0.5
     assert known.severities["report_integrity"] > 0
 
 

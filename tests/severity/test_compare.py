@@ -10,6 +10,7 @@ from negalign_train.cases.compose import compose, join_report
 from negalign_train.cases.synthetic import synthetic_cases
 from negalign_train.severity.pricing.score import score_report
 from negalign_train.vocabulary.records import SeverityScore
+from negalign_train.vocabulary.taxonomy import soft_cap
 
 
 def scored(reference: str, candidate: str) -> SeverityScore:
@@ -19,7 +20,10 @@ def scored(reference: str, candidate: str) -> SeverityScore:
 
 
 def costs(reference: str, candidate: str) -> dict[str, float]:
-    return {k: v for k, v in scored(reference, candidate).severities.items() if v}
+    """Summed error weights by category, before the cap."""
+    weights = scored(reference, candidate).error_weights
+    assert weights is not None
+    return {k: v for k, v in weights.items() if v}
 
 
 def test_another_wording_of_the_same_finding_costs_nothing() -> None:
@@ -27,76 +31,77 @@ def test_another_wording_of_the_same_finding_costs_nothing() -> None:
 
 
 def test_an_asserted_finding_that_the_reference_denies_is_a_false_positive() -> None:
-    assert costs("No pleural effusion.", "Pleural effusion.") == {"false_positive": 1.0}
+    assert costs("No pleural effusion.", "Pleural effusion.") == {"false_positive": 0.5}
 
 
 def test_a_wrong_degree_costs_less_than_a_missed_finding() -> None:
     wrong = costs("Mild pulmonary edema.", "Severe pulmonary edema.")
     missed = costs("Mild pulmonary edema.", "No pleural effusion.")
-    assert wrong == {"wrong_severity": 0.5}
-    assert missed == {"false_negative": 1.0}
+    assert wrong == {"wrong_severity": 0.25}
+    assert missed == {"false_negative": 0.5}
 
 
 def test_another_finding_with_an_invented_change_is_three_errors() -> None:
     reference = "Stable bibasilar atelectasis without consolidation."
     assert costs(reference, "New right lower lobe consolidation.") == {
-        "false_positive": 1.0,
-        "false_negative": 0.5,
-        "temporal_error": 0.25,
+        "false_positive": 0.5,
+        "false_negative": 0.25,
+        "temporal_error": 0.125,
     }
 
 
 @pytest.mark.parametrize(
     ("reference", "candidate", "expected"),
     [
-        ("Left pleural effusion.", "Right pleural effusion.", {"wrong_location": 0.5}),
-        ("Bilateral pleural effusions.", "Right pleural effusion.", {"wrong_location": 0.25}),
+        ("Left pleural effusion.", "Right pleural effusion.", {"wrong_location": 0.25}),
+        ("Bilateral pleural effusions.", "Right pleural effusion.", {"wrong_location": 0.125}),
         ("Right upper lobe nodule.", "Right lower lobe nodule.", {"wrong_location": 0.25}),
-        ("Moderate atelectasis.", "Mild atelectasis.", {"wrong_severity": 0.125}),
+        ("Moderate atelectasis.", "Mild atelectasis.", {"wrong_severity": 0.0625}),
         ("A 5 mm nodule.", "A 2 cm nodule.", {"wrong_severity": 0.25}),
         ("Stable cardiomegaly.", "Worsening cardiomegaly.", {"temporal_error": 0.25}),
         ("Cardiomegaly.", "Stable cardiomegaly.", {"temporal_error": 0.125}),
         ("No effusion.", "No effusion. No interval change.", {"temporal_error": 0.25}),
         ("ET tube above the carina.", "ET tube in the right mainstem bronchus.",
          {"device_error": 1.0}),
-        ("ET tube above the carina.", "No effusion.", {"device_error": 0.5}),
-        ("No effusion.", "Chest tube at the right base. No effusion.", {"device_error": 0.5}),
+        ("ET tube above the carina.", "No effusion.", {"device_error": 0.25}),
+        ("No effusion.", "Chest tube at the right base. No effusion.", {"device_error": 0.25}),
         ("Right basilar opacity.", "Right basilar pneumonia.",
-         {"artifact_overinterpretation": 0.5}),
-        ("Possible pneumonia.", "Pneumonia.", {"artifact_overinterpretation": 0.25}),
+         {"artifact_overinterpretation": 0.25}),
+        ("Possible pneumonia.", "Pneumonia.", {"artifact_overinterpretation": 0.125}),
         ("A skin fold projects over the left lung.", "Left pneumothorax.",
          {"artifact_overinterpretation": 1.0}),
-        ("Right basilar pneumonia.", "Right basilar opacity.", {"wrong_severity": 0.25}),
+        ("Right basilar pneumonia.", "Right basilar opacity.", {"wrong_severity": 0.125}),
         ("Calcified granuloma in the left lung.", "The lungs are clear.", {}),
         ("Findings: Large left pneumothorax. Impression: Left pneumothorax.",
          "Findings: Large left pneumothorax. Impression: No acute cardiopulmonary abnormality.",
          {"contradictory_diagnosis": 0.5}),
         ("Findings: Left effusion. Impression: Left effusion.",
          "Findings: Left effusion. Impression: Right effusion.",
-         {"contradictory_diagnosis": 0.5, "wrong_location": 0.25}),
+         {"contradictory_diagnosis": 0.25, "wrong_location": 0.125}),
         ("No effusion.", "No effusion. The heart is normal. No effusion.",
          {"report_integrity": 0.25}),
         ("No effusion.", "Report of the chest of the patient.", {"report_integrity": 1.0}),
         ("Old right rib fracture. No effusion.", "No effusion.", {}),
         ("Right rib fracture. No effusion.", "No effusion.", {"false_negative": 0.5}),
         ("Increasing right effusion. Stable left effusion.",
-         "Increasing left effusion. Stable right effusion.", {"temporal_error": 0.5}),
+         "Increasing left effusion. Stable right effusion.",
+         {"temporal_error": 0.25}),
         ("Small right effusion. Large left effusion.", "Large right effusion. Small left effusion.",
-         {"wrong_severity": 0.5}),
+         {"wrong_severity": 0.25}),
         ("Left basilar opacity.", "Right basilar pneumonia.",
-         {"false_positive": 1.0, "false_negative": 0.5}),
+         {"false_positive": 0.5, "false_negative": 0.5}),
         ("Calcified granuloma.", "Nodule.", {"wrong_severity": 0.125}),
         ("Bibasilar atelectasis.", "Bibasilar pneumonia.",
-         {"artifact_overinterpretation": 0.5, "false_negative": 0.5}),
+         {"false_negative": 0.25, "artifact_overinterpretation": 0.25}),
         ("ET tube 3 cm above the carina.", "ET tube 6 cm above the carina.",
-         {"device_error": 0.125}),
-        ("Stable effusion.", "Effusion.", {"temporal_error": 0.125}),
+         {"device_error": 0.0625}),
+        ("Stable effusion.", "Effusion.", {"temporal_error": 0.0625}),
         ("Stable effusion.", "Effusion. No interval change.", {}),
-        ("Worse effusion.", "Effusion.", {"temporal_error": 0.25}),
-        ("Stable effusion.", "Effusion. The findings have worsened.", {"temporal_error": 0.375}),
-        ("Left effusion.", "Effusion.", {"wrong_location": 0.125}),
-        ("Mild edema.", "Edema.", {"wrong_severity": 0.125}),
-        ("Severe edema.", "Edema.", {"wrong_severity": 0.25}),
+        ("Worse effusion.", "Effusion.", {"temporal_error": 0.125}),
+        ("Stable effusion.", "Effusion. The findings have worsened.", {"temporal_error": 0.3125}),
+        ("Left effusion.", "Effusion.", {"wrong_location": 0.0625}),
+        ("Mild edema.", "Edema.", {"wrong_severity": 0.0625}),
+        ("Severe edema.", "Edema.", {"wrong_severity": 0.125}),
     ],
 )  # fmt: skip
 def test_each_error_costs_what_its_category_says(
@@ -124,7 +129,7 @@ _IN_BRONCHUS = "ET tube ends in the right main bronchus."
         ("Chest port ends in the right ventricle.", "No pneumothorax.", 0.5),
         ("PICC ends in the SVC.", "PICC ends in the right atrium.", 0.25),
         # Both say that it is misplaced: how far apart in weight, at least as another place.
-        (_IN_BRONCHUS, "ET tube ends in the left main bronchus.", 0.25),
+        (_IN_BRONCHUS, "ET tube ends in the left main bronchus.", 0.125),
         (_IN_BRONCHUS, "ET tube ends at the carina.", 0.5),
         (_IN_BRONCHUS, "Right mainstem intubation.", 0.0),
         # The place farthest along the way is the tip's; what is proposed does not mend it.
@@ -136,7 +141,7 @@ _IN_BRONCHUS = "ET tube ends in the right main bronchus."
         ("ET tube above the carina.",
          "ET tube above the carina. No evidence of mainstem intubation.", 0.0),
         # Places where nothing is dangerous stay attributes.
-        ("Chest tube at the right apex.", "Chest tube at the right base.", 0.25),
+        ("Chest tube at the right apex.", "Chest tube at the right base.", 0.125),
     ],
 )  # fmt: skip
 def test_a_malposition_costs_its_own_clinical_weight(
@@ -153,17 +158,19 @@ def test_a_malposition_that_is_only_possible_costs_half() -> None:
 def test_a_missed_benign_finding_is_not_a_missed_pneumothorax() -> None:
     benign = scored("Degenerative changes of the spine.", "The lungs are clear.").total
     urgent = scored("Left pneumothorax.", "The lungs are clear.").total
-    assert (benign, urgent) == (0.0, 1.0)
+    assert (benign, urgent) == (0.0, soft_cap(1.0))
 
 
-def test_severities_are_capped_and_evidence_explains_them() -> None:
+def test_a_second_error_always_costs_more_and_evidence_explains_it() -> None:
     candidate = "Pneumothorax. Pulmonary edema. Lung mass."
     score = scored("No pneumothorax.", candidate)
-    assert score.severities["false_positive"] == 1.0
+    assert score.severities["false_positive"] == soft_cap(2.0)
+    one = scored("No pneumothorax.", "Pneumothorax.").severities["false_positive"]
+    assert 0.81 < one == soft_cap(1.0) < soft_cap(2.0) < 1
     assert [(e.finding, e.severity) for e in score.evidence] == [
         ("pneumothorax", 1.0),
-        ("pulmonary_edema", 1.0),
-        ("mass", 1.0),
+        ("pulmonary_edema", 0.5),
+        ("mass", 0.5),
     ]
     span = score.evidence[0].span
     assert span is not None

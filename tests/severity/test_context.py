@@ -7,6 +7,7 @@ import pytest
 from negalign_train.severity.judges.base import ReportPair
 from negalign_train.severity.judges.rules import RulesJudge
 from negalign_train.severity.reading.context import CaseContext, named_findings
+from negalign_train.vocabulary.taxonomy import soft_cap
 
 REFERENCE = "Tortuous aorta. Calcified granuloma in the left lung. Hiatal hernia."
 CANDIDATE = "The heart is normal."
@@ -48,7 +49,7 @@ def test_the_indication_outranks_the_age():
 def test_an_urgent_finding_costs_the_same_in_every_context():
     for context in (CaseContext(), CaseContext(age=90.0, indication="Rule out pneumothorax.")):
         found = score(context, "Left pneumothorax.", "No pneumothorax.")
-        assert found.severities["false_negative"] == 1.0
+        assert found.severities["false_negative"] == soft_cap(1.0)
 
 
 def test_asked_feared_and_excluded_findings_are_all_named():
@@ -67,4 +68,4 @@ def test_the_indication_raises_a_missed_port_and_leaves_a_malposition_at_its_own
         ("Right chest port ends in the right ventricle.", 0.5),
         ("Right chest port ends in the subclavian artery.", 1.0),
     ):
-        assert score(asked, reference, CANDIDATE).severities["device_error"] == cost
+        assert score(asked, reference, CANDIDATE).severities["device_error"] == soft_cap(cost)

@@ -59,8 +59,8 @@ def test_what_is_entailed_both_ways_costs_nothing():
 def test_a_finding_that_is_not_entailed_costs_its_weight_on_the_side_that_says_it():
     found = costs("Mass.", "Pleural effusion.", lambda *_: OPEN)
     assert found == {
-        ("false_positive", "pleural_effusion"): 1.0,
-        ("false_negative", "mass"): 1.0,
+        ("false_positive", "pleural_effusion"): 0.5,
+        ("false_negative", "mass"): 0.5,
     }
 
 
@@ -77,7 +77,7 @@ def test_a_finding_that_is_only_possible_is_over_called():
         return OPEN if hypothesis == presence("mass") and "Possible" in premise else YES
 
     assert costs("Possible mass.", "Mass.", answer) == {
-        ("artifact_overinterpretation", "mass"): 0.5
+        ("artifact_overinterpretation", "mass"): 0.25
     }
 
 
@@ -86,7 +86,7 @@ def test_sentences_that_contradict_each_other_cost_in_r3():
         return NO if premise.startswith("Small pleural") else YES
 
     found = costs("Small pleural effusion.", CANDIDATE[20:], answer)
-    assert found[("contradictory_diagnosis", None)] == 0.5
+    assert found[("contradictory_diagnosis", None)] == 0.25
 
 
 def test_labels_are_read_from_the_config_and_never_guessed(nli_dir, tmp_path):

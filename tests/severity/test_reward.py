@@ -25,12 +25,12 @@ def rewards(*completions: object, settings: RewardSettings = SETTINGS) -> list[f
 
 def test_the_right_report_earns_zero_and_an_error_its_severity() -> None:
     wrong_side = REFERENCE.replace("left", "right")
-    assert rewards(REFERENCE, wrong_side) == [0.0, -0.5]
+    assert rewards(REFERENCE, wrong_side) == [0.0, -0.25]
 
 
 def test_messages_and_text_earn_the_same() -> None:
     message = [{"role": "assistant", "content": REFERENCE.replace("Small", "Large")}]
-    assert rewards(message) == rewards(REFERENCE.replace("Small", "Large")) == [-0.5]
+    assert rewards(message) == rewards(REFERENCE.replace("Small", "Large")) == [-0.25]
 
 
 def test_an_unscorable_completion_earns_the_worst_reward() -> None:
@@ -73,7 +73,7 @@ def test_a_calibration_changes_the_price_of_an_error() -> None:
 
     reward = severity_reward(SETTINGS, halved)
     wrong_side = REFERENCE.replace("left", "right")
-    assert reward(prompts=[""], completions=[wrong_side], reference=[REFERENCE]) == [-0.25]
+    assert reward(prompts=[""], completions=[wrong_side], reference=[REFERENCE]) == [-0.125]
 
 
 def test_a_text_seen_before_is_not_scored_again(monkeypatch: pytest.MonkeyPatch) -> None:

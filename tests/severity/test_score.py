@@ -15,6 +15,7 @@ from negalign_train.severity.pricing.score import (
     score_report,
 )
 from negalign_train.vocabulary.records import Event
+from negalign_train.vocabulary.taxonomy import soft_cap
 
 NORMAL = "Heart size is normal. The lungs are clear."
 
@@ -44,12 +45,39 @@ def test_what_cannot_be_scored_has_a_reason_and_no_score(
 def test_text_that_says_nothing_is_worth_nothing_and_misses_all() -> None:
     score = score_report("Left pneumothorax.", "XXXX XXXX XXXX")
     assert score is not None
-    assert (score.severities["false_negative"], score.severities["report_integrity"]) == (1.0, 1.0)
+    assert (score.severities["false_negative"], score.severities["report_integrity"]) == (
+        soft_cap(1.0),
+        soft_cap(1.75),
+    )
+
+
+def test_Q_weighs_errors_against_what_is_right_and_leaves_the_severities_alone() -> None:
+    """A missed pneumothorax among right findings: severe as ever, but a better report."""
+    others = "Mild cardiomegaly. Small left effusion. Right upper lobe nodule."
+    alone = score_report("Left pneumothorax.", "No effusion.")
+    among = score_report(f"Left pneumothorax. {others}", others)
+    assert alone is not None
+    assert among is not None
+    assert alone.severities == among.severities
+    assert among.severities["false_negative"] == soft_cap(1.0)
+    assert (alone.correct_weight, among.correct_weight) == (0.0, 1.5)
+    assert alone.quality == pytest.approx(1 / 1.25)
+    assert among.quality == pytest.approx(1 / 2.75)
+    longer = score_report(f"Left pneumothorax. {others}", f"{others} No mass. Normal aorta.")
+    assert longer is not None
+    assert longer.quality == among.quality
+
+
+def test_an_attribute_that_is_wrong_leaves_its_finding_right_in_part() -> None:
+    """w * w / (w + a) = 0.5 * 0.5 / (0.5 + 0.25)."""
+    score = score_report("Left effusion.", "Right effusion.")
+    assert score is not None
+    assert score.correct_weight == pytest.approx(1 / 3)
 
 
 def test_many_pairs_keep_their_order() -> None:
     totals = [s and s.total for s in score_many([(NORMAL, NORMAL), (NORMAL, ""), (NORMAL, "CHF.")])]
-    assert totals == [0.0, None, 1.0]
+    assert totals == [0.0, None, 0.5]
 
 
 def test_missing_severities_are_filled_from_the_readers_edit(
@@ -69,7 +97,7 @@ def test_missing_severities_are_filled_from_the_readers_edit(
     )
     assert filled[0] == graded
     assert filled[1].severity_source == "scorer"
-    assert filled[1].total_severity == 0.5
+    assert filled[1].total_severity == 0.25
     assert [event.severities for event in filled[2:]] == [None, None]
     assert refusals.counts == {"no_statement_in_reference": 1, "no_reference": 1}
 

@@ -22,9 +22,9 @@ def test_there_are_ten_examples() -> None:
     assert len(rows()) == 10
 
 
-@pytest.mark.parametrize(("reference", "candidate", "evidence", "total"), rows())
+@pytest.mark.parametrize(("reference", "candidate", "evidence", "total", "quality"), rows())
 def test_an_example_costs_what_the_page_says(
-    reference: str, candidate: str, evidence: str, total: str
+    reference: str, candidate: str, evidence: str, total: str, quality: str
 ) -> None:
     ids = {category.name: category.id for category in taxonomy()}
     score = score_report(reference, candidate)
@@ -33,4 +33,6 @@ def test_an_example_costs_what_the_page_says(
         f"{ids[e.category]} {e.severity:g} {e.finding or 'text'}: {e.detail}"
         for e in score.evidence
     )
-    assert (found or "none", f"{score.total:g}") == (evidence, total)
+    assert score.quality is not None
+    figures = f"{score.total:.3g}", f"{score.quality:.3g}"
+    assert (found or "none", *figures) == (evidence, total, quality)

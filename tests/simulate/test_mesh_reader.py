@@ -40,12 +40,12 @@ def read_and_mend(case: Case, completion: str) -> tuple[tuple[ErrorMark, ...], s
         (CASE.reference, [], CASE.reference),
         (
             CASE.reference.replace("left", "right", 1),
-            [("wrong_location", 0.5)],
+            [("wrong_location", 0.25)],
             CASE.reference,
         ),
         (
             CASE.reference.replace("small", "large", 1),
-            [("wrong_severity", 0.5)],
+            [("wrong_severity", 0.25)],
             CASE.reference,
         ),
         (
@@ -61,7 +61,7 @@ def read_and_mend(case: Case, completion: str) -> tuple[tuple[ErrorMark, ...], s
         ),
         (
             CASE.reference.replace("No pneumothorax.", "A chest tube is present. No pneumothorax."),
-            [("device_error", 0.5)],
+            [("device_error", 0.25)],
             CASE.reference,
         ),
         (

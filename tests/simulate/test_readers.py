@@ -43,17 +43,17 @@ def faults_of(case: Case, text: str) -> list[tuple[str, str | None, float]]:
             make_case(EFFUSION),
             "Findings: Small left pleural effusion. Mild pulmonary edema. "
             "Impression: Small left pleural effusion.",
-            [("false_positive", "pulmonary_edema", 1.0)],
+            [("false_positive", "pulmonary_edema", 0.5)],
         ),
         (  # missed
             make_case(EFFUSION),
             "Findings: The heart size is normal. Impression: Small nodule in the left upper lobe.",
-            [("false_positive", "nodule", 0.5), ("false_negative", "pleural_effusion", 1.0)],
+            [("false_positive", "nodule", 0.5), ("false_negative", "pleural_effusion", 0.5)],
         ),
         (  # the impression denies the findings
             make_case(EFFUSION),
             "Findings: Small left pleural effusion. Impression: No acute disease.",
-            [("contradictory_diagnosis", "pleural_effusion", 0.5)],
+            [("contradictory_diagnosis", "pleural_effusion", 0.25)],
         ),
         (  # a skin fold over-read
             make_case(Finding("skin_fold", side="left")),
@@ -63,22 +63,22 @@ def faults_of(case: Case, text: str) -> list[tuple[str, str | None, float]]:
         (  # wrong side costs half the finding
             make_case(EFFUSION),
             "Findings: Small right pleural effusion. Impression: Small right pleural effusion.",
-            [("wrong_location", "pleural_effusion", 0.5)],
+            [("wrong_location", "pleural_effusion", 0.25)],
         ),
         (  # two steps of degree cost half, one step a quarter
             make_case(EFFUSION),
             "Findings: Large left pleural effusion. Impression: Large left pleural effusion.",
-            [("wrong_severity", "pleural_effusion", 0.5)],
+            [("wrong_severity", "pleural_effusion", 0.25)],
         ),
         (
             make_case(Finding("endotracheal_tube", location="right main bronchus")),
             "Findings: An ET tube ends above the carina. Impression: No acute disease.",
-            [("device_error", "endotracheal_tube", 0.25)],
+            [("device_error", "endotracheal_tube", 0.125)],
         ),
         (  # no prior study, so nothing can be new
             make_case(EFFUSION),
             "Findings: New small left pleural effusion. Impression: Small left pleural effusion.",
-            [("temporal_error", "pleural_effusion", 0.5)],
+            [("temporal_error", "pleural_effusion", 0.25)],
         ),
         (
             make_case(EFFUSION),
@@ -91,6 +91,20 @@ def faults_of(case: Case, text: str) -> list[tuple[str, str | None, float]]:
 )
 def test_each_category_is_seen_with_its_severity(case, text, expected):
     assert faults_of(case, text) == expected
+
+
+def test_one_missed_finding_of_many_is_partial_and_the_only_one_is_a_reject():
+    others = [Finding(name) for name in ("cardiomegaly", "pulmonary_edema", "osteopenia")]
+    alone, among = make_case(EFFUSION), make_case(EFFUSION, *others)
+    nothing = "Findings: The lungs are clear. Impression: No acute disease."
+    said = join_report(compose(tuple(others), random.Random(0)))
+    worst, mild = (true_score(TRUTH, c, t) for c, t in ((alone, nothing), (among, said)))
+    assert worst.total == mild.total == 0.5
+    assert worst.quality is not None
+    assert mild.quality is not None
+    assert worst.quality == pytest.approx(0.5 / 0.75)
+    assert mild.quality == pytest.approx(0.5 / (0.5 + 0.5 + 0.5 + 0.25 + 0.25))
+    assert (grade_of(worst.quality), grade_of(mild.quality)) == ("reject", "partial")
 
 
 def test_no_reference_has_a_fault():
@@ -167,15 +181,17 @@ def make_drafts(count: int = 300) -> list[Draft]:
     ]
 
 
-def test_grades_follow_the_severities_and_edits_mend_everything():
+def test_grades_follow_Q_and_edits_mend_everything():
     session = make_session(thread_rate=0.0, reject_edits=1.0)
     drafts = make_drafts()
     events = read_drafts(drafts, session)
     assert len(events) == len(drafts)
     cases = {draft.case.case_id: draft.case for draft in drafts}
     for event in events:
-        assert event.total_severity is not None
-        assert event.grade == grade_of(event.total_severity)
+        seen = true_score(TRUTH, cases[event.case_id], event.completion)  # no noise, none missed
+        assert event.severities == pytest.approx(dict(seen.severities), abs=1e-3)
+        assert seen.quality is not None
+        assert event.grade == grade_of(seen.quality)
         if event.grade == "accept":
             assert event.edited is None
         else:

@@ -49,6 +49,11 @@ def _figures(result: CycleResult) -> list[str]:
     lines = [
         _line("champion", f"{before} → {after}" if before != after else f"{after} (unchanged)"),
         _line("mean S", f"{_arrow(result.mean_S_before, result.mean_S_candidate)} ({change})"),
+        _line(
+            "mean Q",
+            f"{_arrow(result.mean_Q_before, result.mean_Q_candidate)} (errors against what is "
+            "right; reported, not decided on)",
+        ),
     ]
     if result.since_first_cycle is not None and result.cycle > 1:
         label = "over both cycles" if result.cycle == 2 else f"over {result.cycle} cycles"

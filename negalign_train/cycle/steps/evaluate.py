@@ -225,7 +225,8 @@ def _to_dict(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _score(value: dict[str, Any] | None) -> SeverityScore | None:
-    return None if value is None else SeverityScore(value["severities"])
+    """Without the evidence, which nothing after the gate's figures reads."""
+    return None if value is None else SeverityScore(**value | {"evidence": ()})
 
 
 def _reports(rows: list[dict[str, Any]]) -> tuple[ScoredReport, ...]:
@@ -241,7 +242,7 @@ def read_evaluation(path: Path) -> Evaluation:
         retention={int(cycle): _reports(rows) for cycle, rows in value["retention"].items()},
         reader_scores=None
         if readers is None
-        else tuple(SeverityScore(row["severities"]) for row in readers),
+        else tuple(SeverityScore(**row | {"evidence": ()}) for row in readers),
         divergence=None if value["divergence"] is None else Divergence(**value["divergence"]),
         reference_logps=value["reference_logps"],
     )

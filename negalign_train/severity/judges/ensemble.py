@@ -13,6 +13,7 @@ from negalign_train.severity.judges.base import Judge, Judgement, ReportPair
 from negalign_train.storage.fingerprint import fingerprint
 from negalign_train.vocabulary.errors import DataError
 from negalign_train.vocabulary.records import CATEGORIES, Evidence, SeverityScore
+from negalign_train.vocabulary.taxonomy import uncapped
 
 ENSEMBLE_SCHEMA = "negalign.ensemble/1"
 How = Literal["mean", "median", "weighted"]
@@ -90,7 +91,8 @@ def read_ensemble(path: Path) -> EnsembleSpec:
 class EnsembleJudge:
     """Joins its members' severities category by category.
 
-    A pair is judged by the members that can score it; where none can, it has no score.
+    A pair is judged by the members that can score it; where none can, it has no score. Q rests on
+    the joined severities and on the mean (median) of what the members call right.
     """
 
     name = "ensemble"
@@ -123,7 +125,14 @@ class EnsembleJudge:
         evidence = tuple(
             _named(item, words[i].judge) for i, score in scored for item in score.evidence
         )
-        return Judgement(self.name, self.version, SeverityScore(severities, evidence))
+        weights = {name: uncapped(value) for name, value in severities.items()}
+        right = [s.correct_weight for _, s in scored if s.correct_weight is not None]
+        correct = None
+        if right:
+            correct = float(median(right)) if self._how == "median" else fmean(right)
+        return Judgement(
+            self.name, self.version, SeverityScore(severities, evidence, weights, correct)
+        )
 
     def _join(self, category: str, values: Sequence[tuple[int, float]]) -> float:
         if self._how == "median":

@@ -81,11 +81,11 @@ class FinetunedJudge:
             reason = explain_unscorable(pair.reference, pair.candidate)
             if reason is None and row is None:
                 reason = "too_long_for_model"
-            score = None if reason is not None or row is None else _score(row)
+            score = None if reason is not None or row is None else _score(row, pair.reference)
             judgements.append(Judgement(self.name, self.version, score, reason))
         return judgements
 
 
-def _score(logits: Logits) -> SeverityScore:
+def _score(logits: Logits, reference: str) -> SeverityScore:
     predicted = [1 / (1 + math.exp(-max(-50.0, value))) for value in logits]
-    return predicted_score(predicted, "predicted from the two texts")
+    return predicted_score(predicted, "predicted from the two texts", reference)

@@ -22,10 +22,10 @@ from negalign_train.severity.judges.nli_cases import (
     questions,
     read_report,
 )
+from negalign_train.severity.pricing.compare import findings_weight, priced_score
 from negalign_train.severity.pricing.score import explain_unscorable, score_report
+from negalign_train.severity.reading.facts import extract_facts
 from negalign_train.vocabulary.errors import DataError
-from negalign_train.vocabulary.records import SeverityScore
-from negalign_train.vocabulary.taxonomy import cap_severities
 
 LABELS = ("entailment", "neutral", "contradiction")
 _VERSION = "1"
@@ -101,7 +101,6 @@ class NliJudge:
         assert rules is not None  # both judges refuse the same pairs
         slips = [item for item in rules.evidence if item.category == "report_integrity"]
         evidence = (*evidence_of(*both, known), *slips)
-        sums: dict[str, float] = {}
-        for item in evidence:
-            sums[item.category] = sums.get(item.category, 0.0) + item.severity
-        return Judgement(self.name, self.version, SeverityScore(cap_severities(sums), evidence))
+        missed = sum(item.severity for item in evidence if item.category == "false_negative")
+        correct = max(0.0, findings_weight(extract_facts(pair.reference)) - missed)
+        return Judgement(self.name, self.version, priced_score(evidence, correct))

@@ -64,7 +64,8 @@ def _evidence(item: Evidence, ids: dict[str, str], said: _Text, expected: _Text)
 def result_object(
     judgement: Judgement, pair: ReportPair, calibration: Calibration | None = None
 ) -> dict[str, Any]:
-    """The result of one pair. ``severities`` and ``S`` are null where there is no score.
+    """The result of one pair. ``severities``, ``S`` and ``Q`` are null where there is no score;
+    ``Q`` and ``grade`` also where the judge does not know what is right.
 
     Args:
         calibration: applied to the severities; the evidence keeps the judge's own weights.
@@ -72,6 +73,7 @@ def result_object(
     score = judgement.score
     if score is not None and calibration is not None:
         score = calibration.apply(score)
+    quality = None if score is None else score.quality
     ids = {category.name: category.id for category in taxonomy()}
     said, expected = _Text(pair.candidate), _Text(pair.reference)
     return {
@@ -79,7 +81,8 @@ def result_object(
         "scorable": score is not None,
         "reason": judgement.reason,
         "S": None if score is None else round(score.total, 6),
-        "grade": None if score is None else grade_of(score.total),
+        "Q": None if quality is None else round(quality, 6),
+        "grade": None if quality is None else grade_of(quality),
         "severities": None
         if score is None
         else {ids[name]: round(value, 6) for name, value in score.severities.items()},

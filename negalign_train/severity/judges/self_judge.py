@@ -105,7 +105,9 @@ class SelfJudge:
             limit = context_length(self._model.config)
             if limit is not None and any(len(row) >= limit for row in rows):
                 reason = "too_long_for_model"
-            score = None if reason else predicted_score(self._expected(rows), _DETAIL)
+            score = (
+                None if reason else predicted_score(self._expected(rows), _DETAIL, pair.reference)
+            )
             judgements.append(Judgement(self.name, self.version, score, reason))
         return judgements
 

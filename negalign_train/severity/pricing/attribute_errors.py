@@ -25,7 +25,7 @@ UNCERTAIN = 0.5
 """Factor for what one of the reports only calls possible."""
 SIZE_TOLERANCE = 0.2
 """Measurements that differ by more than this share of the larger one are wrong."""
-_LEVEL = {"mild": 0, "moderate": 1, "severe": 2}
+_LEVEL = {"trace": 0, "mild": 0, "moderate": 1, "severe": 2}
 
 
 def _set_factor(expected: frozenset[str], said: frozenset[str]) -> float:
@@ -41,13 +41,14 @@ def _place_factor(expected: frozenset[str], said: frozenset[str]) -> float:
 
 def _degree_factor(expected: frozenset[str], said: frozenset[str]) -> float:
     """By steps between the nearest degrees named; one too many, or "severe" left out, is half."""
-    if expected & said:
-        return HALF if said - expected else 0.0
-    if not (expected or said):
+    right, given = ({_LEVEL[degree] for degree in degrees} for degrees in (expected, said))
+    if right & given:
+        return HALF if given - right else 0.0
+    if not (right or given):
         return 0.0
-    if not (expected and said):
-        return HALF if "severe" in expected | said else SLIGHT
-    steps = min(abs(_LEVEL[a] - _LEVEL[b]) for a in expected for b in said)
+    if not (right and given):
+        return HALF if _LEVEL["severe"] in right | given else SLIGHT
+    steps = min(abs(one - other) for one in right for other in given)
     return FULL if steps > 1 else HALF
 
 

@@ -96,7 +96,14 @@ class Calibration:
         if not self.adopted:
             return score
         severities = {n: self.categories[n].apply(s) for n, s in score.severities.items()}
-        return replace(score, severities=severities)
+        weights = score.error_weights
+        if weights is not None:
+            # In proportion, so that a category that costs twice as much weighs twice as much in Q.
+            weights = {
+                name: weight * severities[name] / score.severities[name] if weight > 0 else 0.0
+                for name, weight in weights.items()
+            }
+        return replace(score, severities=severities, error_weights=weights)
 
     def label(self) -> str:
         """What stands behind a severity: the judge's version, and the calibration if it did

@@ -6,7 +6,7 @@ clinical weight, an error of an attribute at most half of it, and each category 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from negalign_train.severity.pricing.attribute_errors import (
     UNCERTAIN,
@@ -24,7 +24,7 @@ from negalign_train.severity.reading.mentions import (
     side_conflicts,
 )
 from negalign_train.severity.reading.statements import STUDY, Statement
-from negalign_train.vocabulary.records import Evidence, SeverityScore
+from negalign_train.vocabulary.records import CATEGORIES, Evidence, SeverityScore
 from negalign_train.vocabulary.taxonomy import cap_severities, finding_types
 
 LEAP = 0.5
@@ -64,7 +64,9 @@ def _cost(mention: Mention) -> float:
     """What missing or inventing this finding costs: its weight, less where it is unsure or old,
     and at least that of a device's malposition.
     """
-    cost = _weight(mention.finding) * (1.0 if mention.certain else UNCERTAIN)
+    cost = finding_types()[mention.finding].price(mention.degree)
+    if not mention.certain:
+        cost *= UNCERTAIN
     if mention.chronic:
         cost *= 0.0 if mention.finding in lexicon().benign_when_old else OLD
     return max(cost, malposition(mention))
@@ -255,6 +257,42 @@ def _of_the_text(facts: ReportFacts, reference: ReportFacts) -> Iterator[Evidenc
         yield Evidence("report_integrity", NOTHING_SAID, None, detail, None)
 
 
+def findings_weight(reference: ReportFacts) -> float:
+    """What the findings of a reference weigh in all: C of a report that is right."""
+    return _correct_weight(mentions_of(reference), ())
+
+
+def _correct_weight(reference: Mentions, evidence: Sequence[Evidence]) -> float:
+    """C: the weights of the reference's findings, each ``w * w / (w + a)`` with the weights ``a``
+    of its own attribute errors (as CRIMSON counts them), nothing where it is missed.
+    """
+    total = 0.0
+    for name in reference.asserted:
+        if name == STUDY or _kind(name) == "artefact":
+            continue
+        mention = reference[name]
+        weight = _cost(mention)
+        own = [item for item in evidence if item.reference_span == mention.span]
+        if weight > 0 and not any(is_missed(item) for item in own):
+            total += weight * weight / (weight + sum(item.severity for item in own))
+    return total
+
+
+def is_missed(item: Evidence) -> bool:
+    """Whether an error is a finding left out, and not one of its attributes."""
+    is_device = item.finding is not None and _kind(item.finding) == "device"
+    left_out = is_device and item.span is None and item.category == "device_error"
+    return item.reference_span is not None and (item.category == "false_negative" or left_out)
+
+
+def priced_score(evidence: Sequence[Evidence], correct_weight: float) -> SeverityScore:
+    """The score of these errors, beside this much that is right."""
+    sums = dict.fromkeys(CATEGORIES, 0.0)
+    for item in evidence:
+        sums[item.category] += item.severity
+    return SeverityScore(cap_severities(sums), tuple(evidence), sums, correct_weight)
+
+
 def compare(reference: ReportFacts, candidate: ReportFacts) -> SeverityScore:
     """Nine severities of ``candidate`` against ``reference``, with the evidence that costs."""
     expected, said = mentions_of(reference), mentions_of(candidate)
@@ -265,7 +303,4 @@ def compare(reference: ReportFacts, candidate: ReportFacts) -> SeverityScore:
         *_of_the_text(candidate, reference),
     ]
     costly = tuple(item for item in evidence if item.severity > 0)
-    sums: dict[str, float] = {}
-    for item in costly:
-        sums[item.category] = sums.get(item.category, 0.0) + item.severity
-    return SeverityScore(cap_severities(sums), costly)
+    return priced_score(costly, _correct_weight(expected, costly))

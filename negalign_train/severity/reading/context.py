@@ -18,7 +18,7 @@ from negalign_train.severity.reading.mentions import mentions_of
 from negalign_train.severity.reading.spelling import read_word
 from negalign_train.severity.reading.tokens import sentences, words_and_marks
 from negalign_train.vocabulary.errors import DataError
-from negalign_train.vocabulary.records import Evidence, SeverityScore
+from negalign_train.vocabulary.records import CATEGORIES, Evidence, SeverityScore
 from negalign_train.vocabulary.resources import data_path
 from negalign_train.vocabulary.taxonomy import cap_severities, finding_types
 
@@ -145,11 +145,7 @@ def in_context(
         return score
     evidence = [_priced(item, expected, named) for item in score.evidence]
     evidence += _missed_benign(reference, candidate, named)
-    return SeverityScore(cap_severities(_sums(evidence)), tuple(evidence))
-
-
-def _sums(evidence: list[Evidence]) -> Mapping[str, float]:
-    sums: dict[str, float] = {}
+    sums = dict.fromkeys(CATEGORIES, 0.0)
     for item in evidence:
-        sums[item.category] = sums.get(item.category, 0.0) + item.severity
-    return sums
+        sums[item.category] += item.severity
+    return SeverityScore(cap_severities(sums), tuple(evidence), sums, score.correct_weight)

@@ -139,7 +139,7 @@ def _excludes(denial: Statement, statement: Statement) -> bool:
     if not denial.implied:
         return True
     known = statement.change in ("stable", "improved") and statement.degree != "severe"
-    if known or statement.degree == "mild":
+    if known or statement.degree in ("trace", "mild"):
         return False
     marked = statement.degree in ("moderate", "severe") or statement.change in ("new", "worse")
     return marked or not denial.only_marked

@@ -20,7 +20,7 @@ def _ends_negation(items: Sequence[Item], at: int) -> bool:
         return False
     after = items[at + 1]
     starts_anew = (
-        after.value("degree") in ("mild", "moderate")
+        after.value("degree") in ("trace", "mild", "moderate")
         or after.value("change")
         or after.value("study")
     )

@@ -24,7 +24,7 @@ from negalign_train.vocabulary.taxonomy import finding_types
 STUDY = "study"
 """Pseudo-finding of a sentence that compares the study as a whole: "no interval change"."""
 _MM_PER_UNIT = {"mm": 1.0, "cm": 10.0, "millimeter": 1.0, "centimeter": 10.0}
-_DEGREE_ORDER = ("mild", "moderate", "severe")
+_DEGREE_ORDER = ("trace", "mild", "moderate", "severe")
 _MOVES = frozenset(
     ["back", "retracted", "retract", "withdrawn", "withdraw", "advanced", "advance", "advancing",
      "retraction", "advancement", "retracting", "withdrawing"]
