@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Select, func, select
+from sqlalchemy import URL, Connection, Engine, Select, func, select
 
 from negalign_train.feedback.batch import (
     EVENTS,
@@ -55,11 +55,11 @@ class FeedbackStore:
 
     def __init__(
         self,
-        database: Engine | str,
+        database: Engine | str | URL,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         with _as_feedback_error():
-            self._engine = open_database(database) if isinstance(database, str) else database
+            self._engine = database if isinstance(database, Engine) else open_database(database)
         self._clock = clock
 
     def import_jsonl(self, path: Path) -> ImportReport:

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
-from sqlalchemy.pool import NullPool, StaticPool
+from sqlalchemy.pool import NullPool
 
 from negalign_train.storage.migrations import DIALECTS, LATEST_VERSION, statements
 from negalign_train.vocabulary.errors import NegalignError
@@ -29,14 +29,12 @@ class DatabaseError(NegalignError):
     """The database cannot be opened, read or written."""
 
 
-def open_database(url: str) -> Engine:
-    """The database at ``url``, created and migrated if need be.
-
-    SQLite runs in WAL mode with synchronous=FULL (0 of 40 kill -9 lost an acknowledged row,
-    reference/reliability-and-ecosystem.md A2-9) and foreign keys on.
+def parse_url(url: str | URL) -> URL:
+    """A database URL.
 
     Raises:
-        DatabaseError: a URL of another kind, no access, or a schema newer than this package.
+        DatabaseError: it cannot be parsed, is of another kind, or is a SQLite database in memory,
+            which nothing would be left of.
     """
     try:
         parsed = make_url(url)
@@ -48,13 +46,37 @@ def open_database(url: str) -> Engine:
     dialect = parsed.get_backend_name()
     if dialect not in DIALECTS:
         raise DatabaseError(f"database {dialect!r} is not supported; use sqlite or postgresql")
-    in_memory = parsed.database in (None, "", ":memory:")
-    if dialect == "sqlite" and not in_memory:
+    if dialect == "sqlite" and parsed.database in (None, "", ":memory:"):
+        raise DatabaseError(
+            "the database URL names a SQLite database in memory, which keeps nothing; write "
+            "sqlite:///PATH"
+        )
+    return parsed
+
+
+def shown_url(url: URL) -> str:
+    """A URL as messages may show it: without its password, and without its query, where drivers
+    take passwords and key files too.
+    """
+    return url.set(query={}).render_as_string(hide_password=True)
+
+
+def open_database(url: str | URL) -> Engine:
+    """The database at ``url``, created and migrated if need be.
+
+    SQLite runs in WAL mode with synchronous=FULL (0 of 40 kill -9 lost an acknowledged row,
+    reference/reliability-and-ecosystem.md A2-9) and foreign keys on.
+
+    Raises:
+        DatabaseError: as ``parse_url``; no access; or a schema newer than this package.
+    """
+    parsed = parse_url(url)
+    dialect = parsed.get_backend_name()
+    if dialect == "sqlite":
         _make_folder(Path(str(parsed.database)).parent)
     try:
         # One connection per transaction: nothing stays open, and forked workers share none.
-        pool = StaticPool if dialect == "sqlite" and in_memory else NullPool
-        engine = create_engine(parsed, hide_parameters=True, poolclass=pool)
+        engine = create_engine(parsed, hide_parameters=True, poolclass=NullPool)
     except ModuleNotFoundError as error:
         raise DatabaseError(
             f"the driver {error.name} is missing; use postgresql+psycopg://... and install "
@@ -67,17 +89,14 @@ def open_database(url: str) -> Engine:
     return engine
 
 
-def open_read_only(url: str) -> Engine:
+def open_read_only(url: str | URL) -> Engine:
     """The database at ``url`` as it is: nothing is created, migrated or written, no file beside it
     either.
 
     Raises:
-        DatabaseError: a URL of another kind.
+        DatabaseError: as ``parse_url``.
     """
-    try:
-        parsed = make_url(url)
-    except ArgumentError as error:
-        raise DatabaseError("the database URL cannot be parsed") from error
+    parsed = parse_url(url)
     if parsed.get_backend_name() == "postgresql":
         return create_engine(
             parsed,
@@ -139,7 +158,7 @@ def _translated(engine: Engine) -> Iterator[None]:
         quoted = engine.dialect.name == "sqlite" or isinstance(error, OperationalError)
         detail = str(error.orig).splitlines()[0] if quoted else type(error.orig).__name__
         raise DatabaseError(
-            f"database {engine.url.render_as_string(hide_password=True)}: {detail}; "
+            f"database {shown_url(engine.url)}: {detail}; "
             "the transaction was undone. Free disk space, check write permission and that the "
             "server is up, then run the same command again"
         ) from error
@@ -147,7 +166,8 @@ def _translated(engine: Engine) -> Iterator[None]:
 
 def _make_folder(folder: Path) -> None:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        # Private: what lies in a workspace is patient data. Whoever shares one opens it on purpose.
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise DatabaseError(
             f"{folder}: cannot be created ({error.strerror}); choose another --workspace"
@@ -184,7 +204,7 @@ def _migrate(engine: Engine) -> None:
         version = _version(connection)
     if version > LATEST_VERSION:
         raise DatabaseError(
-            f"database {engine.url.render_as_string(hide_password=True)} has schema {version}, "
+            f"database {shown_url(engine.url)} has schema {version}, "
             f"this negalign_train knows up to {LATEST_VERSION}; upgrade negalign-train"
         )
     if version == LATEST_VERSION:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from sqlalchemy import URL
 
 from negalign_train.storage.atomic import fsync_path
 from negalign_train.storage.atomic import replacing as replacing
@@ -27,8 +29,13 @@ class Workspace:
     root: Path
 
     @property
-    def database_url(self) -> str:
-        return f"sqlite:///{self.root / 'negalign.db'}"
+    def database_file(self) -> Path:
+        return self.root / "negalign.db"
+
+    @property
+    def database_url(self) -> URL:
+        # Built, not written: a "?" or "%" in a folder's name would end or change the path.
+        return URL.create("sqlite", database=str(self.database_file))
 
     @property
     def adapters_dir(self) -> Path:
@@ -48,8 +55,7 @@ def publishing(folder: Path) -> Iterator[Path]:
     if folder.exists():
         raise FileExistsError(f"{folder} exists; published folders are never overwritten")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    staging = folder.with_name(f".staging-{folder.name}-{os.getpid()}")
-    shutil.rmtree(staging, ignore_errors=True)
+    staging = folder.with_name(f".staging-{folder.name}-{secrets.token_hex(8)}-{os.getpid()}")
     staging.mkdir()
     try:
         yield staging

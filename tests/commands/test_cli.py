@@ -204,6 +204,25 @@ def test_a_mistyped_workspace_is_an_error_and_is_not_created(
     assert not workspace.exists()
 
 
+@pytest.mark.parametrize("content", [None, b""])
+@pytest.mark.parametrize("command", [("feedback", "import", "LOG"), ("adapters", "list")])
+def test_old_cycles_without_their_database_are_never_taken_for_a_new_workspace(
+    negalign: Negalign,
+    workspace: Path,
+    log_file: Path,
+    content: bytes | None,
+    command: tuple[str, ...],
+) -> None:
+    (workspace / "cycles" / "c0001").mkdir(parents=True)
+    if content is not None:
+        (workspace / "negalign.db").write_bytes(content)
+    words = [str(log_file) if word == "LOG" else word for word in command]
+    code, out, err = negalign(*words, "-w", workspace)
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert f"is {'missing' if content is None else 'empty'}, but {workspace} holds cycles" in err
+    assert not (workspace / "negalign.db").exists() or content == b""
+
+
 def test_a_database_url_replaces_the_file_in_the_workspace(
     negalign: Negalign, workspace: Path, log_file: Path, tmp_path: Path
 ) -> None:

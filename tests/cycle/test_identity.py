@@ -238,3 +238,18 @@ def test_a_cycle_that_was_begun_is_decided_by_its_own_criteria(tmp_path):
     write_json(context.folder / "plan.json", plan)
     with pytest.raises(CycleError, match="was written by another release"):
         open_cycle(place, engine, located, 3, "2026-01-02T00:00:00Z")
+
+
+def test_a_candidate_altered_after_its_training_is_not_published(tmp_path, launches):
+    recipe = small_recipe()
+    context = context_of(tmp_path, recipe)
+    trained = {"dpo": train(context, recipe.candidates[0], CALIBRATION)}
+    weights = trained["dpo"].adapter_dir / "adapter_model.safetensors"
+    before = weights.read_bytes()
+    weights.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
+    with pytest.raises(CycleError, match="changed after its training had finished"):
+        gate_step.publish_candidates(context, trained)
+    assert context.registry.list() == ()
+    weights.write_bytes(before)
+    published = gate_step.publish_candidates(context, trained)
+    assert [published["dpo"]] == [record.adapter_id for record in context.registry.list()]

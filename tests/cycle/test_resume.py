@@ -19,7 +19,7 @@ from negalign_train.registry.adapters import Registry
 from negalign_train.report.result import CycleResult
 from negalign_train.storage.database import open_database
 from negalign_train.storage.workspace import Workspace
-from negalign_train.vocabulary.errors import CycleError
+from negalign_train.vocabulary.errors import CycleError, RegistryError
 from tests.cycles import RECIPE, ROOT, run, small_recipe, without_times
 
 STEPS = ("gathering", "building", "evaluating the parent", "training", "publishing",
@@ -155,3 +155,25 @@ def test_a_withdrawn_champion_stops_the_cycle_that_began_from_it_with_the_way_ba
     registry.rollback("base", by="anna", reason="complaints")
     with pytest.raises(CycleError, match=f"negalign adapters promote {champion} --reason WHY"):
         open_cycle(place, engine, located, 3, "2026-01-01T00:00:00Z")
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_damaged_champion_starts_no_cycle_and_finishes_none(two_cycles, tmp_path, begun):
+    folder = Path(shutil.copytree(two_cycles[0], tmp_path / "workspace"))
+    place = Workspace(folder)
+    engine = open_database(place.database_url)
+    registry = Registry(place, engine)
+    located = LocatedRecipe(small_recipe(), RECIPE)
+    if begun:
+        context = open_cycle(place, engine, located, 3, "2026-01-01T00:00:00Z")
+        (context.folder / "snapshot.parquet").write_bytes(b"")
+    weights = registry.path("champion") / "adapter_model.safetensors"
+    damaged = bytearray(weights.read_bytes())
+    damaged[-1] ^= 1
+    weights.write_bytes(damaged)
+    with pytest.raises(RegistryError, match=r"adapter_model\.safetensors"):
+        open_cycle(place, engine, located, 3, "2026-01-01T00:00:00Z")
+    # Between two steps of a cycle that was opened before.
+    if begun:
+        with pytest.raises(RegistryError, match=r"adapter_model\.safetensors"):
+            context.adapter_dir(context.plan.parent)

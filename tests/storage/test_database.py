@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 import threading
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import inspect, text
+from sqlalchemy import inspect, make_url, text
 
 from negalign_train.cycle.closing.seal import SEALS
 from negalign_train.feedback.batch import EVENTS, QUARANTINE
@@ -23,9 +24,11 @@ from negalign_train.storage.database import (
     open_database,
     open_read_only,
     reading,
+    shown_url,
     writing,
 )
 from negalign_train.storage.migrations import LATEST_VERSION, statements
+from negalign_train.storage.workspace import Workspace
 
 
 def test_sqlite_runs_in_wal_mode_fully_synchronous_with_foreign_keys(tmp_path: Path) -> None:
@@ -199,3 +202,29 @@ def test_a_full_disk_undoes_the_transaction_and_says_so(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_made_is_named() -> None:
     with pytest.raises(DatabaseError, match="choose another --workspace"):
         open_database(f"sqlite:////proc/{os.getpid()}/negalign/negalign.db")
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:"])
+def test_a_database_that_keeps_nothing_is_refused(url: str) -> None:
+    with pytest.raises(DatabaseError, match="keeps nothing"):
+        open_database(url)
+
+
+def test_a_password_in_the_query_is_not_shown() -> None:
+    url = make_url("postgresql+psycopg://u:one@127.0.0.1/x?password=two&sslpassword=three")
+    shown = shown_url(url)
+    assert shown == "postgresql+psycopg://u:***@127.0.0.1/x"
+
+
+def test_two_workspaces_with_a_question_mark_in_their_names_share_nothing(tmp_path: Path) -> None:
+    for name in ("site?a", "site?b", "site%20c"):
+        place = Workspace(tmp_path / name)
+        open_database(place.database_url).dispose()
+        assert place.database_file.is_file()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["site%20c", "site?a", "site?b"]
+
+
+def test_a_workspace_is_made_for_its_owner_alone(tmp_path: Path) -> None:
+    place = Workspace(tmp_path / "new")
+    open_database(place.database_url).dispose()
+    assert stat.S_IMODE(place.root.stat().st_mode) == 0o700

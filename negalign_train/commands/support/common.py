@@ -7,15 +7,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from sqlalchemy import Engine, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy import URL, Engine
 
 from negalign_train.commands.support.output import JsonOption as JsonOption
 from negalign_train.commands.support.output import json_line as json_line
 from negalign_train.commands.support.output import number as number
 from negalign_train.commands.support.output import print_json as print_json
 from negalign_train.commands.support.output import print_table as print_table
-from negalign_train.storage.database import open_database, open_read_only
+from negalign_train.storage.database import open_database, open_read_only, parse_url
 from negalign_train.storage.workspace import Workspace
 from negalign_train.vocabulary.errors import NegalignError
 
@@ -51,12 +50,32 @@ def open_engine(
         read_only: True where a command must leave everything as it is, migrations too.
 
     Raises:
-        NegalignError: no such workspace, or the database cannot be opened.
+        NegalignError: no such workspace, a workspace whose database is gone, or the database
+            cannot be opened.
     """
-    url = database_url or Workspace(workspace).database_url
-    if not create and (file := _sqlite_file(url)) is not None and not file.is_file():
+    place = Workspace(workspace)
+    if database_url is None:
+        _refuse_lost_database(place)
+    url = database_url or place.database_url
+    if not create and (file := _sqlite_file(parse_url(url))) is not None and not file.is_file():
         raise _no_workspace(workspace, file)
     return open_read_only(url) if read_only else open_database(url)
+
+
+def _refuse_lost_database(place: Workspace) -> None:
+    """A new database beside old cycles would start again from the base without a word.
+
+    Raises:
+        NegalignError: the workspace holds cycles, and its database is missing or empty.
+    """
+    file = place.database_file
+    if not (place.root / "cycles").is_dir() or (file.is_file() and file.stat().st_size > 0):
+        return
+    state = "is empty" if file.is_file() else "is missing"
+    raise NegalignError(
+        f"{file} {state}, but {place.root} holds cycles: their log and registry are lost. Restore "
+        "the database from a backup, or give its --database-url, or another --workspace"
+    )
 
 
 def existing_workspace(workspace: Path) -> Workspace:
@@ -66,7 +85,7 @@ def existing_workspace(workspace: Path) -> Workspace:
         NegalignError: there is none at ``workspace``.
     """
     place = Workspace(workspace)
-    file = Path(str(make_url(place.database_url).database))
+    file = place.database_file
     if not file.is_file() and not (workspace / "cycles").is_dir():
         raise _no_workspace(workspace, file)
     return place
@@ -84,15 +103,6 @@ def _no_workspace(workspace: Path, missing: Path) -> NegalignError:
     )
 
 
-def _sqlite_file(url: str) -> Path | None:
-    """The file behind a SQLite URL; None for other databases, or a URL that cannot be parsed."""
-    try:
-        parsed = make_url(url)
-    except ArgumentError:
-        return None
-    on_disk = parsed.get_backend_name() == "sqlite" and parsed.database not in (
-        None,
-        "",
-        ":memory:",
-    )
-    return Path(str(parsed.database)) if on_disk else None
+def _sqlite_file(url: URL) -> Path | None:
+    """The file behind a SQLite URL; None for other databases."""
+    return Path(str(url.database)) if url.get_backend_name() == "sqlite" else None

@@ -129,8 +129,15 @@ class Context:
         return self.recipe.model.model_name_or_path if local else self.plan.base_name
 
     def adapter_dir(self, adapter_id: str | None) -> Path | None:
-        """The folder of a published adapter; None for the bare base model."""
-        return None if adapter_id is None else self.registry.path(adapter_id)
+        """The folder of a published adapter, verified at every use; None for the bare base model.
+
+        Raises:
+            RegistryError: a file of it is missing, damaged or foreign.
+        """
+        if adapter_id is None:
+            return None
+        self.registry.verify(adapter_id)
+        return self.registry.path(adapter_id)
 
     def candidate_dir(self, name: str) -> Path:
         return self.folder / "candidates" / name
@@ -161,6 +168,7 @@ def open_cycle(
     Raises:
         CycleError: the unfinished cycle was started with another recipe, seed, base model or case
             file; its parent is no longer champion; or the champion sits on another base.
+        RegistryError: a file of the champion, or of the approved adapter, is damaged.
     """
     recipe = located.recipe
     located.accelerate_config()  # a wrong path is refused now, not after the readers' work
@@ -169,6 +177,8 @@ def open_cycle(
     base = resolve_model(recipe.model)
     registry = Registry(workspace, engine)
     champion, approved = registry.champion(), registry.approved()
+    for trusted in filter(None, (champion, approved)):
+        registry.verify(trusted.adapter_id)  # a damaged parent writes worse drafts: easy to beat
     new = Plan(
         cycle=cycle,
         seed=seed,

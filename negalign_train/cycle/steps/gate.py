@@ -23,6 +23,8 @@ from negalign_train.registry.manifest import AdapterRecord
 from negalign_train.registry.provenance import git_commit, library_versions
 from negalign_train.storage.fingerprint import fingerprint
 from negalign_train.storage.workspace import read_json, write_json
+from negalign_train.training.running.checkpoints import is_complete
+from negalign_train.vocabulary.errors import CycleError
 from negalign_train.vocabulary.records import ScoredReport
 
 
@@ -45,13 +47,23 @@ def num_candidates(context: Context) -> int:
 
 
 def publish_candidates(context: Context, trained: Mapping[str, TrainedCandidate]) -> dict[str, str]:
-    """Puts every trained candidate into the registry; candidate name to adapter id."""
+    """Puts every trained candidate into the registry; candidate name to adapter id.
+
+    Raises:
+        CycleError: a file of a training changed after it had finished.
+    """
     return {name: _publish(context, each) for name, each in trained.items()}
 
 
 def _publish(context: Context, trained: TrainedCandidate) -> str:
     """The manifest speaks of the training that made the weights, not of the present recipe."""
     plan, candidate = context.plan, trained.candidate
+    folder = trained.adapter_dir.parent
+    if not is_complete(folder):
+        raise CycleError(
+            f"candidate {candidate.name}: {folder} changed after its training had finished; "
+            "nothing was published. Run the same command again: it trains the candidate anew"
+        )
     identity, earlier = trained.identity, candidate.continues
     adapter_id = new_adapter_id(plan.cycle, candidate.name, identity, trained.adapter_dir)
     recipe = {"cycle": plan.recipe_fingerprint, "candidate": trained.made_of["candidate"]}

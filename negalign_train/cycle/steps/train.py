@@ -94,7 +94,11 @@ def _write_run(run: CandidateRun) -> Path:
 
 
 def _launch(accelerate_config: Path, config: Path, log: Path) -> int:
-    """Runs the training process with its output in ``log``; returns its exit code."""
+    """Runs the training process with its output in ``log``; returns its exit code.
+
+    In safe-path mode (Python 3.11 and later), the workers too: a ``yaml.py`` in the folder where
+    somebody stands is not run.
+    """
     command = [
         sys.executable, "-m", "accelerate.commands.launch",
         *read_launch_file(accelerate_config).arguments(),
@@ -103,7 +107,8 @@ def _launch(accelerate_config: Path, config: Path, log: Path) -> int:
     with log.open("ab") as stream:
         process = subprocess.Popen(
             command, stdout=stream, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-            env=os.environ | {"TOKENIZERS_PARALLELISM": "false"}, start_new_session=True,
+            env=os.environ | {"TOKENIZERS_PARALLELISM": "false", "PYTHONSAFEPATH": "1"},
+            start_new_session=True,
         )  # fmt: skip
         try:
             return process.wait()
