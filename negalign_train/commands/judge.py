@@ -1,4 +1,4 @@
-"""``negalign judge``: compare judges with readers, and train one."""
+"""``negalign judge``: compare judges with readers and experts, and train one."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from negalign_train.commands.support.bench import bench
 from negalign_train.commands.support.common import DatabaseUrlOption
 from negalign_train.commands.support.judge_data import examples_of, log_events, unseen_by
 from negalign_train.commands.support.output import JsonOption, print_json, print_table
@@ -28,8 +29,10 @@ if TYPE_CHECKING:
     from negalign_train.severity.trust.table import Scored
 
 app = typer.Typer(
-    help="Judges of reports: compare them with readers, train one.", no_args_is_help=True
+    help="Judges of reports: compare them with readers or experts, train one.",
+    no_args_is_help=True,
 )
+app.command()(bench)
 
 WorkspaceOption = Annotated[
     Path | None,

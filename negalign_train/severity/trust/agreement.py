@@ -64,7 +64,7 @@ class AgreementSettings:
     seed: int = 1
 
 
-def _ratio(top: Floats, bottom: Floats) -> Floats:
+def quotient(top: Floats, bottom: Floats) -> Floats:
     """top / bottom, NaN where the bottom is 0."""
     safe = np.where(np.abs(bottom) > 1e-12, bottom, np.nan)
     return np.asarray(top / safe, dtype=np.float64)
@@ -83,7 +83,7 @@ def weighted_kappa(judge: Floats, reader: Floats, weights: Floats, edges: Floats
     expected = np.einsum("di,dj->dij", table.sum(axis=2), table.sum(axis=1))
     step = (np.subtract.outer(np.arange(count), np.arange(count)) / (count - 1)) ** 2
     disagreement = (table * step).sum(axis=(1, 2)) * total
-    return 1 - _ratio(disagreement, (expected * step).sum(axis=(1, 2)))
+    return 1 - quotient(disagreement, (expected * step).sum(axis=(1, 2)))
 
 
 def _ranks(values: Floats, weights: Floats) -> Floats:
@@ -103,7 +103,7 @@ def spearman(judge: Floats, reader: Floats, weights: Floats) -> Floats:
     a = a - (weights * a).sum(axis=1, keepdims=True) / total
     b = b - (weights * b).sum(axis=1, keepdims=True) / total
     spread = (weights * a**2).sum(axis=1) * (weights * b**2).sum(axis=1)
-    return _ratio((weights * a * b).sum(axis=1), np.sqrt(spread))
+    return quotient((weights * a * b).sum(axis=1), np.sqrt(spread))
 
 
 def _distinct_pairs(reader: Floats) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -128,7 +128,7 @@ def pairwise_accuracy(judge: Floats, reader: Floats) -> Callable[[Floats], Float
         if not len(i):
             return np.full(len(weights), np.nan)
         both = weights[:, i] * weights[:, j]
-        return _ratio(both @ same, both.sum(axis=1))
+        return quotient(both @ same, both.sum(axis=1))
 
     return accuracy
 
@@ -140,7 +140,7 @@ def calibration_error(judge: Floats, reader: Floats, weights: Floats, edges: Flo
     for index in np.unique(bins):
         inside = bins == index
         error += np.abs(weights[:, inside] @ (judge[inside] - reader[inside]))
-    return _ratio(error, weights.sum(axis=1))
+    return quotient(error, weights.sum(axis=1))
 
 
 def _measures(
@@ -153,7 +153,7 @@ def _measures(
         "spearman": lambda w: spearman(judge, reader, w),
         "pairwise": pairwise_accuracy(judge, reader),
         "calibration_error": lambda w: calibration_error(judge, reader, w, cuts),
-        "bias": lambda w: _ratio(w @ (judge - reader), w.sum(axis=1)),
+        "bias": lambda w: quotient(w @ (judge - reader), w.sum(axis=1)),
     }
 
 
@@ -187,13 +187,14 @@ def agreement(
         len(a),
         int((b > 0).sum()),
         **{
-            name: _estimate(measure(once)[0], np.concatenate(resampled[name]), settings)
+            name: estimate_from(measure(once)[0], np.concatenate(resampled[name]), settings)
             for name, measure in measures.items()
         },
     )
 
 
-def _estimate(value: float, resampled: Floats, settings: AgreementSettings) -> Estimate:
+def estimate_from(value: float, resampled: Floats, settings: AgreementSettings) -> Estimate:
+    """A measure with the percentile interval of its resamples; None where it is no number."""
     if not np.isfinite(value):
         return Estimate(None)
     interval = percentile_interval(resampled, settings.confidence)

@@ -8,9 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Places = NDArray[np.intp]
+"""For each row the number of its group."""
 
 
-def group_places(groups: Sequence[str]) -> tuple[int, NDArray[np.intp]]:
+def group_places(groups: Sequence[str]) -> tuple[int, Places]:
     """The number of groups, and for each row the number of its group."""
     names, places = np.unique(np.array(groups), return_inverse=True)
     return len(names), places
