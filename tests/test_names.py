@@ -10,6 +10,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "negalign_train"
 
 ON_PURPOSE = {
     "compare": "`negalign judge compare`; the scorer compares two reports",
+    "inject": "`negalign inject`; the injector's one error",
     "main": "each program has one",
     "train": "`negalign judge train`; a cycle's step",
 }

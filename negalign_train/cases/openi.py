@@ -10,9 +10,9 @@ from __future__ import annotations
 import csv
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TextIO
 
 from negalign_train.cases.catalogue import findings_of, readable
 from negalign_train.cases.splits import group_fraction
@@ -98,6 +98,33 @@ def _case(row: Mapping[str, str]) -> Case | None:
     )
 
 
+def is_openi(columns: Collection[str]) -> bool:
+    """Whether a table with these columns is the OpenI CSV."""
+    return set(_COLUMNS) <= set(columns)
+
+
+def read_openi(stream: TextIO, name: str) -> Iterator[Case | None]:
+    """The case of each row of the CSV, in its order; None where text or codes are missing.
+
+    Raises:
+        DataError: it lacks a column, or is not a UTF-8 CSV.
+    """
+    try:
+        reader = csv.DictReader(stream)
+        missing = [column for column in _COLUMNS if column not in (reader.fieldnames or ())]
+        if missing:
+            raise DataError(
+                f"{name}: columns {', '.join(missing)} are missing; give the OpenI CSV with "
+                f"{', '.join(_COLUMNS)}"
+            )
+        for row in reader:
+            yield _case({column: row[column] or "" for column in _COLUMNS})
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(
+            f"{name}: cannot be read as a UTF-8 CSV ({type(error).__name__}); check path and file"
+        ) from error
+
+
 def load_openi(path: Path) -> list[Case]:
     """The usable cases of the CSV, in its order. Reports of one text share their group.
 
@@ -106,19 +133,12 @@ def load_openi(path: Path) -> list[Case]:
     """
     try:
         with path.open(encoding="utf-8", newline="") as stream:
-            reader = csv.DictReader(stream)
-            missing = [name for name in _COLUMNS if name not in (reader.fieldnames or ())]
-            if missing:
-                raise DataError(
-                    f"{path}: columns {', '.join(missing)} are missing; give the OpenI CSV with "
-                    f"{', '.join(_COLUMNS)}"
-                )
-            rows = [{name: row[name] or "" for name in _COLUMNS} for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+            rows = list(read_openi(stream, str(path)))
+    except OSError as error:
         raise DataError(
             f"{path}: cannot be read as a UTF-8 CSV ({type(error).__name__}); check path and file"
         ) from error
-    cases = [case for row in rows if (case := _case(row)) is not None]
+    cases = [case for case in rows if case is not None]
     ids = [case.case_id for case in cases]
     if len(set(ids)) != len(ids):
         raise DataError(f"{path}: {len(ids) - len(set(ids))} uids are repeated; remove them")

@@ -30,7 +30,7 @@ _PANELS = {
     },
     "2. Run": {"cycle": "cycle", "pairs": "pairs"},
     "3. Use and check the result": {"adapters": "adapters", "audit": "upkeep.audit"},
-    "Score reports": {"score": "score", "judge": "judge"},
+    "Score reports": {"score": "score", "judge": "judge", "inject": "inject"},
     "When something is wrong": {"env": "upkeep.env", "unlock": "upkeep.unlock"},
 }
 app = typer.Typer(

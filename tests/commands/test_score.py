@@ -109,6 +109,14 @@ def test_what_cannot_be_scored_has_a_reason_and_its_own_exit_code(
         assert (result["severities"], result["evidence"]) == (None, [])
 
 
+def test_pairs_from_standard_input_may_replace_an_earlier_file(tmp_path):
+    out = tmp_path / "scores.jsonl"
+    out.write_text("earlier")
+    pair = json.dumps({"id": 1, "reference": LEFT, "candidate": RIGHT}).encode()
+    subprocess.run([*COMMAND, "--pairs", "-", "--out", out], input=pair, check=True)
+    assert [line["S"] for line in lines(out)] == [0.5]
+
+
 def test_a_pipe_is_a_file_and_what_is_not_text_is_refused(tmp_path):
     pipe = f"{' '.join(COMMAND)} --reference <(printf 'Left mass.') --candidate - --json"
     done = subprocess.run(

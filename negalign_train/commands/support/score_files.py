@@ -113,14 +113,20 @@ def _opened_lines(path: Path, stack: ExitStack) -> Iterator[PairLine]:
         raise DataError(f"{path}: cannot be read ({error.strerror}); check the path") from error
 
 
+def refuse_output(out: Path, source: Path) -> None:
+    """Refuses an output that is the input or a folder (DataError)."""
+    is_input = STANDARD not in (out, source) and out.exists() and source.exists()
+    if out.is_dir() or (is_input and out.samefile(source)):
+        raise DataError(f"{out}: is {'a folder' if out.is_dir() else 'the input'}; name a new file")
+
+
 def score_file(pairs: Path, out: Path, judge: Judge, calibration: Calibration | None) -> Counts:
     """Scores a JSONL or CSV file (by its suffix) into a JSONL or CSV file, whole or not at all.
 
     Raises:
         DataError: the input cannot be read, or the output is the input or a folder.
     """
-    if out.is_dir() or (out != STANDARD and out.exists() and out.samefile(pairs)):
-        raise DataError(f"{out}: is {'a folder' if out.is_dir() else 'the input'}; name a new file")
+    refuse_output(out, pairs)
     with ExitStack() as stack:
         lines = _opened_lines(pairs, stack)
         if out == STANDARD:

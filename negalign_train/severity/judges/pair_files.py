@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any, BinaryIO, TextIO
 
 from negalign_train.severity.judges.base import ReportPair
 from negalign_train.severity.reading.context import MAX_AGE_YEARS, MAX_INDICATION, CaseContext
+from negalign_train.storage.json_lines import LineProblem, json_value, numbered_lines
 from negalign_train.vocabulary.errors import DataError
 
 MAX_PAIR_BYTES = 1 << 22
@@ -37,12 +37,6 @@ class PairLine:
     number: int
     id: Identifier
     content: ReportPair | LineError
-
-
-class _BadLineError(Exception):
-    def __init__(self, code: str, message: str, id_: Identifier = None) -> None:
-        super().__init__(message)
-        self.error, self.id = LineError(code, message), id_
 
 
 def case_context(value: object) -> CaseContext:
@@ -72,7 +66,7 @@ def case_context(value: object) -> CaseContext:
 
 def _identifier(value: object) -> Identifier:
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
-        raise _BadLineError("bad_id", "id must be text that is not empty, or a whole number")
+        raise LineProblem("bad_id", "id must be text that is not empty, or a whole number")
     return value
 
 
@@ -80,47 +74,25 @@ def _pair(data: Mapping[str, Any]) -> tuple[Identifier, ReportPair]:
     missing = [name for name in _COLUMNS if name not in data]
     id_ = _identifier(data["id"]) if "id" in data else None
     if missing:
-        raise _BadLineError("missing_key", f"{', '.join(missing)} missing", id_)
+        raise LineProblem("missing_key", f"{', '.join(missing)} missing", id_)
     texts = data["reference"], data["candidate"]
     if not all(isinstance(text, str) for text in texts):
-        raise _BadLineError("bad_type", "reference and candidate must be text", id_)
+        raise LineProblem("bad_type", "reference and candidate must be text", id_)
     try:
         context = case_context(data.get("context"))
     except DataError as error:
-        raise _BadLineError("bad_context", str(error), id_) from error
+        raise LineProblem("bad_context", str(error), id_) from error
     return id_, ReportPair(*texts, context)
-
-
-def _decoded(line: bytes) -> Any:
-    if len(line) > MAX_PAIR_BYTES:
-        raise _BadLineError("too_long", f"the line is longer than {MAX_PAIR_BYTES} bytes")
-    try:
-        return json.loads(line.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise _BadLineError("not_utf8", f"byte {error.start} of the line is not UTF-8") from error
-    except (ValueError, RecursionError) as error:
-        raise _BadLineError("not_json", "the line is not JSON; one object per line") from error
 
 
 def _json_line(number: int, line: bytes) -> PairLine:
     try:
-        data = _decoded(line)
+        data = json_value(line, MAX_PAIR_BYTES)
         if not isinstance(data, Mapping):
-            raise _BadLineError("not_object", "the line is not an object")
+            raise LineProblem("not_object", "the line is not an object")
         return PairLine(number, *_pair(data))
-    except _BadLineError as bad:
-        return PairLine(number, bad.id, bad.error)
-
-
-def _raw_lines(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """Numbered lines; of one that is too long only its first bytes, the rest is passed over."""
-    number = 0
-    while line := stream.readline(MAX_PAIR_BYTES + 1):
-        number += 1
-        rest = line
-        while len(rest) == MAX_PAIR_BYTES + 1 and not rest.endswith(b"\n"):
-            rest = stream.readline(MAX_PAIR_BYTES + 1)
-        yield number, line.removeprefix(_BOM) if number == 1 else line
+    except LineProblem as bad:
+        return PairLine(number, bad.id, LineError(bad.code, bad.message))
 
 
 def read_json_pairs(stream: BinaryIO) -> Iterator[PairLine]:
@@ -128,7 +100,7 @@ def read_json_pairs(stream: BinaryIO) -> Iterator[PairLine]:
 
     Other keys are ignored: a line may carry more.
     """
-    for number, line in _raw_lines(stream):
+    for number, line in numbered_lines(stream, MAX_PAIR_BYTES):
         if line.strip():
             yield _json_line(number, line)
 
@@ -136,19 +108,19 @@ def read_json_pairs(stream: BinaryIO) -> Iterator[PairLine]:
 def _row_values(row: Mapping[str | None, Any]) -> dict[str, Any]:
     """A CSV row as the object a JSON line would hold; empty cells of the context are absent."""
     if None in row or any(value is None for value in row.values()):
-        raise _BadLineError("wrong_columns", "the row has more or fewer cells than the header")
+        raise LineProblem("wrong_columns", "the row has more or fewer cells than the header")
     values = {str(name): value for name, value in row.items()}
     try:
         "".join(values.values()).encode("utf-8")
     except UnicodeEncodeError as error:
-        raise _BadLineError("not_utf8", "a cell of the row is not UTF-8") from error
+        raise LineProblem("not_utf8", "a cell of the row is not UTF-8") from error
     context: dict[str, Any] = {}
     age, indication = values.pop("age", ""), values.pop("indication", "")
     if age.strip():
         try:
             context["age"] = float(age)
         except ValueError as error:
-            raise _BadLineError("bad_context", "age must be a number of years") from error
+            raise LineProblem("bad_context", "age must be a number of years") from error
     if indication.strip():
         context["indication"] = indication
     return {name: values[name] for name in _COLUMNS} | ({"context": context} if context else {})
@@ -182,9 +154,9 @@ def read_csv_pairs(stream: TextIO, name: str) -> Iterator[PairLine]:
         except csv.Error:
             message = "the row is not CSV, or a cell is too long; quote cells that hold quotes"
             yield PairLine(number, None, LineError("not_csv", message))
-        except _BadLineError as bad:
+        except LineProblem as bad:
             id_ = bad.id if bad.id is not None else (row.get("id") or None)
-            yield PairLine(number, id_, bad.error)
+            yield PairLine(number, id_, LineError(bad.code, bad.message))
 
 
 def text_of(stream: BinaryIO, limit: int, name: str) -> str:

@@ -151,5 +151,8 @@ def overinterpretation(report: Report, rng: random.Random) -> Iterator[Alteratio
             continue
         match, new = hedges[0]
         if not report.asserting(open_ones[0]):
-            edit = Replace(match.start(), match.end(), like(match[0], new))
+            end, text = match.end(), like(match[0], new)
+            if not new and match[0][:1].isupper():  # a dropped first word hands its capital on
+                end, text = end + 1, report.text[end : end + 1].upper()
+            edit = Replace(match.start(), end, text)
             yield Alteration((edit,), open_ones[0], 0.5 * catalogue_weight(open_ones[0]))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from negalign_train.simulate.injection import attributes, devices, findings, language
 from negalign_train.simulate.injection.tables import Alteration, Replace, Report, view
@@ -53,7 +53,7 @@ OPERATIONS: Mapping[str, Operation] = {
 
 @dataclass(frozen=True)
 class Injection:
-    """A report with one error.
+    """A report with one error, or one of its errors (``several.py``).
 
     ``span``: the characters [start, end) of ``text`` where the error shows; empty where something
     is missing. ``severity``: the error's weight in [0, 1].
@@ -67,7 +67,7 @@ class Injection:
     severity: float
 
 
-def _applied(text: str, edits: Sequence[Replace]) -> tuple[str, tuple[int, int]]:
+def apply_edits(text: str, edits: Sequence[Replace]) -> tuple[str, tuple[int, int]]:
     """The text with all replacements made, and where the first of ``edits`` then stands."""
     first = edits[0]
     start = first.start + sum(
@@ -93,21 +93,49 @@ def inject(
     Raises:
         DataError: there is no such operation.
     """
-    if operation not in OPERATIONS:
-        raise DataError(f"no operation {operation!r}; choose one of {', '.join(OPERATIONS)}")
-    chosen = OPERATIONS[operation]
-    rng = random.Random(f"inject:{seed}:{operation}:{report}")
-    truth = None if true_findings is None else frozenset(true_findings)
-    made = [a for a in chosen.make(view(report, truth), rng) if a.edits]
-    if not made:
+    alteration = draw_alteration(report, operation, seed, true_findings, lambda _: True)
+    if alteration is None:
         return None
-    alteration = rng.choice(made)
-    text, span = _applied(report, alteration.edits)
+    text, span = apply_edits(report, alteration.edits)
     if text == report:
         return None
-    return Injection(
-        text, operation, chosen.category, alteration.finding, span, alteration.severity
-    )
+    category = OPERATIONS[operation].category
+    return Injection(text, operation, category, alteration.finding, span, alteration.severity)
+
+
+def draw_alteration(
+    report: str,
+    operation: str,
+    seed: int | str,
+    true_findings: Sequence[str] | None,
+    allowed: Callable[[Alteration], bool],
+) -> Alteration | None:
+    """One of the ``allowed`` errors of this kind that the report gives a place for; None: no place.
+
+    Raises:
+        DataError: there is no such operation.
+    """
+    if operation not in OPERATIONS:
+        raise DataError(f"no operation {operation!r}; choose one of {', '.join(OPERATIONS)}")
+    rng = random.Random(f"inject:{seed}:{operation}:{report}")
+    truth = None if true_findings is None else frozenset(true_findings)
+    made = OPERATIONS[operation].make(view(report, truth), rng)
+    fitting = [alteration for alteration in made if alteration.edits and allowed(alteration)]
+    return _tidied(report, rng.choice(fitting)) if fitting else None
+
+
+def _tidied(report: str, alteration: Alteration) -> Alteration:
+    """What leaves a sentence out takes the space before it along: two spaces would betray it."""
+
+    def tidied(edit: Replace) -> Replace:
+        before, behind = (
+            report[max(0, edit.start - 1) : edit.start],
+            report[edit.end : edit.end + 1],
+        )
+        leaves_two = not edit.text and before == " " and behind in (" ", "")
+        return replace(edit, start=edit.start - 1) if leaves_two else edit
+
+    return replace(alteration, edits=tuple(tidied(edit) for edit in alteration.edits))
 
 
 def inject_all(

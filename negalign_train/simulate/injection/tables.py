@@ -14,6 +14,16 @@ import yaml
 from negalign_train.simulate.mesh_text import ReadSentence, read_sentences
 from negalign_train.vocabulary.resources import data_path
 
+_ASIDES = (
+    "indications?", "reason for (?:exam|examination|study|visit)", "(?:clinical )?history",
+    "clinical (?:information|indication|data|details)", "technique", "comparisons?", "procedure",
+    "exam(?:ination)?", "study", "views?", "recommendations?", "notification",
+)  # fmt: skip
+_ANY_HEADING = re.compile(
+    rf"(?:^|(?<=[.;\n]))\s*(findings|impression|{'|'.join(_ASIDES)})[ \t]*:",
+    re.IGNORECASE | re.MULTILINE,
+)
+_BLANK_LINE = re.compile(r"\n[ \t]*\n")
 Rewrites = tuple[tuple[re.Pattern[str], str], ...]
 
 
@@ -124,9 +134,31 @@ class Report:
         return [s.end for s in self.sentences if s.text.endswith(".")]
 
 
+def aside_spans(text: str) -> list[tuple[int, int]]:
+    """Where sections stand that are no part of what the study shows: indication, technique and the
+    like, each from its heading to the next heading or blank line.
+    """
+    heads = list(_ANY_HEADING.finditer(text))
+    if not heads:
+        return []
+    ends = [*[head.start(1) for head in heads[1:]], len(text)]
+    spans = []
+    for head, end in zip(heads, ends, strict=True):
+        if head[1].lower() not in ("findings", "impression"):
+            blank = _BLANK_LINE.search(text, head.end(), end)
+            spans.append((head.start(1), end if blank is None else blank.end()))
+    return spans
+
+
 def view(text: str, true_findings: frozenset[str] | None) -> Report:
-    """A report as the injector sees it."""
-    return Report(text, tuple(read_sentences(text)), true_findings)
+    """A report as the injector sees it: without its asides."""
+    asides = aside_spans(text)
+    sentences = [
+        sentence
+        for sentence in read_sentences(text)
+        if not any(start <= sentence.start < end for start, end in asides)
+    ]
+    return Report(text, tuple(sentences), true_findings)
 
 
 def sentence_at(place: int, sentence: str) -> Replace:
