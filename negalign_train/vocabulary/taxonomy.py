@@ -34,6 +34,8 @@ class FindingType:
 
     ``tip``: for a device, the weight of each place its tip may lie in, along its way; 0 where it
     belongs. ``by_degree``: the weight where it has this degree, if that differs.
+    ``distance_mm``: (least, greatest, weight outside) of how far its tip lies from where it is
+    measured, None where that decides nothing.
     """
 
     name: str
@@ -42,6 +44,7 @@ class FindingType:
     mesh: tuple[str, ...]
     tip: Mapping[str, float]
     by_degree: Mapping[str, float]
+    distance_mm: tuple[float, float, float] | None
 
     def price(self, degrees: Collection[str]) -> float:
         """The weight with these degrees; the highest of several, and ``weight`` without any."""
@@ -69,6 +72,13 @@ def partial_max_Q() -> float:
     return float(json.loads(data_path("taxonomy.json").read_text())["grades"]["partial_max_Q"])
 
 
+def _distances(values: list[float] | None) -> tuple[float, float, float] | None:
+    if values is None:
+        return None
+    least, greatest, weight = map(float, values)
+    return least, greatest, weight
+
+
 @cache
 def finding_types() -> Mapping[str, FindingType]:
     """The finding catalogue by id."""
@@ -82,6 +92,7 @@ def finding_types() -> Mapping[str, FindingType]:
             tuple(e["mesh"]),
             e.get("tip", {}),
             e.get("by_degree", {}),
+            _distances(e.get("distance_mm")),
         )
         for name, e in entries.items()
     }

@@ -12,6 +12,7 @@ from negalign_train.preferences.view import root_events
 from negalign_train.recipe.cycle import PreferenceSettings
 from negalign_train.vocabulary.errors import PreferenceError
 from negalign_train.vocabulary.records import (
+    CATEGORIES,
     ErrorMark,
     Event,
     Generator,
@@ -19,7 +20,6 @@ from negalign_train.vocabulary.records import (
     Source,
     WeightedSpan,
 )
-from negalign_train.vocabulary.taxonomy import cap_severities
 
 
 def make_event(name, completion, severity=0.0, **overrides):
@@ -36,7 +36,7 @@ def make_event(name, completion, severity=0.0, **overrides):
         "generator": Generator("base"),
         "source": Source("test"),
         "errors": () if severity == 0 else (ErrorMark("false_positive", severity),),
-        "severities": cap_severities({"false_positive": severity}),
+        "severities": dict.fromkeys(CATEGORIES, 0.0) | {"false_positive": severity},
     }
     return Event(**(fields | overrides))
 
@@ -174,7 +174,7 @@ def test_rejected_turn_is_never_chosen_however_low_its_severity():
 def test_rejected_report_that_the_scorer_found_nothing_in_is_no_better_than_a_partial_one():
     first, second = thread(("Mass, nodule.", 0.5), ("Mass.", 0.25))
     unmarked = {"grade": "reject", "errors": (), "edited": "Mass.", "severity_source": "scorer"}
-    nothing = {"severities": cap_severities({})}
+    nothing = {"severities": dict.fromkeys(CATEGORIES, 0.0)}
     result = build([first, Event(**(vars(second) | unmarked | nothing))])
     assert result.pairs == ()
     assert labels_of(result) == {("Mass, nodule.", False)}
@@ -430,7 +430,10 @@ def logs(draw):
     return events
 
 
-SEVERITIES = [None, *(cap_severities({"false_positive": s}) for s in (0.0, 0.25, 1.0))]
+SEVERITIES = [
+    None,
+    *((dict.fromkeys(CATEGORIES, 0.0) | {"false_positive": s}) for s in (0.0, 0.25, 1.0)),
+]
 
 
 @st.composite

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 
 from negalign_train.severity.judges.base import ReportPair
 from negalign_train.severity.judges.rules import RulesJudge
+from negalign_train.severity.pricing import prices
 from negalign_train.severity.reading.context import CaseContext, named_findings
+from negalign_train.vocabulary.errors import DataError
+from negalign_train.vocabulary.records import CATEGORIES
+from negalign_train.vocabulary.resources import data_path
 from negalign_train.vocabulary.taxonomy import soft_cap
 
 REFERENCE = "Tortuous aorta. Calcified granuloma in the left lung. Hiatal hernia."
@@ -69,3 +74,75 @@ def test_the_indication_raises_a_missed_port_and_leaves_a_malposition_at_its_own
         ("Right chest port ends in the subclavian artery.", 1.0),
     ):
         assert score(asked, reference, CANDIDATE).severities["device_error"] == soft_cap(cost)
+
+
+CHOKING = CaseContext(age=2.0, indication="Choking episode.")
+
+
+@pytest.mark.parametrize(
+    ("context", "reference", "candidate", "weights"),
+    [
+        # A child without an accident; with one; and a child who may have inhaled something.
+        (CaseContext(age=3.0), "Left rib fracture.", "Normal bones.", {"R2": 1.0}),
+        (CaseContext(age=3.0, indication="Fall from a height."), "Left rib fracture.",
+         "Normal bones.", {"R2": 0.5}),
+        (CaseContext(age=3.0, indication="No trauma."), "Left rib fracture.", "Normal bones.",
+         {"R2": 1.0}),
+        (CHOKING, "Left lower lobe collapse.", "Clear lungs.", {"R2": 1.0}),
+        (CaseContext(age=50.0), "Left lower lobe collapse.", "Clear lungs.", {"R2": 0.25}),
+        # After surgery what belongs to it is less; without surgery it is urgent.
+        (CaseContext(indication="Two days after CABG."), "Pneumomediastinum.", "Clear lungs.",
+         {"R2": 0.5}),
+        (CaseContext(indication="Chest pain."), "Pneumomediastinum.", "Clear lungs.", {"R2": 1.0}),
+        (CaseContext(indication="Post-op day 1."), "Small left effusion.", "Clear lungs.",
+         {"R2": 0.25}),
+        (CaseContext(indication="Post-op day 1."), "Large left effusion.", "Clear lungs.",
+         {"R2": 0.5}),
+        # One disease in two words, where the indication says which.
+        (CaseContext(indication="Fever and cough."), "Lingular consolidation.",
+         "Lingular pneumonia.", {}),
+        (CaseContext(indication="Orthopnea, leg swelling."), "Pulmonary vascular congestion.",
+         "Pulmonary edema.", {}),
+        # Calcified arteries are expected in the old and not in the young.
+        (CaseContext(age=28.0), "Aortic calcification.", "Clear lungs.", {"R2": 0.5}),
+        (CaseContext(age=80.0), "Aortic calcification.", "Clear lungs.", {}),
+        # Thin bones are expected in the old, but not where a fall asks about them.
+        (CaseContext(age=80.0), "Osteopenia.", "Normal bones.", {}),
+        (CaseContext(age=80.0, indication="Fall."), "Osteopenia.", "Normal bones.", {"R2": 0.25}),
+    ],
+)  # fmt: skip
+def test_age_and_indication_set_the_price(context, reference, candidate, weights):
+    ids = {f"R{n}": name for n, name in enumerate(CATEGORIES, start=1)}
+    found = score(context, reference, candidate).error_weights
+    assert found is not None
+    assert {name: w for name, w in found.items() if w} == {ids[k]: w for k, w in weights.items()}
+
+
+def test_what_the_context_makes_right_is_right_in_Q_too():
+    """Consolidation called pneumonia: half right without a fever, all right with one."""
+    texts = "Lingular consolidation.", "Lingular pneumonia."
+    feverish = score(CaseContext(indication="Fever."), *texts)
+    plain = score(CaseContext(), *texts)
+    assert feverish.quality == 0.0 < plain.quality
+    assert plain.correct_weight < feverish.correct_weight == 0.5
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"rules": [{"why": "x", "weight": {}}]}, "weight"),
+        ({"rules": [{"why": "x", "weights": {"effusion": 1.0}}]}, "effusion"),
+        ({"schema": "negalign.context/1"}, "schema"),
+    ],
+)
+def test_a_rule_that_nothing_reads_is_refused(monkeypatch, tmp_path, change, says):
+    data = yaml.safe_load(data_path("context.yaml").read_text(encoding="utf-8"))
+    path = tmp_path / "context.yaml"
+    path.write_text(yaml.safe_dump(data | change), encoding="utf-8")
+    monkeypatch.setattr(prices, "data_path", lambda _: path)
+    prices._context.cache_clear()
+    try:
+        with pytest.raises(DataError, match=says):
+            prices._context()
+    finally:
+        prices._context.cache_clear()

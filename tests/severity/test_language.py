@@ -106,7 +106,7 @@ def test_inpatient_wording_is_read(text: str, expected: list[str]) -> None:
          {"wrong_severity": 0.125}),
         ("Nodule in the left apex.", "Calcified granuloma in the left apex.",
          {"wrong_severity": 0.125}),
-        ("No effusion.", "The effusion has resolved.", {"temporal_error": 0.125}),
+        ("No effusion.", "The effusion has resolved.", {"temporal_error": 0.0625}),
         ("The effusion has resolved.", "No effusion.", {}),
         ("Tracheostomy.", "Right chest tube.", {"device_error": 0.5}),
         ("Left base effusion.", "Left effusion.", {}),

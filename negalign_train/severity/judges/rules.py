@@ -7,7 +7,6 @@ from functools import cache
 
 from negalign_train.severity.judges.base import Judgement, ReportPair
 from negalign_train.severity.pricing.score import explain_unscorable, score_report
-from negalign_train.severity.reading.context import in_context
 from negalign_train.severity.version import scorer_version
 
 
@@ -27,12 +26,9 @@ class RulesJudge:
         return rules_version()
 
     def judge_one(self, pair: ReportPair) -> Judgement:
-        score = score_report(pair.reference, pair.candidate)
-        if score is None:
-            reason = explain_unscorable(pair.reference, pair.candidate)
-            return Judgement(self.name, self.version, None, reason)
-        adjusted = in_context(score, pair.reference, pair.candidate, pair.context)
-        return Judgement(self.name, self.version, adjusted)
+        score = score_report(pair.reference, pair.candidate, pair.context)
+        reason = explain_unscorable(pair.reference, pair.candidate) if score is None else None
+        return Judgement(self.name, self.version, score, reason)
 
     def judge(self, pairs: Sequence[ReportPair]) -> list[Judgement]:
         return [self.judge_one(pair) for pair in pairs]

@@ -1,19 +1,25 @@
 """Two reports' facts into nine severities with their evidence (``data/taxonomy.json``).
 
 Weights follow the classes of CRIMSON (arXiv 2603.06183): a finding missed or invented costs its
-clinical weight, an error of an attribute at most half of it, and each category is capped at 1.
+clinical weight, an error of an attribute at most half of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from negalign_train.severity.pricing.attribute_errors import (
-    UNCERTAIN,
+    SLIGHT,
+    TRACE,
     attribute_errors,
+    certainty,
+    doubt_errors,
     malposition,
     place_errors,
 )
+from negalign_train.severity.pricing.matching import explains, relation, same_place
+from negalign_train.severity.pricing.prices import PLAIN, Prices
 from negalign_train.severity.reading.facts import ReportFacts
 from negalign_train.severity.reading.lexicon import lexicon
 from negalign_train.severity.reading.mentions import (
@@ -34,9 +40,9 @@ OLD = 0.5
 VAGUE = 0.25
 """Factor for the general word where the reference has the specific one."""
 UNSAID = 0.5
-"""Factor for a specific finding where only its general sign, also there, is named."""
-INVENTED_COMPARISON = 0.25
-"""Of a whole-study comparison, and factor for one on an invented finding."""
+"""Factor for a certain reading of a sign where only the sign, also there, is named."""
+PARTLY = 0.5
+"""Factor for a mild finding where the reference denies no more than a large one."""
 CONTRADICTION = 0.5
 """Factor for a finding that one report both asserts and denies, or names on both sides."""
 SLIP_WEIGHTS: Mapping[str, float] = {
@@ -50,202 +56,317 @@ SLIP_WEIGHTS: Mapping[str, float] = {
 """What each fault of the text itself costs in R9."""
 NOTHING_SAID = 1.0
 """R9 of a candidate in which no statement at all is recognised."""
-
-
-def _weight(finding: str) -> float:
-    return finding_types()[finding].weight
+_STAND_IN_SHARE: Mapping[str, float] = {"equal": 0.0, "near": SLIGHT, "vague": VAGUE, "leap": LEAP}
+_STAND_IN_ORDER = ("equal", "near", "vague", "leap")
+_MODEST = frozenset(["trace", "mild"])
 
 
 def _kind(finding: str) -> str:
     return finding_types()[finding].kind
 
 
-def _cost(mention: Mention) -> float:
-    """What missing or inventing this finding costs: its weight, less where it is unsure or old,
-    and at least that of a device's malposition.
-    """
-    cost = finding_types()[mention.finding].price(mention.degree)
-    if not mention.certain:
-        cost *= UNCERTAIN
-    if mention.chronic:
-        cost *= 0.0 if mention.finding in lexicon().benign_when_old else OLD
-    return max(cost, malposition(mention))
+class _Comparison:
+    """One comparison: the two reports' mentions, and the prices they are compared at."""
 
+    def __init__(self, expected: Mentions, said: Mentions, prices: Prices) -> None:
+        self.expected, self.said, self.prices = expected, said, prices
+        self.studies = _study_change(expected), _study_change(said)
+        self._asserted = frozenset(expected.asserted), frozenset(said.asserted)
+        self._left_out: set[str] = set()
 
-def _apart(one: Mention, other: Mention) -> bool:
-    """Whether two findings lie on different sides, and so cannot be the same thing."""
-    return bool(one.side and other.side) and one.side.isdisjoint(other.side)
+    def expects(self, finding: str) -> bool:
+        return finding in self._asserted[0]
 
+    def says(self, finding: str) -> bool:
+        return finding in self._asserted[1]
 
-def _related(mention: Mention, others: Mentions, as_reference: bool) -> str | None:
-    """The asserted finding in ``others`` that stands in for ``mention``, the closest first."""
-    table = lexicon().relations
-    best: tuple[int, str] | None = None
-    for name in others.asserted:
-        pair = (mention.finding, name) if as_reference else (name, mention.finding)
-        kind = table.get(pair)
-        if kind is not None and name != mention.finding and not _apart(mention, others[name]):
-            best = min(best or (2, ""), (0 if kind == "vague" else 1, name))
-    return best[1] if best else None
+    def cost(self, mention: Mention, *, missed: bool = False) -> float:
+        """What missing or inventing this finding costs: its weight, less where it is unsure or old,
+        and at least that of a device's malposition, or of what the indication asks about.
+        """
+        prices = self.prices
+        cost = prices.weight(mention.finding, mention.degree)
+        if mention.chronic:
+            cost *= 0.0 if mention.finding in lexicon().benign_when_old else OLD
+        if missed and mention.finding in prices.named:
+            cost = max(cost, prices.named_weight)
+        return max(cost * certainty(mention), malposition(mention))
 
+    def error(
+        self,
+        category: str,
+        severity: float,
+        finding: str,
+        detail: str,
+        *spans: tuple[int, int] | None,
+    ) -> Evidence:
+        """An error on a finding, with what the context says of its price."""
+        return Evidence(category, severity, finding, detail + self.prices.reason(finding), *spans)
 
-def _stand_in(reference: Mention, candidate: Mention) -> Iterator[Evidence]:
-    """The cost of naming a related finding: a leap is R4; a vague word, or a harmless name for
-    something graver (a nodule called a granuloma), is R6."""
-    kind = lexicon().relations[reference.finding, candidate.finding]
-    doubt = 1.0 if candidate.certain else UNCERTAIN
-    detail = f"{candidate.finding} said for {reference.finding}"
-    harmless = _weight(candidate.finding) < _weight(reference.finding)
-    if kind == "leap" and not harmless:
-        cost = LEAP * doubt * _weight(candidate.finding)
-        category = "artifact_overinterpretation"
-    else:
-        heavier = max(_weight(reference.finding), _weight(candidate.finding))
-        cost, category = VAGUE * heavier, "wrong_severity"
-    yield Evidence(category, cost, candidate.finding, detail, candidate.span, reference.span)
+    def errors(self) -> Iterator[Evidence]:
+        """R1, R2 and R4 to R8."""
+        yield from self._candidate_side()
+        for name in self.expected.asserted:
+            if name != STUDY and not self.says(name):
+                yield from self._missed(self.expected[name])
+        yield from self._study_comparison()
 
+    def _candidate_side(self) -> Iterator[Evidence]:
+        for name, mention in self.said.items():
+            if name == STUDY or _kind(name) == "artefact":
+                continue
+            if not mention.present:
+                yield from self._invented_past(mention)
+            elif self.expects(name):
+                for item in attribute_errors(
+                    self.expected[name], mention, self.prices, self.studies
+                ):
+                    yield replace(item, detail=item.detail + self.prices.reason(name))
+            else:
+                yield from self._unmatched(mention)
 
-def _asserts(mentions: Mentions, finding: str) -> bool:
-    return finding in mentions.asserted
+    def _stand_in(
+        self, mention: Mention, others: Mentions, *, missed: bool
+    ) -> tuple[str, str] | None:
+        """The asserted finding of ``others`` that stands for ``mention`` in the same place, the
+        closest first, and how it does."""
+        best: tuple[int, str] | None = None
+        for name in others.asserted:
+            if name in (STUDY, mention.finding):
+                continue
+            pair = (mention.finding, name) if missed else (name, mention.finding)
+            kind = relation(*pair, self.prices.equal)
+            if kind is not None and same_place(mention, others[name]):
+                rank = (_STAND_IN_ORDER.index(kind), name)
+                best = rank if best is None else min(best, rank)
+        return None if best is None else (best[1], _STAND_IN_ORDER[best[0]])
 
-
-def _mimicked(finding: str, reference: Mentions) -> list[str]:
-    """The artefacts of the reference that look like ``finding``."""
-    mimics = lexicon().mimics
-    return [name for name in reference.asserted if finding in mimics.get(name, ())]
-
-
-def _invented(mention: Mention, reference: Mentions) -> Iterator[Evidence]:
-    """A finding that the candidate alone asserts, and nothing in the reference stands for."""
-    name = mention.finding
-    cost = _cost(mention)
-    artefacts = _mimicked(name, reference)
-    denial = reference.get(name)
-    where = denial.span if denial is not None else None
-    if artefacts:
-        category = "artifact_overinterpretation"
-        detail = f"{artefacts[0]} of the reference read as something else"
-        where = reference[artefacts[0]].span
-    elif _kind(name) == "device":
-        category, detail = "device_error", "device not in the reference"
-    else:
-        category = "false_positive"
-        detail = "denied in the reference" if denial else "not in the reference"
-    yield Evidence(category, cost, name, detail, mention.span, where)
-    if mention.change:
-        cost = INVENTED_COMPARISON * _weight(name)
-        detail = "comparison for a finding that is not there"
-        yield Evidence("temporal_error", cost, name, detail, mention.span, where)
-
-
-def _invented_past(mention: Mention, reference: Mentions) -> Iterator[Evidence]:
-    """A finding said to have resolved, of which the reference knows no past."""
-    name = mention.finding
-    known = reference.get(name)
-    if "improved" not in mention.change or (known is not None and (known.present or known.change)):
-        return
-    cost = INVENTED_COMPARISON * _weight(name)
-    detail = "resolved, with no past in the reference"
-    yield Evidence("temporal_error", cost, name, detail, mention.span)
-
-
-def _sign_of(name: str, reference: Mentions, candidate: Mentions) -> str | None:
-    """The finding of the reference, not said in the candidate, that ``name`` leaps from."""
-    signs = (sign for sign, disease in lexicon().leaps if disease == name)
-    fitting = (s for s in signs if _asserts(reference, s) and not _asserts(candidate, s))
-    return min(fitting, default=None)
-
-
-def _unmatched(mention: Mention, reference: Mentions, candidate: Mentions) -> Iterator[Evidence]:
-    """A finding that the candidate asserts and the reference does not."""
-    name = mention.finding
-    denied = name in reference and reference[name].denied
-    other = None if denied else _related(mention, reference, as_reference=False)
-    if other is None:
-        sign = None if denied else _sign_of(name, reference, candidate)
-        if sign is None:
-            yield from _invented(mention, reference)
-            return
-        cost, category = LEAP * _cost(mention), "artifact_overinterpretation"
-        detail = f"{name} said for {sign}"
-        yield Evidence(category, cost, name, detail, mention.span, reference[sign].span)
-    elif not _asserts(candidate, other):
-        yield from _stand_in(reference[other], mention)
-        yield from place_errors(reference[other], mention, only_contrary=True)
-    elif _mimicked(name, reference):
-        yield from _invented(mention, reference)
-    elif lexicon().relations[other, name] == "leap":
-        # On top of the sign itself: "opacity", and then "pneumonia", where there is opacity.
-        yield from _stand_in(reference[other], mention)
-
-
-def _candidate_side(reference: Mentions, candidate: Mentions) -> Iterator[Evidence]:
-    of_study = candidate[STUDY].change if STUDY in candidate else frozenset()
-    for name, mention in candidate.items():
-        if name == STUDY or _kind(name) == "artefact":
-            continue
-        if not mention.present:
-            yield from _invented_past(mention, reference)
-            continue
-        if _asserts(reference, name):
-            yield from attribute_errors(reference[name], mention, of_study)
+    def _named_for(self, reference: Mention, candidate: Mention, kind: str) -> Iterator[Evidence]:
+        """The cost of naming a related finding: a leap is R4; a general word leaves the specific
+        finding unsaid (R2); a harmless name for something graver is R6."""
+        detail = f"{candidate.finding} said for {reference.finding}"
+        weights = (
+            self.prices.weight(reference.finding, reference.degree),
+            self.prices.weight(candidate.finding, candidate.degree),
+        )
+        share = _STAND_IN_SHARE[kind]
+        if _kind(reference.finding) == "device":
+            category, cost = "device_error", max(LEAP, share) * max(weights)
+        elif kind == "leap" and weights[1] >= weights[0]:
+            category, cost = "artifact_overinterpretation", share * weights[1]
+            cost *= certainty(candidate)
+        elif kind == "leap":
+            category, cost = "wrong_severity", VAGUE * weights[0]
+        elif kind == "near" and (reference.finding, candidate.finding) in lexicon().relations:
+            is_leap = lexicon().relations[reference.finding, candidate.finding] == "leap"
+            category = "artifact_overinterpretation" if is_leap else "false_negative"
+            cost = share * max(weights)
         else:
-            yield from _unmatched(mention, reference, candidate)
+            category, cost = "false_negative", share * max(weights)
+        if cost:
+            spans = candidate.span, reference.span
+            yield self.error(category, cost, candidate.finding, detail, *spans)
+
+    def _unmatched(self, mention: Mention) -> Iterator[Evidence]:
+        """A finding that the candidate asserts and the reference does not."""
+        name = mention.finding
+        known = self.expected.get(name)
+        if known is not None and known.denied and not known.partly:
+            yield from self._invented(mention)
+            return
+        stand_in = self._stand_in(mention, self.expected, missed=False)
+        if stand_in is None:
+            yield from self._leap_or_invented(mention)
+            return
+        other, kind = stand_in
+        reference = self.expected[other]
+        if not self.says(other):
+            if kind == "leap" and self._read_otherwise(other, name):
+                yield from self._invented(mention)
+                return
+            yield from self._named_for(reference, mention, kind)
+            yield from (
+                item
+                for item in place_errors(reference, mention, self.prices)
+                if item.severity >= LEAP * self.prices.weight(other, reference.degree)
+            )
+            yield from doubt_errors(reference, mention, self.prices)
+        elif self._mimicked(name):
+            yield from self._invented(mention)
+        elif kind == "leap" and not mention.is_doubtful:
+            # On top of the sign itself: "opacity", and then "pneumonia", where there is opacity.
+            if self._read_otherwise(other, name):
+                yield from self._invented(mention)
+            else:
+                cost = (LEAP if mention.certain else SLIGHT) * self.cost(mention)
+                detail = f"{name} said for {other}"
+                category = "artifact_overinterpretation"
+                yield self.error(category, cost, name, detail, mention.span, reference.span)
+
+    def _read_otherwise(self, sign: str, reading: str) -> bool:
+        """Whether the reference reads a sign as another disease, or denies this reading."""
+        known = self.expected.get(reading)
+        if known is not None and known.denied:
+            return True
+        readings = lexicon().readings
+        return any(
+            (sign, other) in readings
+            and not self.says(other)
+            and not self.expected[other].is_doubtful
+            for other in self.expected.asserted
+            if other not in (sign, reading)
+            and (relation(other, reading, self.prices.equal) is None)
+        )
+
+    def _leap_or_invented(self, mention: Mention) -> Iterator[Evidence]:
+        """R4 where a sign of the reference in the same place was left for a disease; else R1."""
+        name = mention.finding
+        signs = (sign for sign, disease in lexicon().leaps if disease == name)
+        fitting = [
+            sign
+            for sign in signs
+            if self.expects(sign)
+            and not self.says(sign)
+            and same_place(self.expected[sign], mention)
+            and not self._read_otherwise(sign, name)
+        ]
+        if fitting:
+            sign = min(fitting)
+            cost, detail = LEAP * self.cost(mention), f"{name} said for {sign}"
+            spans = mention.span, self.expected[sign].span
+            yield self.error("artifact_overinterpretation", cost, name, detail, *spans)
+        elif not self._explained(mention, self.expected, self.said):
+            yield from self._invented(mention)
+
+    def _explained(self, sign: Mention, mentions: Mentions, others: Mentions) -> bool:
+        """Whether both reports name a diagnosis that explains this sign, in the same place."""
+        return any(
+            explains(name, sign.finding)
+            and name in others.asserted
+            and same_place(mentions[name], sign)
+            for name in mentions.asserted
+        )
+
+    def _mimicked(self, finding: str) -> list[str]:
+        """The artefacts of the reference that look like ``finding``."""
+        mimics = lexicon().mimics
+        return [name for name in self.expected.asserted if finding in mimics.get(name, ())]
+
+    def _invented(self, mention: Mention) -> Iterator[Evidence]:
+        """A finding that the candidate alone asserts, and nothing in the reference stands for."""
+        name = mention.finding
+        cost = self.cost(mention)
+        artefacts = self._mimicked(name)
+        denial = self.expected.get(name)
+        where = denial.span if denial is not None else None
+        if artefacts:
+            category = "artifact_overinterpretation"
+            detail = f"{artefacts[0]} of the reference read as something else"
+            where = self.expected[artefacts[0]].span
+        elif _kind(name) == "device":
+            category, detail = "device_error", "device not in the reference"
+        else:
+            category = "false_positive"
+            detail = "denied in the reference" if denial else "not in the reference"
+            if denial is not None and denial.partly and _MODEST.issuperset(mention.degree):
+                cost, detail = PARTLY * cost, "denied in part in the reference"
+        yield self.error(category, cost, name, detail, mention.span, where)
+        if mention.change:
+            detail = "comparison for a finding that is not there"
+            weight = TRACE if self.prices.weight(name) > 0 else 0.0
+            yield self.error("temporal_error", weight, name, detail, mention.span, where)
+
+    def _invented_past(self, mention: Mention) -> Iterator[Evidence]:
+        """A finding said to have resolved, of which the reference knows no past."""
+        name = mention.finding
+        known = self.expected.get(name)
+        if "improved" not in mention.change:
+            return
+        if known is not None and (known.present or known.change):
+            return
+        cost = SLIGHT * self.prices.weight(name)
+        detail = "resolved, with no past in the reference"
+        yield self.error("temporal_error", cost, name, detail, mention.span)
+
+    def _missed(self, mention: Mention) -> Iterator[Evidence]:
+        """A finding of the reference that the candidate does not assert."""
+        name = mention.finding
+        if _kind(name) == "artefact":
+            return
+        said = self.said.get(name)
+        denied = said is not None and said.denied
+        stand_in = None if denied else self._stand_in(mention, self.said, missed=True)
+        cost = self.cost(mention, missed=True)
+        if stand_in is not None:
+            other, kind = stand_in
+            # Where the stand-in is the candidate's own extra finding, its cost is counted there.
+            if self.expects(other) and kind == "vague":
+                # The reference has the sign and a reading of it, the candidate the sign alone.
+                share = UNSAID if mention.certain else SLIGHT if mention.probable else 0.0
+                detail = f"only {other} mentioned"
+                spans = self.said[other].span, mention.span
+                yield self.error("false_negative", share * cost, name, detail, *spans)
+            return
+        if not denied and self._explained(mention, self.said, self.expected):
+            return
+        self._left_out.add(name)
+        category = "device_error" if _kind(name) == "device" else "false_negative"
+        where = said.span if said is not None else None
+        detail = "denied" if said else "not mentioned"
+        if name in self.prices.named and self.prices.weight(name) < self.prices.named_weight:
+            detail += f"; {self.prices.named_why}"
+        yield self.error(category, cost, name, detail, where, mention.span)
+
+    def _study_comparison(self) -> Iterator[Evidence]:
+        """A comparison of the whole study that the reference does not make, or makes otherwise."""
+        said = self.studies[1]
+        if not said:
+            return
+        changes = frozenset(c for mention in self.expected.values() for c in mention.change)
+        if not said & changes:
+            detail = "another change of the study than in the reference"
+            cost = 2 * TRACE
+            if not changes:
+                detail = "comparison with a prior study that the reference does not make"
+                cost = TRACE
+            yield Evidence("temporal_error", cost, None, detail, self.said[STUDY].span)
+
+    def correct_weight(self, evidence: Sequence[Evidence]) -> float:
+        """C: the weights of the reference's findings, each ``w * w / (w + a)`` with the weights
+        ``a`` of its own errors (as CRIMSON counts them), nothing where ``errors`` called it missed.
+        """
+        own: dict[tuple[int, int], float] = {}
+        for item in evidence:
+            if item.reference_span is None or item.category == "false_positive":
+                continue
+            own[item.reference_span] = own.get(item.reference_span, 0.0) + item.severity
+        total = 0.0
+        for name in self.expected.asserted:
+            if name == STUDY or name in self._left_out or _kind(name) == "artefact":
+                continue
+            mention = self.expected[name]
+            weight = self.cost(mention)
+            if weight > 0:
+                total += weight * weight / (weight + own.get(mention.span, 0.0))
+        return total
 
 
-def _missed(mention: Mention, reference: Mentions, candidate: Mentions) -> Iterator[Evidence]:
-    """A finding of the reference that the candidate does not assert."""
-    name = mention.finding
-    if _kind(name) == "artefact":
-        return
-    said = candidate.get(name)
-    denied = said is not None and said.denied
-    other = None if denied else _related(mention, candidate, as_reference=True)
-    cost = _cost(mention)
-    if other is not None:
-        # Where the stand-in is the candidate's own extra finding, its cost is counted there. Where
-        # the reference has it too, the general word leaves the specific finding unsaid.
-        if _asserts(reference, other) and lexicon().relations[name, other] == "vague":
-            detail = f"only {other} mentioned"
-            span = candidate[other].span
-            yield Evidence("false_negative", UNSAID * cost, name, detail, span, mention.span)
-        return
-    category = "device_error" if _kind(name) == "device" else "false_negative"
-    where = said.span if said is not None else None
-    detail = "denied" if said else "not mentioned"
-    yield Evidence(category, cost, name, detail, where, mention.span)
+def _study_change(mentions: Mentions) -> frozenset[str]:
+    return mentions[STUDY].change if STUDY in mentions else frozenset()
 
 
-def _reference_side(reference: Mentions, candidate: Mentions) -> Iterator[Evidence]:
-    for name in reference.asserted:
-        if name != STUDY and not _asserts(candidate, name):
-            yield from _missed(reference[name], reference, candidate)
-
-
-def _study_comparison(reference: Mentions, candidate: Mentions) -> Iterator[Evidence]:
-    """A comparison of the whole study that the reference does not make, or makes otherwise."""
-    if STUDY not in candidate:
-        return
-    changes = frozenset(change for mention in reference.values() for change in mention.change)
-    if not candidate[STUDY].change & changes:
-        detail = "another change of the study than in the reference"
-        if not changes:
-            detail = "comparison with a prior study that the reference does not make"
-        yield Evidence("temporal_error", INVENTED_COMPARISON, None, detail, candidate[STUDY].span)
-
-
-def _conflict(statement: Statement, other: Statement, detail: str) -> Evidence:
-    cost = CONTRADICTION * _weight(statement.finding)
+def _conflict(statement: Statement, other: Statement, detail: str, prices: Prices) -> Evidence:
+    cost = CONTRADICTION * prices.weight(statement.finding)
     category, name = "contradictory_diagnosis", statement.finding
     return Evidence(category, cost, name, detail, statement.span, None, other.span)
 
 
-def _of_the_text(facts: ReportFacts, reference: ReportFacts) -> Iterator[Evidence]:
+def _of_the_text(facts: ReportFacts, reference: ReportFacts, prices: Prices) -> Iterator[Evidence]:
     """R3 and R9: what is wrong with the candidate whatever the reference says of the patient."""
     for statement, denial in contradictions(facts):
-        yield _conflict(statement, denial, "asserted and denied in one report")
+        yield _conflict(statement, denial, "asserted and denied in one report", prices)
     for statement, before in side_conflicts(facts):
-        yield _conflict(statement, before, "findings and impression name different sides")
+        yield _conflict(statement, before, "findings and impression name different sides", prices)
     masked = any(slip.kind == "placeholder" for slip in reference.slips)
     for slip in facts.slips:
         if slip.kind == "placeholder" and masked:
@@ -259,30 +380,8 @@ def _of_the_text(facts: ReportFacts, reference: ReportFacts) -> Iterator[Evidenc
 
 def findings_weight(reference: ReportFacts) -> float:
     """What the findings of a reference weigh in all: C of a report that is right."""
-    return _correct_weight(mentions_of(reference), ())
-
-
-def _correct_weight(reference: Mentions, evidence: Sequence[Evidence]) -> float:
-    """C: the weights of the reference's findings, each ``w * w / (w + a)`` with the weights ``a``
-    of its own attribute errors (as CRIMSON counts them), nothing where it is missed.
-    """
-    total = 0.0
-    for name in reference.asserted:
-        if name == STUDY or _kind(name) == "artefact":
-            continue
-        mention = reference[name]
-        weight = _cost(mention)
-        own = [item for item in evidence if item.reference_span == mention.span]
-        if weight > 0 and not any(is_missed(item) for item in own):
-            total += weight * weight / (weight + sum(item.severity for item in own))
-    return total
-
-
-def is_missed(item: Evidence) -> bool:
-    """Whether an error is a finding left out, and not one of its attributes."""
-    is_device = item.finding is not None and _kind(item.finding) == "device"
-    left_out = is_device and item.span is None and item.category == "device_error"
-    return item.reference_span is not None and (item.category == "false_negative" or left_out)
+    mentions = mentions_of(reference)
+    return _Comparison(mentions, mentions, PLAIN).correct_weight(())
 
 
 def priced_score(evidence: Sequence[Evidence], correct_weight: float) -> SeverityScore:
@@ -293,14 +392,14 @@ def priced_score(evidence: Sequence[Evidence], correct_weight: float) -> Severit
     return SeverityScore(cap_severities(sums), tuple(evidence), sums, correct_weight)
 
 
-def compare(reference: ReportFacts, candidate: ReportFacts) -> SeverityScore:
-    """Nine severities of ``candidate`` against ``reference``, with the evidence that costs."""
-    expected, said = mentions_of(reference), mentions_of(candidate)
-    evidence = [
-        *_candidate_side(expected, said),
-        *_reference_side(expected, said),
-        *_study_comparison(expected, said),
-        *_of_the_text(candidate, reference),
-    ]
-    costly = tuple(item for item in evidence if item.severity > 0)
-    return priced_score(costly, _correct_weight(expected, costly))
+def compare(
+    reference: ReportFacts, candidate: ReportFacts, prices: Prices = PLAIN
+) -> SeverityScore:
+    """Nine severities of ``candidate`` against ``reference``, with the evidence that costs.
+
+    An error that costs nothing because of the context stays in the evidence, with the reason.
+    """
+    comparison = _Comparison(mentions_of(reference), mentions_of(candidate), prices)
+    evidence = [*comparison.errors(), *_of_the_text(candidate, reference, prices)]
+    kept = [e for e in evidence if e.severity > 0 or (e.finding or "") in prices.why]
+    return priced_score(kept, comparison.correct_weight(kept))

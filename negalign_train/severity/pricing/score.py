@@ -7,6 +7,8 @@ from dataclasses import replace
 from functools import lru_cache
 
 from negalign_train.severity.pricing.compare import compare
+from negalign_train.severity.pricing.prices import prices_for
+from negalign_train.severity.reading.context import NO_CONTEXT, CaseContext
 from negalign_train.severity.reading.facts import ReportFacts, extract_facts
 from negalign_train.vocabulary.marks import has_unpriced_marks, price_marks
 from negalign_train.vocabulary.records import Event, Refusals, SeverityScore
@@ -59,24 +61,27 @@ def explain_unscorable(reference: str, candidate: str) -> str | None:
     return None
 
 
-def _score(reference: str, candidate: str) -> SeverityScore | None:
+def _score(reference: str, candidate: str, context: CaseContext) -> SeverityScore | None:
     if explain_unscorable(reference, candidate) is not None:
         return None
-    return compare(extract_facts(reference), extract_facts(candidate))
+    prices = prices_for(context)
+    return compare(extract_facts(reference), extract_facts(candidate), prices)
 
 
 _score_cached = lru_cache(maxsize=_CACHED_PAIRS)(_score)
 
 
-def score_report(reference: str, candidate: str) -> SeverityScore | None:
-    """Nine severities with evidence; None where the pair cannot be scored.
+def score_report(
+    reference: str, candidate: str, context: CaseContext = NO_CONTEXT
+) -> SeverityScore | None:
+    """Nine severities with evidence, at this patient's prices; None where there is no score.
 
     Ask ``explain_unscorable`` for the reason. Time is linear in the length of both texts. Pairs of
     usual length are cached: equal pairs share one record, which nobody may change.
     """
     if len(reference) + len(candidate) > _LONGEST_CACHED:
-        return _score(reference, candidate)
-    return _score_cached(reference, candidate)
+        return _score(reference, candidate, context)
+    return _score_cached(reference, candidate, context)
 
 
 def score_many(pairs: Iterable[tuple[str, str]]) -> list[SeverityScore | None]:

@@ -8,13 +8,18 @@ from typing import NamedTuple
 from negalign_train.severity.reading.facts import ReportFacts
 from negalign_train.severity.reading.statements import Statement
 
+Site = tuple[str | None, str | None]
+"""A side and a place of it; None where that is not said."""
+
 
 class Mention(NamedTuple):
     """What a report says of one finding over all its sentences.
 
     ``present``: asserted somewhere, and then the attributes are those of the asserting
-    statements. ``denied``: denied in so many words (not by "lungs are clear"). ``chronic``:
-    called old throughout. ``asserted``: the asserting statements, where there are several.
+    statements. ``denied``: denied in so many words (not by "lungs are clear"), ``partly`` if
+    every denial leaves something possible; ``denied_side``: the sides it is denied on.
+    ``probable``: not certain, but rather yes. ``chronic``: called old throughout. ``asserted``: the
+    asserting statements, where there are several.
     """
 
     finding: str
@@ -29,38 +34,80 @@ class Mention(NamedTuple):
     chronic: bool
     span: tuple[int, int]
     asserted: tuple[Statement, ...] = ()
+    probable: bool = False
+    partly: bool = False
+    denied_side: frozenset[str] = frozenset()
+    subtypes: frozenset[str] = frozenset()
+    numbers: frozenset[str] = frozenset()
+    counts: frozenset[int] = frozenset()
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Possible at most: not even called likely."""
+        return not (self.certain or self.probable)
+
+    @property
+    def sites(self) -> frozenset[Site]:
+        """Every place it is said to lie in, without what a more exact one says better."""
+        if len(self.asserted) < 2:
+            places = _sites(self.side, self.location)
+        else:
+            places = frozenset(p for s in self.asserted for p in _sites(s.side, s.location))
+        return frozenset(p for p in places if not any(_is_part(o, p) for o in places if o != p))
+
+
+def _sites(sides: Iterable[str], zones: Iterable[str]) -> frozenset[Site]:
+    named_sides: list[str | None] = list(sides) or [None]
+    named_zones: list[str | None] = list(zones) or [None]
+    return frozenset((side, zone) for side in named_sides for zone in named_zones)
+
+
+def _is_part(site: Site, whole: Site) -> bool:
+    return all(w is None or w == s for s, w in zip(site, whole, strict=True))
 
 
 _NONE: frozenset[str] = frozenset()
 _NO_SIZE: frozenset[float] = frozenset()
+_NO_COUNT: frozenset[int] = frozenset()
+
+
+def _set(values: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(values) if values else _NONE
 
 
 def _single(s: Statement) -> Mention:
+    denied = not (s.present or s.implied)
     return Mention(
-        s.finding, s.present, s.present and s.certain, not (s.present or s.implied),
-        frozenset(s.side) if s.side else _NONE, frozenset(s.location) if s.location else _NONE,
+        s.finding, s.present, s.present and s.certain, denied,
+        _set(s.side), _set(s.location),
         frozenset((s.degree,)) if s.degree else _NONE,
         frozenset((s.change,)) if s.change else _NONE,
-        frozenset((s.size_mm,)) if s.size_mm else _NO_SIZE, s.chronic, s.span,
+        frozenset((s.size_mm,)) if s.size_mm else _NO_SIZE, s.chronic, s.span, (),
+        s.present and s.probable, denied and s.partial, _set(s.side) if denied else _NONE,
+        _set(s.subtypes), _set(s.numbers),
+        _NO_COUNT if s.how_many is None else frozenset((s.how_many,)),
     )  # fmt: skip
 
 
 def _joined(finding: str, statements: list[Statement]) -> Mention:
     if len(statements) == 1:
         return _single(statements[0])
-    denied = any(not s.present and not s.implied for s in statements)
+    denials = [s for s in statements if not s.present and not s.implied]
+    partly = bool(denials) and all(s.partial for s in denials)
+    denied_side = frozenset(side for s in denials for side in s.side)
     source = [s for s in statements if s.present]
     if not source:  # what is nowhere asserted has no attributes but what changed
         changes = frozenset(s.change for s in statements if s.change)
         where = statements[0].span
         return Mention(
-            finding, False, False, denied, _NONE, _NONE, _NONE, changes, _NO_SIZE, False, where
-        )
+            finding, False, False, bool(denials), _NONE, _NONE, _NONE, changes, _NO_SIZE, False,
+            where, partly=partly, denied_side=denied_side,
+        )  # fmt: skip
     return Mention(
         finding=finding,
         present=True,
         certain=any(s.certain for s in source),
-        denied=denied,
+        denied=bool(denials),
         side=frozenset(side for s in source for side in s.side),
         location=frozenset(place for s in source for place in s.location),
         degree=frozenset(s.degree for s in source if s.degree),
@@ -69,6 +116,12 @@ def _joined(finding: str, statements: list[Statement]) -> Mention:
         chronic=all(s.chronic for s in source),
         span=source[0].span,
         asserted=tuple(source),
+        probable=any(s.probable for s in source),
+        partly=partly,
+        denied_side=denied_side,
+        subtypes=frozenset(each for s in source for each in s.subtypes),
+        numbers=frozenset(each for s in source for each in s.numbers),
+        counts=frozenset(s.how_many for s in source if s.how_many is not None),
     )
 
 

@@ -40,8 +40,11 @@ class Statement(NamedTuple):
     ``certain`` is False for "possible". ``implied``: follows from a statement of normality.
     ``partial``: a denial that leaves something possible ("no large effusion"). ``only_marked``: a
     denial of what is marked or new alone ("no acute abnormality"). ``chronic``: called old.
-    ``location`` and ``side`` hold every place named, sorted. ``span``: characters [start, end) of
-    the report.
+    ``location`` and ``side`` hold every place named, sorted. ``probable``: not certain, but rather
+    yes ("likely"). ``subtypes``: what the catalogue does not tell apart ("picc", "clavicle",
+    "loculated"; of an unknown abnormality its own word). ``numbers``: ribs and vertebrae by number
+    ("rib 3", "t7"). ``how_many`` are said to be there, ``MANY`` for several, None where that
+    is not said. ``span``: characters [start, end) of the report.
     """
 
     finding: str
@@ -56,6 +59,10 @@ class Statement(NamedTuple):
     implied: bool
     partial: bool
     only_marked: bool
+    probable: bool
+    subtypes: tuple[str, ...]
+    numbers: tuple[str, ...]
+    how_many: int | None
     span: tuple[int, int]
     section: TextSection = "findings"
 
@@ -113,6 +120,10 @@ def _statement(draft: StatementDraft, tokens: Sequence[Token]) -> Statement:
         implied=draft.implied,
         partial=draft.partial or (not draft.present and _leaves_open(draft)),
         only_marked=draft.only_marked,
+        probable=False,
+        subtypes=(),
+        numbers=(),
+        how_many=None,
         span=(tokens[draft.start].start, tokens[draft.end - 1].end),
     )
 
@@ -176,7 +187,23 @@ def _read(sentence: str) -> SentenceFacts:
         span = (tokens[0].start, tokens[-1].end)
         statements.append(
             Statement(
-                STUDY, True, True, (), (), None, change, None, False, False, False, False, span
+                STUDY,
+                True,
+                True,
+                (),
+                (),
+                None,
+                change,
+                None,
+                False,
+                False,
+                False,
+                False,
+                False,
+                (),
+                (),
+                None,
+                span,
             )
         )
         change = None

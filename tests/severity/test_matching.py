@@ -1,0 +1,190 @@
+"""What is the same thing in two reports, where it lies, and what a difference costs."""
+
+from __future__ import annotations
+
+import pytest
+
+from negalign_train.severity.pricing.matching import place_share, relation, same_place
+from negalign_train.severity.reading.facts import extract_facts
+from negalign_train.severity.reading.mentions import Mention, mentions_of
+from tests.severity.test_compare import costs
+
+
+def mention(text: str, finding: str) -> Mention:
+    return mentions_of(extract_facts(text))[finding]
+
+
+@pytest.mark.parametrize(
+    ("reference", "candidate"),
+    [
+        ("Scarring at the right apex.", "Mass at the left base."),
+        ("Right upper lobe scarring.", "Right lower lobe mass."),
+        ("Atelectasis at the left base.", "Opacity in the left upper lobe."),
+        ("Right basilar opacity.", "Left basilar pneumonia."),
+        ("Left apical granuloma.", "Right apical mass."),
+    ],
+)
+def test_what_lies_elsewhere_is_no_stand_in_but_false_and_missing(
+    reference: str, candidate: str
+) -> None:
+    charged = costs(reference, candidate)
+    assert charged["false_positive"] == 0.5
+    assert charged.get("false_negative", 0.0) > 0 or "granuloma" in reference
+    assert charged.keys() <= {"false_positive", "false_negative"}
+
+
+@pytest.mark.parametrize(
+    ("reference", "candidate", "share"),
+    [
+        # Silent on place, side, degree, tip or number: nothing, whatever the candidate says of it.
+        ("Effusion.", "Left effusion.", 0.0),
+        ("Nodule.", "Nodule in the right upper lobe.", 0.0),
+        ("Right effusion.", "Small right effusion.", 0.0),
+        ("Bilateral opacities.", "Opacities in both lower zones.", 0.0),
+        ("Opacities in both lungs.", "Opacities in both upper and lower zones.", 0.0),
+        # The candidate vaguer: an eighth.
+        ("Left effusion.", "Effusion.", 0.125),
+        ("Nodule in the right upper lobe.", "Nodule in the right lung.", 0.125),
+        ("Moderate effusion.", "Effusion.", 0.125),
+        # Zones that touch: an eighth. Others: half.
+        ("Right upper zone nodule.", "Right mid zone nodule.", 0.125),
+        ("Perihilar opacity on the left.", "Left lower zone opacity.", 0.125),
+        ("Right upper zone nodule.", "Right lower zone nodule.", 0.5),
+        # A whole side added or missed costs as much as the wrong one.
+        ("Opacity at the left base.", "Opacities at both bases.", 0.5),
+        ("Bilateral effusions.", "Left effusion.", 0.5),
+        ("Left effusion.", "Right effusion.", 0.5),
+        # A place of the right side added or missed: a quarter.
+        ("Right upper and right lower zone nodules.", "Right lower zone nodule.", 0.25),
+    ],
+)
+def test_a_place_or_degree_costs_its_share_of_an_actionable_finding(
+    reference: str, candidate: str, share: float
+) -> None:
+    assert sum(costs(reference, candidate).values()) == pytest.approx(0.5 * share)
+
+
+def test_a_side_that_the_reference_denies_is_a_false_positive() -> None:
+    reference = "Effusion on the left. No effusion on the right."
+    assert costs(reference, "Bilateral effusions.") == {"false_positive": 0.5}
+    assert costs(reference, "Left effusion. No right effusion.") == {}
+
+
+@pytest.mark.parametrize(
+    ("reference", "candidate", "expected"),
+    [
+        # The more wrong, the more it costs; reading error costs nothing.
+        ("6 mm nodule.", "7 mm nodule.", 0.0),
+        ("4.2 cm mass.", "45 mm mass.", 0.0),
+        ("10 mm nodule.", "20 mm nodule.", 0.125),
+        ("10 mm nodule.", "40 mm nodule.", 0.25),
+        ("10 mm nodule.", "90 mm nodule.", 0.25),
+        ("Nodule.", "9 mm nodule.", 0.0),
+    ],
+)
+def test_a_size_costs_by_its_ratio(reference: str, candidate: str, expected: float) -> None:
+    assert costs(reference, candidate).get("wrong_severity", 0.0) == pytest.approx(expected)
+
+
+def test_sizes_in_between_cost_in_between() -> None:
+    sizes = [costs("10 mm nodule.", f"{size} mm nodule.") for size in (13, 16, 20, 30)]
+    shares = [each["wrong_severity"] for each in sizes]
+    assert shares == sorted(shares)
+    assert len(set(shares)) == 4
+
+
+@pytest.mark.parametrize(
+    ("reference", "candidate", "expected"),
+    [
+        ("Effusion.", "Stable effusion.", {"temporal_error": 0.03125}),
+        ("Stable effusion.", "Effusion.", {}),
+        ("Worse effusion.", "Improved effusion.", {"temporal_error": 0.25}),
+        ("New effusion.", "Effusion.", {"temporal_error": 0.0625}),
+        ("No effusion.", "New effusion.", {"false_positive": 0.5, "temporal_error": 0.0625}),
+        ("Normal heart.", "Normal heart. No interval change.", {"temporal_error": 0.0625}),
+        ("Effusion. No interval change.", "Stable effusion.", {}),
+    ],
+)
+def test_a_comparison_costs_a_trace_and_a_contrary_one_half(
+    reference: str, candidate: str, expected: dict[str, float]
+) -> None:
+    assert costs(reference, candidate) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("reference", "candidate", "expected"),
+    [
+        # Readings of a sign that both name: the possible ones cost nothing either way.
+        ("Left basal opacity, possibly pneumonia.", "Left basal opacity.", {}),
+        ("Left basal opacity.", "Left basal opacity, possibly pneumonia.", {}),
+        ("Left basal pneumonia.", "Left basal opacity.", {"false_negative": 0.125}),
+        # A certain finding that is only possible in the candidate is mostly missed, nothing more.
+        ("Moderate right effusion.", "A small effusion cannot be excluded.",
+         {"false_negative": 0.25}),
+        ("Possible effusion.", "Effusion.", {"artifact_overinterpretation": 0.125}),
+        ("Possible effusion.", "Possible effusion.", {}),
+        # A denial in part leaves a small one half as false.
+        ("No large effusion.", "Small left effusion.", {"false_positive": 0.25}),
+        ("No large effusion.", "Large left effusion.", {"false_positive": 0.5}),
+    ],
+)  # fmt: skip
+def test_doubt_is_priced_on_both_sides(
+    reference: str, candidate: str, expected: dict[str, float]
+) -> None:
+    assert costs(reference, candidate) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("reference", "candidate"),
+    [
+        ("Perihilar haziness and septal lines consistent with edema.", "Pulmonary edema."),
+        ("Blunting of the left costophrenic angle from a small effusion.", "Small left effusion."),
+        ("Hyperinflation with flattened diaphragms.", "Emphysema."),
+        ("Right lower lobe opacity consistent with pneumonia.", "Right lower lobe pneumonia."),
+    ],
+)
+def test_a_named_diagnosis_says_its_signs(reference: str, candidate: str) -> None:
+    assert costs(reference, candidate) == {}
+    assert costs(candidate, reference) == {}
+
+
+def test_a_sign_elsewhere_is_not_said_by_the_diagnosis() -> None:
+    missed = costs("Left upper lobe opacity. Right basal pneumonia.", "Right basal pneumonia.")
+    assert missed == {"false_negative": 0.5}
+
+
+def test_two_words_for_one_disease_cost_an_eighth() -> None:
+    assert relation("consolidation", "pneumonia", frozenset()) == "near"
+    assert costs("Lingular consolidation.", "Lingular pneumonia.") == {
+        "artifact_overinterpretation": 0.0625
+    }
+    assert costs("Lingular pneumonia.", "Lingular consolidation.") == {"false_negative": 0.0625}
+
+
+@pytest.mark.parametrize(
+    ("reference", "candidate", "cost"),
+    [
+        ("ET tube 1 cm above the carina.", "ET tube 5 cm above the carina.", 0.5),
+        ("ET tube 5 cm above the carina.", "ET tube 9 cm above the carina.", 0.5),
+        ("ET tube in good position.", "ET tube 4 cm above the carina.", 0.0),
+        ("ET tube 4 cm above the carina.", "ET tube 4.5 cm above the carina.", 0.0),
+        ("Feeding tube.", "Feeding tube in the stomach.", 0.0),
+        ("PICC in the SVC.", "PICC at the cavoatrial junction.", 0.125 * 0.25),
+    ],
+)
+def test_a_tip_costs_by_where_it_ends(reference: str, candidate: str, cost: float) -> None:
+    assert costs(reference, candidate).get("device_error", 0.0) == pytest.approx(cost)
+
+
+def test_places_are_compared_in_one_direction_only() -> None:
+    exact, vague = ("left", "lower"), ("left", None)
+    assert place_share([vague], [exact]) == 0.0
+    assert place_share([exact], [vague]) == 0.125
+    assert place_share([(None, None)], [exact]) == 0.0
+
+
+def test_a_place_that_is_not_said_may_be_any() -> None:
+    left, anywhere = "Opacity at the left base.", "Opacity."
+    assert same_place(mention(left, "opacity"), mention(anywhere, "opacity"))
+    apex = mention("Opacity at the left apex.", "opacity")
+    assert not same_place(mention(left, "opacity"), apex)
