@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from negalign_train.severity.reading.facts import ReportFacts
+from negalign_train.severity.reading.lexicon import lexicon
 from negalign_train.severity.reading.statements import Statement
 
 Site = tuple[str | None, str | None]
@@ -48,11 +49,15 @@ class Mention(NamedTuple):
 
     @property
     def sites(self) -> frozenset[Site]:
-        """Every place it is said to lie in, without what a more exact one says better."""
-        if len(self.asserted) < 2:
-            places = _sites(self.side, self.location)
-        else:
-            places = frozenset(p for s in self.asserted for p in _sites(s.side, s.location))
+        """Every place it is said to lie in, without what a more exact one says better, and without
+        where it lies anyway (shared from its sign: "perihilar haze from edema")."""
+        where = [(s.side, s.location) for s in self.asserted] or [(self.side, self.location)]
+        natural = lexicon().natural_places
+        places = frozenset(
+            site
+            for sides, zones in where
+            for site in _sites(sides, (z for z in zones if (self.finding, z) not in natural))
+        )
         return frozenset(p for p in places if not any(_is_part(o, p) for o in places if o != p))
 
 
