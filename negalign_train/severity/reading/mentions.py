@@ -51,6 +51,7 @@ class Mention(NamedTuple):
     def sites(self) -> frozenset[Site]:
         """Every place it is said to lie in, without what a more exact one says better, and without
         where it lies anyway (shared from its sign: "perihilar haze from edema")."""
+        where: list[tuple[Iterable[str], Iterable[str]]]
         where = [(s.side, s.location) for s in self.asserted] or [(self.side, self.location)]
         natural = lexicon().natural_places
         places = frozenset(
