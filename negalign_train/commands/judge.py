@@ -13,7 +13,12 @@ from rich.table import Table
 
 from negalign_train.commands.support.bench import bench
 from negalign_train.commands.support.common import DatabaseUrlOption
-from negalign_train.commands.support.judge_data import examples_of, log_events, unseen_by
+from negalign_train.commands.support.judge_data import (
+    examples_of,
+    log_events,
+    training_examples,
+    unseen_by,
+)
 from negalign_train.commands.support.output import JsonOption, print_json, print_table
 from negalign_train.recipe.candidate import MAX_SEED
 from negalign_train.recipe.judge_spec import parse_specs
@@ -181,6 +186,12 @@ def train(
     out: Annotated[Path, typer.Option(help="Folder to write; must not exist.")],
     log: LogOption = None,
     workspace: WorkspaceOption = None,
+    rated: Annotated[
+        Path | None,
+        typer.Option(
+            "--set", help="JSONL file of rated reports, as of negalign inject; or beside."
+        ),
+    ] = None,
     database_url: DatabaseUrlOption = None,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the reports.")] = 4,
     learning_rate: Annotated[float, typer.Option(min=0, help="At its peak.")] = 2.0e-5,
@@ -195,7 +206,8 @@ def train(
 ) -> None:
     """Train the finetuned judge: nine heads on an encoder, on the severities readers gave.
 
-    Whole case groups are held out, and `negalign judge compare` judges on those only.
+    It learns from a log, from the rated reports of **--set**, or from both. Whole case groups are
+    held out, and `negalign judge compare` judges on those only.
 
     Example: `negalign judge train --encoder ENCODER_DIR --out judges/first --workspace W`
     """
@@ -205,8 +217,7 @@ def train(
     from negalign_train.registry.provenance import git_commit, library_versions
     from negalign_train.severity.judges.training import JudgeTraining, train_judge
 
-    events, _ = log_events(log, workspace, database_url, held_out=False)
-    examples, refused = examples_of(events)
+    examples, refused = training_examples(log, workspace, database_url, rated)
     settings = JudgeTraining(
         learning_rate=learning_rate, num_train_epochs=epochs, batch_size=batch_size,
         held_out_fraction=held_out_fraction, seed=seed,

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from negalign_train.cases.jsonl import write_cases
+from negalign_train.cases.synthetic import synthetic_cases
 from negalign_train.commands import cli
 from negalign_train.vocabulary.resources import data_path
 from tests.tiny_judges import write_encoder, write_nli
@@ -111,9 +113,30 @@ def test_a_trained_judge_is_compared_on_what_it_has_not_seen(judge, write_log, t
     assert report["num_examples"] + report["left_out"] == trained["num_held_out"]
 
 
+def test_a_judge_learns_from_injected_errors_and_bench_takes_them_as_they_are(
+    judge, negalign, tmp_path
+):
+    cases, rated = tmp_path / "cases.jsonl", tmp_path / "injected.jsonl"
+    write_cases(cases, synthetic_cases(0, 60, seed=3))
+    assert negalign("inject", cases, "--out", rated)[0] == 0
+    lines = len(rated.read_text().splitlines())
+    code, out, _ = judge("bench", "--set", rated, "--bootstrap", 100, "--json")
+    assert code == 0
+    assert json.loads(out[out.index("{\n") :])["num_rated"] == lines
+    encoder, folder = write_encoder(tmp_path / "encoder"), tmp_path / "judge"
+    code, out, _ = judge(
+        "train", "--set", rated, "--encoder", encoder, "--out", folder, "--epochs", 1, "--json"
+    )
+    trained = json.loads(out)
+    assert code == 0
+    assert trained["num_train"] + trained["num_validation"] + trained["num_held_out"] == lines
+
+
 @pytest.mark.parametrize(
     ("arguments", "says", "exits"),
     [
+        (["train", "--encoder", "x", "--out", "y"], "either --log FILE or --workspace", 2),
+        (["train", "--encoder", "x", "--out", "y", "--set", "/nope"], "cannot be read", 1),
         (["compare"], "either --log FILE or --workspace", 2),
         (["compare", "--log", SAMPLE, "--judges", "nli"], "is none of: rules", 1),
         (["compare", "--log", SAMPLE, "--judges", "rules,rules"], "named twice", 1),

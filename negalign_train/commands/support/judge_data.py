@@ -12,6 +12,8 @@ from negalign_train.feedback.store import FeedbackStore
 from negalign_train.preferences.case_groups import case_groups
 from negalign_train.preferences.view import newest_events
 from negalign_train.severity.judges.examples import GradedExample, graded_examples
+from negalign_train.severity.trust.expert.graded import graded_reports
+from negalign_train.severity.trust.expert.set_files import read_expert_set
 from negalign_train.storage.workspace import Workspace, read_json
 from negalign_train.vocabulary.errors import DataError, FeedbackError, UsageError
 from negalign_train.vocabulary.records import Event, Refusals
@@ -70,6 +72,23 @@ def _held_out_cases(workspace: Path) -> frozenset[str]:
 
 def examples_of(events: list[Event]) -> tuple[list[GradedExample], Refusals]:
     return graded_examples(events, case_groups(events, {}))
+
+
+def training_examples(
+    log: list[Path] | None, workspace: Path | None, database_url: str | None, rated: Path | None
+) -> tuple[list[GradedExample], Refusals]:
+    """The examples of a log or workspace, of a file of rated reports, or of both.
+
+    Raises:
+        UsageError: there is neither, or both a log and a workspace.
+    """
+    if rated is None:
+        return examples_of(log_events(log, workspace, database_url, held_out=False)[0])
+    examples, refused = graded_reports(read_expert_set(rated))
+    if log is None and workspace is None:
+        return examples, refused
+    of_log, left_out = examples_of(log_events(log, workspace, database_url, held_out=False)[0])
+    return [*of_log, *examples], Refusals({**left_out.counts, **refused.counts})
 
 
 def unseen_by(examples: list[GradedExample], specs: list[str]) -> list[GradedExample]:
