@@ -16,7 +16,7 @@ from rich.console import Console
 
 from negalign_train.commands.support.lazy import lazy_group
 from negalign_train.offline import go_offline
-from negalign_train.vocabulary.errors import NegalignError, UsageError
+from negalign_train.vocabulary.errors import NegalignError
 
 # Heading to command to module, in the order in which a user needs them. Only the command that is
 # asked for is imported, so that it starts at once.
@@ -77,7 +77,7 @@ def main() -> None:
         # A full or read-only disk is no bug: what was whole before is whole still.
         line = " ".join(f"error: {error}".split())
         Console(stderr=True, soft_wrap=True).print(line, style="red", markup=False, highlight=False)
-        sys.exit(2 if isinstance(error, UsageError) else 1)
+        sys.exit(error.exit_code if isinstance(error, NegalignError) else 1)
 
 
 if __name__ == "__main__":

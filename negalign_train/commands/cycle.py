@@ -39,6 +39,13 @@ def cycle(
             "or run one new one.",
         ),
     ] = None,
+    wait: Annotated[
+        bool,
+        typer.Option(
+            "--wait",
+            help="Wait while another cycle runs in this workspace; otherwise exit with 75.",
+        ),
+    ] = False,
     database_url: DatabaseUrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -68,7 +75,7 @@ def cycle(
 
         place = Workspace(workspace)
         try:
-            for result in run_cycles(place, engine, located, seed, progress, cycles):
+            for result in run_cycles(place, engine, located, seed, progress, cycles, wait):
                 if as_json:
                     typer.echo(json_line(result.to_json()))
                     sys.stdout.flush()

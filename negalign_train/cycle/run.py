@@ -41,7 +41,7 @@ from negalign_train.cycle.steps.split import SPLIT
 from negalign_train.cycle.steps.train import TrainedCandidate, train
 from negalign_train.evaluation.gate_terms import GateRecord
 from negalign_train.preferences.replay import COUNTS_FILE
-from negalign_train.registry.lock import cycle_lock
+from negalign_train.registry.lock import Lease, LockOwner, cycle_lock
 from negalign_train.report.result import CycleData, CycleResult, read_result
 from negalign_train.severity.pricing.calibration import Calibration
 from negalign_train.storage.workspace import Workspace
@@ -182,12 +182,18 @@ def run_cycles(
     seed: int,
     progress: Progress,
     up_to: int | None = None,
+    wait: bool = False,
 ) -> Iterator[CycleResult]:
     """Yields the result of each cycle as soon as it is finished.
 
     Args:
         up_to: bring the workspace to this many cycles, yielding the finished ones' results too;
             None finishes the unfinished cycle, or runs one new one.
+        wait: wait for a cycle that another process runs in this workspace.
+
+    Raises:
+        LockedError: another process runs a cycle here, and ``wait`` is False.
+        LostLockError: another process took the workspace over; this one stopped.
     """
     check_recipe(recipe, seed)
     finished = completed_cycles(workspace)
@@ -197,11 +203,37 @@ def run_cycles(
             yield read_result(workspace.cycle_dir(cycle) / SUMMARY)
     last = next_cycle(workspace) if up_to is None else up_to
     while (cycle := next_cycle(workspace)) <= last:
-        with cycle_lock(engine, cycle):
+        with cycle_lock(engine, cycle, wait=_waits(progress) if wait else None) as lease:
+            if (free := next_cycle(workspace)) != cycle:
+                # Another process finished it while this one waited.
+                last = free if up_to is None else last
+                continue
             now = datetime.now(UTC).isoformat(timespec="seconds")
             context = open_cycle(workspace, engine, recipe, seed, now)
-            result = run_cycle(context, progress)
+            result = run_cycle(context, _checked(progress, lease))
         yield result
+
+
+def _waits(progress: Progress) -> Callable[[LockOwner], None]:
+    """Says once for whom it waits."""
+    told: set[str] = set()
+
+    def wait(owner: LockOwner) -> None:
+        if owner.token not in told:
+            told.add(owner.token)
+            progress(f"waiting for {owner.describe()}")
+
+    return wait
+
+
+def _checked(progress: Progress, lease: Lease) -> Progress:
+    """``progress``, after making sure that the workspace is still this process's."""
+
+    def check(what: str) -> None:
+        lease.check()
+        progress(what)
+
+    return check
 
 
 def _check_finished(workspace: Workspace, cycle: int, located: LocatedRecipe, seed: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from pathlib import Path
 
 
@@ -21,6 +22,20 @@ def process_start(pid: int) -> str | None:
     # Field 2 is the command in parentheses, and may hold spaces and parentheses itself.
     fields = stat.rpartition(")")[2].split()
     return None if fields[0] in ("Z", "X") else fields[19]
+
+
+@cache
+def pid_namespace() -> str:
+    """Where a pid of this process means something: this boot and this PID namespace.
+
+    Two containers of one machine may share a host name, and see other processes by the same ids.
+    Empty where the system does not tell (not Linux): then the host's name must do.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot}/{os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return ""
 
 
 def _exists(pid: int) -> bool:

@@ -122,7 +122,14 @@ _V2 = (
     "CREATE TABLE seals (cycle INTEGER PRIMARY KEY, sha256 TEXT NOT NULL)",
 )
 
-_MIGRATIONS: tuple[tuple[str | tuple[str, str], ...], ...] = (_V1, _V2)
+# A lock is renewed by its owner, who may be in another container of the same host.
+_V3 = (
+    "ALTER TABLE locks ADD COLUMN namespace TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE locks ADD COLUMN token TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE locks ADD COLUMN beat_at DOUBLE PRECISION NOT NULL DEFAULT 0",
+)
+
+_MIGRATIONS: tuple[tuple[str | tuple[str, str], ...], ...] = (_V1, _V2, _V3)
 LATEST_VERSION = len(_MIGRATIONS)
 
 

@@ -16,7 +16,11 @@ Each message says what, where, what was expected and what to do, and never holds
 
 
 class NegalignError(Exception):
-    """Base of all errors raised on purpose; the command line prints its message and exits 1."""
+    """Base of all errors raised on purpose; the command line prints its message and exits with
+    ``exit_code``.
+    """
+
+    exit_code = 1
 
 
 class RecipeError(NegalignError):
@@ -24,7 +28,9 @@ class RecipeError(NegalignError):
 
 
 class UsageError(RecipeError):
-    """Options of a command that do not go together, or are lacking; exit code 2."""
+    """Options of a command that do not go together, or are lacking."""
+
+    exit_code = 2
 
 
 class DataError(NegalignError):

@@ -30,6 +30,8 @@ from negalign_train.storage.database import (
 from negalign_train.storage.migrations import LATEST_VERSION, statements
 from negalign_train.storage.workspace import Workspace
 
+INSERT_LOCK = "INSERT INTO locks (name, cycle, pid, host, process_start, started_at) VALUES"
+
 
 def test_sqlite_runs_in_wal_mode_fully_synchronous_with_foreign_keys(tmp_path: Path) -> None:
     engine = open_database(f"sqlite:///{tmp_path / 'new' / 'negalign.db'}")
@@ -94,7 +96,7 @@ def test_a_read_only_database_is_neither_written_nor_migrated(tmp_path: Path) ->
     with reading(engine) as connection:
         assert connection.execute(text("SELECT count(*) FROM locks")).scalar_one() == 0
     with pytest.raises(DatabaseError, match="readonly"), writing(engine) as connection:
-        connection.execute(text("INSERT INTO locks VALUES ('x')"))
+        connection.execute(text("INSERT INTO locks (name) VALUES ('x')"))
     assert path.read_bytes() == before
     assert [each.name for each in tmp_path.iterdir()] == ["negalign.db"]
 
@@ -119,7 +121,7 @@ def test_a_failed_write_leaves_nothing(database_url: str) -> None:
 
     def fail_halfway() -> None:
         with writing(engine) as connection:
-            connection.execute(text("INSERT INTO locks VALUES ('x', 1, 1, 'h', '', 't')"))
+            connection.execute(text(f"{INSERT_LOCK} ('x', 1, 1, 'h', '', 't')"))
             raise RuntimeError("stop")
 
     with pytest.raises(RuntimeError, match="stop"):
@@ -132,7 +134,7 @@ def test_writers_go_one_at_a_time(database_url: str) -> None:
     """Eight threads each read a number and write its successor: none is lost."""
     engine = open_database(database_url)
     with writing(engine) as connection:
-        connection.execute(text("INSERT INTO locks VALUES ('n', 0, 1, 'h', '', 't')"))
+        connection.execute(text(f"{INSERT_LOCK} ('n', 0, 1, 'h', '', 't')"))
 
     def count_up() -> None:
         for _ in range(5):
@@ -172,7 +174,7 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
 
 def test_errors_do_not_show_the_values_of_a_row(database_url: str) -> None:
     engine = open_database(database_url)
-    insert = text("INSERT INTO locks VALUES ('x', 1, 1, :h, '', 't')")
+    insert = text(f"{INSERT_LOCK} ('x', 1, 1, :h, '', 't')")
 
     def insert_one_name_twice() -> None:
         with writing(engine) as connection:
@@ -185,7 +187,7 @@ def test_errors_do_not_show_the_values_of_a_row(database_url: str) -> None:
 
 def test_a_full_disk_undoes_the_transaction_and_says_so(tmp_path: Path) -> None:
     engine = open_database(f"sqlite:///{tmp_path / 'negalign.db'}")
-    insert = text("INSERT INTO locks VALUES (:n, 1, 1, :h, '', 't')")
+    insert = text(f"{INSERT_LOCK} (:n, 1, 1, :h, '', 't')")
 
     def fill_the_disk() -> None:
         with writing(engine) as connection:
