@@ -29,7 +29,7 @@ ROOMS = (
 )
 """A module imports from its own room and from the rooms before it."""
 
-SEVERITY = ("reading", "pricing", "judges", "trust")
+SEVERITY = ("text", "reading", "pricing", "judges", "trust")
 TRAINING = (
     "distributed",
     "objective",
@@ -56,7 +56,7 @@ LIGHT = (
     "report",
     "simulate",
 )
-LIGHT_PARTS = ("severity.reading", "severity.pricing", "severity.trust")
+LIGHT_PARTS = ("severity.text", "severity.reading", "severity.pricing", "severity.trust")
 HEAVY_LIBRARIES = frozenset(
     ["torch", "transformers", "trl", "peft", "accelerate", "datasets", "bitsandbytes", "deepspeed"]
 )

@@ -70,7 +70,8 @@ def test_a_hundred_kilobytes_take_linear_time(piece: str) -> None:
         ("Findings:", "unreadable_candidate", None),
         ("XXXX XXXX. XXXX.", None, 1.75),
         ("\x00\x07\x1b", None, 1.75),
-        ("<p>Small left pleural effusion.</p> The heart is normal.", None, 0.5),
+        ("<p>Small left pleural effusion.</p> The heart is normal.", None, 0.0),
+        ("<unk>Small left pleural effusion.</unk> The heart is normal.", None, 0.5),
         ("Pequeño derrame pleural izquierdo. Corazón normal.", "other_language", None),
     ],
 )

@@ -12,7 +12,7 @@ from itertools import combinations
 
 from negalign_train.severity.reading.facts import extract_facts
 from negalign_train.severity.reading.statements import STUDY, Statement
-from negalign_train.severity.reading.tokens import SentenceAt, sentences
+from negalign_train.severity.text.sentences import SentenceAt, sentences
 from negalign_train.vocabulary.records import Evidence
 from negalign_train.vocabulary.taxonomy import finding_types
 
@@ -54,8 +54,7 @@ def read_report(text: str) -> ReadReport:
     report_sentences = [sentence for sentence in sentences(text) if sentence.section != "aside"]
     rows = []
     for sentence in report_sentences:
-        end = sentence.start + len(sentence.text)
-        own = tuple(s for s in statements if sentence.start <= s.span[0] < end)
+        own = tuple(s for s in statements if sentence.start <= s.span[0] < sentence.end)
         rows.append((sentence, own))
     return ReadReport(" ".join(sentence.text for sentence in report_sentences), tuple(rows))
 
@@ -135,7 +134,7 @@ def _shown(probability: float) -> float:
 
 
 def _span(sentence: SentenceAt) -> tuple[int, int]:
-    return sentence.start, sentence.start + len(sentence.text)
+    return sentence.start, sentence.end
 
 
 def _said(

@@ -8,7 +8,7 @@ from typing import Any
 from negalign_train.severity.judges.base import Judgement, ReportPair
 from negalign_train.severity.pricing.calibration import Calibration
 from negalign_train.severity.pricing.score import UNSCORABLE
-from negalign_train.severity.reading.tokens import SentenceAt, sentences
+from negalign_train.severity.text.sentences import SentenceAt, sentences
 from negalign_train.vocabulary.records import Evidence
 from negalign_train.vocabulary.taxonomy import grade_of, taxonomy
 
@@ -37,7 +37,7 @@ class _Text:
         if span is None:
             return None
         if self._found is None:
-            self._found = list(sentences(self.text))
+            self._found = sentences(self.text)
         at = bisect_right(self._found, span[0], key=lambda sentence: sentence.start) - 1
         return self._found[at].text if at >= 0 else _slice(self.text, span)
 

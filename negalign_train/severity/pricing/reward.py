@@ -8,7 +8,8 @@ from typing import Any, Protocol
 
 from negalign_train.recipe.candidate import RewardSettings
 from negalign_train.severity.pricing.score import score_report
-from negalign_train.severity.reading.tokens import text_sections
+from negalign_train.severity.text.layout import lay_out
+from negalign_train.severity.text.sections import text_sections
 from negalign_train.vocabulary.records import SeverityScore
 
 CACHED_PAIRS = 1 << 14
@@ -58,10 +59,9 @@ def format_term(settings: RewardSettings, candidate: str) -> float:
     if not settings.format_weight or not required:
         return 0.0
     # What stands before the first heading starts at 0 and has none of its own.
+    text = lay_out(candidate).text
     filled = {
-        name
-        for name, start, end in text_sections(candidate)
-        if start > 0 and candidate[start:end].strip()
+        name for name, start, end in text_sections(text) if start > 0 and text[start:end].strip()
     }
     missing = sum(name not in filled for name in required)
     return settings.format_weight * missing / len(required)

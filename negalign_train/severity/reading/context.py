@@ -11,7 +11,8 @@ from functools import lru_cache
 from negalign_train.severity.reading.drafts import draft_statements, scan, split_clauses
 from negalign_train.severity.reading.lexicon import lexicon
 from negalign_train.severity.reading.spelling import read_word
-from negalign_train.severity.reading.tokens import sentences, words_and_marks
+from negalign_train.severity.text.sentences import sentences
+from negalign_train.severity.text.tokens import words_and_marks
 
 MAX_AGE_YEARS = 130.0
 MAX_INDICATION = 2000

@@ -14,7 +14,9 @@ from negalign_train.severity.reading.statements import (
     placed,
     read_sentence,
 )
-from negalign_train.severity.reading.tokens import SentenceAt, TextSection, sentences, text_sections
+from negalign_train.severity.text.layout import lay_out
+from negalign_train.severity.text.sections import SectionAt, TextSection, text_sections
+from negalign_train.severity.text.sentences import SentenceAt, split
 from negalign_train.vocabulary.special_tokens import WELL_KNOWN
 
 _CACHED_REPORTS = 1 << 11
@@ -64,8 +66,7 @@ def _repeated(read: Sequence[tuple[SentenceAt, SentenceFacts]]) -> list[Slip]:
     for sentence, facts in read:
         key = (sentence.section, facts.key)
         if key in seen and " " in facts.key:
-            end = sentence.start + len(sentence.text)
-            slips.append(Slip("repeated_sentence", (sentence.start, end)))
+            slips.append(Slip("repeated_sentence", (sentence.start, sentence.end)))
         seen.add(key)
     return slips
 
@@ -92,7 +93,7 @@ def _is_cut(text: str) -> bool:
 
 
 def _structure_slips(
-    text: str, parts: Sequence[tuple[TextSection, int, int]], report_sentences: Sequence[SentenceAt]
+    text: str, parts: Sequence[SectionAt], report_sentences: Sequence[SentenceAt]
 ) -> list[Slip]:
     slips = []
     length = len(text.rstrip())
@@ -121,9 +122,11 @@ def _slips_of(facts: SentenceFacts, offset: int) -> list[Slip]:
     return [Slip(kind, (a + offset, b + offset)) for kind, spans in spans_by_kind for a, b in spans]
 
 
-def _extract(text: str) -> ReportFacts:
-    parts = list(text_sections(text))
-    report_sentences = list(sentences(text, parts))
+def _extract(report: str) -> ReportFacts:
+    laid_out = lay_out(report)
+    text = laid_out.text
+    parts = text_sections(text)
+    report_sentences = list(split(text, parts))
     statements: list[Statement] = []
     read = [(sentence, read_sentence(sentence.text)) for sentence in report_sentences]
     slips = [*_repeated(read), *_structure_slips(text, parts, report_sentences)]
@@ -143,6 +146,9 @@ def _extract(text: str) -> ReportFacts:
         unreadable = "other_language"
     elif is_other_examination(text, (f.key for s, f in read if s.section != "aside")):
         unreadable = "other_examination"
+    if laid_out.places is not None:
+        statements = [s._replace(span=laid_out.span(*s.span)) for s in statements]
+        slips = [Slip(slip.kind, laid_out.span(*slip.span)) for slip in slips]
     return ReportFacts(tuple(statements), tuple(slips), num_words, num_known, unreadable)
 
 

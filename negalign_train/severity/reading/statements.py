@@ -18,7 +18,8 @@ from negalign_train.severity.reading.lexicon import lexicon
 from negalign_train.severity.reading.scope import apply_scopes
 from negalign_train.severity.reading.shared_attributes import share_attributes
 from negalign_train.severity.reading.spelling import Word, read_word
-from negalign_train.severity.reading.tokens import TextSection, Token, words_and_marks
+from negalign_train.severity.text.sections import TextSection
+from negalign_train.severity.text.tokens import Token, words_and_marks
 from negalign_train.vocabulary.taxonomy import finding_types
 
 STUDY = "study"

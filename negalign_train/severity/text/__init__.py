@@ -1,0 +1,1 @@
+"""A report as exported, to its sections, sentences and words."""

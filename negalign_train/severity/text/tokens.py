@@ -1,0 +1,73 @@
+"""The words and marks of one sentence."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import NamedTuple
+
+from negalign_train.severity.text.tables import layout_tables
+
+_WORD = re.compile(r"[a-z]+|\d+(?:\.\d+)?|[,;/]")
+_SIGNED = re.compile(r"(?<![\w])([-+])\s?ve\b(\s+for\b)?")
+_DENIED = ("is", "absent", ";")
+_HINTS = (":", "?", "=", " ,", "(", "-ve", "+ve")
+"""What a sentence needs to hold one answer of a template, or a sign."""
+
+
+class Token(NamedTuple):
+    """One lower-case word or mark with its [start, end) in the sentence."""
+
+    text: str
+    start: int
+    end: int
+
+
+@cache
+def _answers() -> re.Pattern[str]:
+    tables = layout_tables()
+
+    def longest_first(words: tuple[str, ...]) -> str:
+        return "|".join(sorted(words, key=len, reverse=True))
+
+    return re.compile(
+        r"(?:[:?=]|(?<=\s),)\s{0,20}(?:(?P<denied>"
+        + longest_first(tables.denying_answers)
+        + ")|(?:"
+        + longest_first(tables.affirming_answers)
+        + r"))\s{0,20}(?=[,.;)]|$)"
+        r"|\(\s?(?:(?P<minus>-)|\+)\s?(?:ve)?\s?\)"
+    )
+
+
+def _meant(affirmed: str) -> tuple[str, ...]:
+    """A sign ends what it stands behind; attributes may follow a word ("present, on the right")."""
+    return (";",) if affirmed.startswith("(") else ()
+
+
+def _answered(sentence: str) -> list[tuple[int, int, tuple[str, ...]]]:
+    """[start, end) of each answer of a template ("Pneumothorax: none") with the words it means."""
+    found = [
+        (m.start(), m.end(), _DENIED if m["denied"] or m["minus"] else _meant(m[0]))
+        for m in _answers().finditer(sentence)
+    ]
+    for match in _SIGNED.finditer(sentence):
+        if any(start <= match.start() < end for start, end, _ in found):
+            continue
+        negative = ("negative",) if match[2] else _DENIED
+        end = match.end() if match[2] is None else match.start(2)
+        found.append((match.start(), end, negative if match[1] == "-" else ()))
+    return sorted(found)
+
+
+def words_and_marks(sentence: str) -> tuple[Token, ...]:
+    """Words, numbers and the marks that matter; hyphens and other marks only separate."""
+    lower = sentence.lower()
+    tokens = tuple(Token(m[0], m.start(), m.end()) for m in _WORD.finditer(lower))
+    if not any(hint in lower for hint in _HINTS):
+        return tokens
+    for start, end, meant in reversed(_answered(lower)):
+        before = [token for token in tokens if token.end <= start]
+        behind = [token for token in tokens if token.start >= end]
+        tokens = (*before, *(Token(word, start, end) for word in meant), *behind)
+    return tokens
