@@ -7,6 +7,7 @@ import time
 import pytest
 import yaml
 
+from negalign_train.severity.pricing.score import score_report
 from negalign_train.severity.reading.facts import extract_facts
 from negalign_train.severity.reading.lexicon import _check_names, lexicon
 from negalign_train.severity.reading.spelling import read_word
@@ -247,3 +248,37 @@ def test_a_place_of_a_device_without_phrases_is_refused() -> None:
     del data["positions"]["svc"]
     with pytest.raises(DataError, match="svc not in both lexicon and data/findings"):
         _check_names(data, "lexicon.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "cut"),
+    [
+        ("Findings: Heart normal. No effusion. Impression: Clear lungs", False),
+        ("Findings: Heart normal. No effusion. Impression: No acute", True),
+        ("Findings: Heart normal. Impression: 1. No effusion. 2. Mild cardiomegaly", False),
+        ("Findings: Heart normal. Impression: 1. No effusion. 2. Mild", True),
+        ("Heart normal. No effusion on the left", True),
+        ("Heart normal.\n\nSmall effusion on the left", True),
+        ("Heart normal. No effusion. There is a pleural effusion", True),
+        ("Heart normal\nNo effusion\nClear lungs", False),
+    ],
+)
+def test_a_section_of_one_phrase_needs_no_stop(text: str, cut: bool) -> None:
+    assert ("truncated" in [slip.kind for slip in extract_facts(text).slips]) == cut
+
+
+@pytest.mark.parametrize(
+    ("text", "conflict"),
+    [
+        ("Lungs are clear. 6 mm nodule at the left base.", False),
+        ("Lungs are clear. Large right consolidation.", True),
+        ("The lungs are clear. Right hilar mass.", False),
+        ("No XXXX infiltrate. Infiltrate in the right lower lobe.", False),
+        ("Does not appear to be a hydropneumothorax. Small left effusion.", False),
+        ("No effusion. Small left effusion.", True),
+    ],
+)
+def test_what_a_reader_would_not_call_a_contradiction_is_none(text: str, conflict: bool) -> None:
+    score = score_report("No pneumothorax.", text)
+    assert score is not None
+    assert (score.severities["contradictory_diagnosis"] > 0) == conflict

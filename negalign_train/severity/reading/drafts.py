@@ -16,6 +16,14 @@ _MARKS = frozenset(["comma", "and", "or", "break"])
 _JOINTS = frozenset(["comma", "and"])
 _COMPLETING = frozenset(["verb", "negation", "predicate", "normal"])
 _ENDS_LIST = frozenset(["finding", "normal", "negation"])
+_WHOLE = "cardiopulmonary"
+"""The summary that a normal examination denies."""
+_SAYS_NOTHING = frozenset(
+    ["the", "a", "an", "is", "are", "was", "were", "it", "this", "all", "seen", "noted", "present",
+     "identified", "visualized", "evident", "appear", "remain", "otherwise", "grossly", "overall",
+     "essentially", "entirely", "completely", "impression", "finding", "result", "within", "here",
+     "today", "there", "on", "of", "in", "at", "time", "detected", "demonstrated", "everything"]
+)  # fmt: skip
 _NEAR_WORDS = 4
 """A predicate reaches an organ on its right over at most this many words."""
 
@@ -235,24 +243,51 @@ class _Linker:
         self._consume(subjects, keep_left=False)
 
     def _whole_statement(self, item: Item) -> None:
-        summary = item.value("summary")
         if item.value("normal_examination"):
-            summary = "cardiopulmonary"
+            self.drafts += _denied_summary(self.tables, item, partial=False)
+            return
+        summary = item.value("summary")
         if summary is None:
             return
-        # Denied when a negation reaches it (see scope); an examination called normal denies.
-        present = item.value("normal_examination") is None
+        # Denied when a negation reaches it (see scope).
         for finding in self.tables.summaries[summary]:
-            self.drafts.append(StatementDraft(finding, (item,), present=present, implied=True))
+            self.drafts.append(StatementDraft(finding, (item,), implied=True))
         for finding in self.tables.marked_summaries[summary]:
-            self.drafts.append(
-                StatementDraft(finding, (item,), present=present, implied=True, only_marked=True)
-            )
+            self.drafts.append(StatementDraft(finding, (item,), implied=True, only_marked=True))
 
     def _consume(self, subjects: Sequence[Item], keep_left: bool) -> None:
         self.last = list(subjects)
         self.used |= {id(subject) for subject in subjects}
         self.pending = [s for s in self.pending if keep_left and id(s) not in self.used]
+
+
+def _denied_summary(tables: Lexicon, item: Item, partial: bool) -> list[StatementDraft]:
+    """What is denied where the whole examination is called normal."""
+    named = [
+        *((name, False) for name in tables.summaries[_WHOLE]),
+        *((name, True) for name in tables.marked_summaries[_WHOLE]),
+    ]
+    return [
+        StatementDraft(
+            name, (item,), present=False, implied=True, partial=partial, only_marked=marked
+        )
+        for name, marked in named
+    ]
+
+
+def whole_examination(
+    tables: Lexicon, items: Sequence[Item], words: Sequence[Word]
+) -> list[StatementDraft]:
+    """The drafts of a sentence that only says "normal" or "no acute abnormality": of the whole
+    examination, then. None where a word could name something.
+    """
+    normal = next((item for item in items if item.value("normal")), None)
+    if normal is None:
+        return []
+    around = [*words[: normal.start], *words[normal.end :]]
+    if not all(word.form in _SAYS_NOTHING or not word.form.isalpha() for word in around):
+        return []
+    return _denied_summary(tables, normal, any(item.value("partial") for item in items))
 
 
 def draft_statements(tables: Lexicon, items: Sequence[Item]) -> list[StatementDraft]:

@@ -71,15 +71,41 @@ def _repeated(read: Sequence[tuple[SentenceAt, SentenceFacts]]) -> list[Slip]:
     return slips
 
 
+_BEFORE_NOUN = frozenset(
+    ["acute", "active", "focal", "cardiopulmonary", "pulmonary", "pleural", "cardiac", "osseous",
+     "bony", "mediastinal", "hilar", "vascular", "interstitial", "thoracic", "intrathoracic",
+     "degenerative", "airspace", "air", "pneumonic", "nodular", "aortic", "basilar", "lung",
+     "heart", "other", "stable", "chronic", "calcified"]
+)  # fmt: skip
+"""These words stand before a noun: a phrase that ends with one is not whole."""
 _LAST_WORD = re.compile(r"([A-Za-z]+)[^A-Za-z]*$")
+_SIDE_LAST = re.compile(r"(?i:\bthe (?:left|right))$")
 _ENDED_BEFORE = re.compile(r"[a-z)]\.\s")
 
 
-def _is_cut(text: str) -> bool:
+def _is_whole(sentence: SentenceAt, facts: SentenceFacts) -> bool:
+    """Whether the last words of a sentence state something."""
+    last = _LAST_WORD.search(sentence.text)
+    if last is None or last[1].lower() in _BEFORE_NOUN:
+        return False
+    end = last.end(1)
+    return any(statement.span[1] == end for statement in facts.statements)
+
+
+def _stands_alone(text: str, read: Sequence[tuple[SentenceAt, SentenceFacts]]) -> bool:
+    """Whether the last sentence is an item, or all that its section says."""
+    if len(read) < 2:
+        return True
+    before, last = read[-2][0], read[-1][0]
+    is_number = not any(map(str.isalpha, before.text))
+    return is_number or before.section != last.section or "\n" in text[before.end : last.start]
+
+
+def _is_cut(text: str, read: Sequence[tuple[SentenceAt, SentenceFacts]]) -> bool:
     """Whether the last sentence stops in the middle.
 
-    A report of one phrase without a stop is a style. A last sentence is cut if the sentences before
-    it have stops, or if its last word needs another one.
+    A report of one phrase without a stop is a style, and so is a section or an item of one. A last
+    sentence is cut if the sentences before it have stops, or if its last word needs another one.
     """
     stripped = text.rstrip()
     if stripped.endswith((",", "-", "/", "(", ";", ":")):
@@ -87,25 +113,27 @@ def _is_cut(text: str) -> bool:
     if stripped.endswith((".", "!", "?", ")", '"', "'")):
         return False
     last = _LAST_WORD.search(stripped[-60:])
-    if last is not None and last[1].lower() in _NEVER_LAST:
+    if last is not None and last[1].lower() in _NEVER_LAST and not _SIDE_LAST.search(stripped):
         return True
-    return _ENDED_BEFORE.search(stripped) is not None
+    if _ENDED_BEFORE.search(stripped) is None or not read:
+        return False
+    return not (_stands_alone(text, read) and _is_whole(*read[-1]))
 
 
 def _structure_slips(
-    text: str, parts: Sequence[SectionAt], report_sentences: Sequence[SentenceAt]
+    text: str, parts: Sequence[SectionAt], read: Sequence[tuple[SentenceAt, SentenceFacts]]
 ) -> list[Slip]:
     slips = []
     length = len(text.rstrip())
-    filled = {sentence.section for sentence in report_sentences}
+    filled = {sentence.section for sentence, _ in read}
     empty = [
         (start, end)
         for section, start, end in parts
         if start and section != "aside" and not text[start:end].strip() and section not in filled
     ]
     slips += [Slip("empty_section", (max(0, start - 1), start)) for start, _ in empty]
-    if not empty and _is_cut(text):
-        last = report_sentences[-1].start if report_sentences else 0
+    if not empty and _is_cut(text, read):
+        last = read[-1][0].start if read else 0
         slips.append(Slip("truncated", (last, length)))
     if _MARKUP_STARTS.search(text):  # most reports have none, and a class is quickly looked for
         slips += [Slip("placeholder", match.span()) for match in _MARKUP.finditer(text)]
@@ -129,7 +157,7 @@ def _extract(report: str) -> ReportFacts:
     report_sentences = list(split(text, parts))
     statements: list[Statement] = []
     read = [(sentence, read_sentence(sentence.text)) for sentence in report_sentences]
-    slips = [*_repeated(read), *_structure_slips(text, parts, report_sentences)]
+    slips = [*_repeated(read), *_structure_slips(text, parts, read)]
     num_words = num_known = 0
     for sentence, facts in read:
         num_words += facts.num_words

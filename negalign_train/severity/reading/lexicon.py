@@ -36,8 +36,8 @@ class Lexicon:
     """All tables. ``summaries``: what "no acute abnormality" denies, and ``marked_summaries`` what
     it denies only where it is marked or new. ``relations`` maps (said in the reference, said in
     the candidate) to ``leap`` or ``vague``; ``leaps`` holds pairs that
-    are no stand-in: the sign is still missed; ``readings`` holds both; ``typo_index`` maps a word
-    with one letter cut to the full words.
+    are no stand-in: the sign is still missed; ``readings`` holds both; ``content`` the words of
+    all phrases; ``typo_index`` maps a word with one letter cut to the full words.
     """
 
     version: int
@@ -57,6 +57,7 @@ class Lexicon:
     placeholders: frozenset[str]
     wrong_words: frozenset[str]
     vocabulary: frozenset[str]
+    content: frozenset[str]
     typo_index: Mapping[str, tuple[str, ...]]
 
 
@@ -151,5 +152,6 @@ def lexicon() -> Lexicon:
         placeholders=frozenset(data["placeholders"]),
         wrong_words=frozenset(data["wrong_words"]),
         vocabulary=frozenset(content | other),
+        content=frozenset(content),
         typo_index=_typo_index(word for word in content if len(word) >= MIN_TYPO_LETTERS),
     )

@@ -189,14 +189,33 @@ def mentions_of(facts: ReportFacts) -> Mentions:
     return Mentions(facts.statements)
 
 
+_EXCEPTIONS = frozenset(["nodule", "opacity", "atelectasis", "scarring", "interstitial_opacities"])
+"""Reports name one of these, with its place or size, beside lungs that are clear."""
+
+
+def _compounds(statements: Iterable[Statement]) -> frozenset[tuple[int, int]]:
+    """Where one word denies two findings ("no hydropneumothorax"): neither is denied by itself."""
+    spans: dict[tuple[int, int], str] = {}
+    shared = set()
+    for s in statements:
+        if not (s.present or s.implied) and spans.setdefault(s.span, s.finding) != s.finding:
+            shared.add(s.span)
+    return frozenset(shared)
+
+
 def _excludes(denial: Statement, statement: Statement) -> bool:
     """Whether a denial leaves no room for an assertion of the same finding.
 
     A denial in so many words leaves none. "The lungs are clear" leaves what is mild or nothing
-    new; "no acute abnormality" leaves most findings unless they are marked or new.
+    new, a lesser finding that is given a place or a size, and what lies at the hila; "no acute
+    abnormality" leaves most findings unless they are marked or new.
     """
     if not denial.implied:
         return True
+    if "central" in statement.location or (
+        statement.finding in _EXCEPTIONS and (statement.location or statement.size_mm)
+    ):
+        return statement.degree in ("moderate", "severe") and not denial.only_marked
     known = statement.change in ("stable", "improved") and statement.degree != "severe"
     if known or statement.degree in ("trace", "mild"):
         return False
@@ -217,12 +236,13 @@ def contradictions(facts: ReportFacts) -> Iterable[tuple[Statement, Statement]]:
             denials.setdefault(statement.finding, []).append(statement)
     if not denials:
         return
+    compounds = _compounds(facts.statements)
     seen: set[str] = set()
     for statement in facts.statements:
         if not (statement.present and statement.certain) or statement.finding in seen:
             continue
         for denial in denials.get(statement.finding, ()):
-            if _excludes(denial, statement):
+            if denial.span not in compounds and _excludes(denial, statement):
                 seen.add(statement.finding)
                 yield statement, denial
                 break

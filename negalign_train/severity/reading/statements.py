@@ -13,6 +13,7 @@ from negalign_train.severity.reading.drafts import (
     draft_statements,
     scan,
     split_clauses,
+    whole_examination,
 )
 from negalign_train.severity.reading.lexicon import lexicon
 from negalign_train.severity.reading.scope import apply_scopes
@@ -171,11 +172,11 @@ def _slips(
 
 def _read(sentence: str) -> SentenceFacts:
     tables = lexicon()
-    tokens = words_and_marks(sentence)
+    tokens = words_and_marks(sentence, tables.content)
     words = [read_word(token.text) for token in tokens]
     items = scan(words, tables.trie)
     split_clauses(items)
-    drafts = draft_statements(tables, items)
+    drafts = draft_statements(tables, items) or whole_examination(tables, items, words)
     apply_scopes(drafts, items)
     loose = attach_attributes(drafts, items)
     share_attributes(drafts, items, tables.readings)

@@ -92,7 +92,7 @@ def _replaced() -> re.Pattern[str]:
         rf"(?P<bold>(?:\*\*|__|<(?:b|strong|u)>)\s?(?P<name>{names})\s?:?\s?"
         r"(?:\*\*|__|</(?:b|strong|u)>)\s?:?)"
         rf"|(?P<cell></t[dh]>\s{{0,80}}<t[dh]{inside}>)"
-        rf"|(?P<line>{left}/?(?:{lines}){inside}{right})"
+        rf"|(?P<line>{left}/?(?:{lines}){inside}{right}[ \t]{{0,40}}\r?\n?)"
         rf"|(?P<word>{left}/?(?:{words}){inside}{right})"
         r"|(?P<entity>&(?:#\d{1,7}|#x[0-9a-f]{1,6}|[a-z][a-z0-9]{1,30});)"
         r"|\\(?:(?P<layout>\.[a-z]{2}[+-]?\d{0,3})|(?P<hl7>[HNFSTRE])|X(?P<hex>[0-9A-F]{2,40})"

@@ -24,6 +24,7 @@ _MAJOR = ("FINDINGS", "IMPRESSION", "INDICATION", "TECHNIQUE", "COMPARISON", "CO
 _STOP = re.compile(r"[.!?\n](?:(?<=\n)\n*|(?<=[.!?])(?<![.!?][.!?])[.!?]*+(?=\s|$|[A-Z]))")
 _BLANK_LINE = re.compile(r"(?<=\S)[ \t]{0,80}\n[ \t]{0,80}\n")
 _NOT_SPACE = re.compile(r"\S")
+_LABEL = re.compile(r"\s{0,8}[A-Z][A-Za-z /&,()'-]{1,40}:")
 _LABELLED = re.compile(r"\n[ \t]{0,40}(?=[A-Z][A-Za-z /&,()'-]{1,40}:)")
 _LETTERS = re.compile(r"[a-z/]+")
 _ANSWER = re.compile(
@@ -83,11 +84,11 @@ def _headings(text: str) -> list[_Heading]:
     matches = list(_with_colon(text))
     if "\n" in text:
         matches += patterns.alone.finditer(text)
-    if not matches and any(name in text for name in _MAJOR):
+    if any(name in text for name in _MAJOR):
         matches += patterns.in_capitals.finditer(text)
     kinds = layout_tables().sections
     headings = [_Heading(m.start(1), m.end(), kinds[m[1].lower()]) for m in matches]
-    return sorted(headings) if "\n" in text else headings
+    return sorted(headings)
 
 
 def text_sections(text: str) -> list[SectionAt]:
@@ -103,8 +104,8 @@ def text_sections(text: str) -> list[SectionAt]:
     for number, (_, start, kind) in enumerate(headings):
         following = headings[number + 1] if number + 1 < len(headings) else None
         end = len(text) if following is None else following.start
-        if kind == "findings" or kind == "impression":
-            sections.append((kind, start, end))
+        if kind in ("findings", "impression"):
+            sections.append(("impression" if kind == "impression" else "findings", start, end))
             continue
         cut = _end_of_aside(text, start, end, kind, following)
         sections.append(("aside", start, cut))
@@ -142,12 +143,17 @@ def _observation(text: str, start: int, end: int, kind: str, is_last: bool) -> i
         if number > _TRIED_SENTENCES:
             break
         words = set(_LETTERS.findall(text[at:stop].lower()))
-        own_line = is_last and (kind == "technique" or text[at - 1] == "\n")
-        observes = own_line or not words.isdisjoint(tables.observing)
+        apart = kind == "technique" or _is_own_line(text, at) or _LABEL.match(text, at, stop)
+        observes = (is_last and apart) or not words.isdisjoint(tables.observing)
         if number and words and observes and words.isdisjoint(tables.asking):
             return at
         at = stop
     return end
+
+
+def _is_own_line(text: str, at: int) -> bool:
+    """Whether a line begins at ``at``, and the one before ended without a stop: not by a wrap."""
+    return text[at - 1] == "\n" and text[max(0, at - 40) : at].rstrip()[-1:] not in (".", "!", "?")
 
 
 def stops(text: str, start: int, end: int) -> Sequence[int]:

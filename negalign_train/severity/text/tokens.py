@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Container
 from functools import cache
 from typing import NamedTuple
 
@@ -60,10 +61,32 @@ def _answered(sentence: str) -> list[tuple[int, int, tuple[str, ...]]]:
     return sorted(found)
 
 
-def words_and_marks(sentence: str) -> tuple[Token, ...]:
-    """Words, numbers and the marks that matter; hyphens and other marks only separate."""
+def _rejoined(
+    tokens: tuple[Token, ...], sentence: str, joined_words: Container[str]
+) -> tuple[Token, ...]:
+    """Two words of which a hyphen makes one that the lexicon has: "pneumo-thorax", also where the
+    line ends behind the hyphen."""
+    result: list[Token] = []
+    for token in tokens:
+        before = result[-1] if result else None
+        if before is not None and before.text.isalpha() and token.text.isalpha():
+            gap = sentence[before.end : token.start]
+            whole = before.text + token.text
+            if gap[:1] == "-" and not gap[1:].strip() and whole in joined_words:
+                result[-1] = Token(whole, before.start, token.end)
+                continue
+        result.append(token)
+    return tuple(result)
+
+
+def words_and_marks(sentence: str, joined_words: Container[str] = frozenset()) -> tuple[Token, ...]:
+    """Words, numbers and the marks that matter; other marks only separate, and so do hyphens,
+    unless the two words are one of ``joined_words``.
+    """
     lower = sentence.lower()
     tokens = tuple(Token(m[0], m.start(), m.end()) for m in _WORD.finditer(lower))
+    if "-" in lower:
+        tokens = _rejoined(tokens, lower, joined_words)
     if not any(hint in lower for hint in _HINTS):
         return tokens
     for start, end, meant in reversed(_answered(lower)):

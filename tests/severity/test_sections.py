@@ -1,0 +1,85 @@
+"""Where a section begins and ends, in the dialects of exports."""
+
+from __future__ import annotations
+
+import pytest
+
+from negalign_train.severity.reading.facts import extract_facts
+from negalign_train.severity.text.layout import lay_out
+from negalign_train.severity.text.sections import text_sections
+
+
+def signed(text: str) -> set[str]:
+    return {("+" if s.present else "-") + s.finding for s in extract_facts(text).statements}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Indication: rib fracture. Small left effusion is seen. No pneumothorax.",
+        "INDICATION: rib fracture\nSmall left effusion.\nNo pneumothorax.",
+        "Indication: rib fracture\n\nSmall left effusion. No pneumothorax.",
+        "Clinical History:\n\n   Evaluate for edema\n\nReport:\n   Small left\n   effusion.\n"
+        "   No pneumothorax.",
+        "Technique: PA and lateral. Comparison: None. Small left effusion. No pneumothorax.",
+        "Exam: Chest 2 views\nComparison: None\nSmall left effusion. No pneumothorax.",
+        "Indication: cough. Pleura: Small left effusion. No pneumothorax.",
+        "CLINICAL INFORMATION: ?edema. OPINION: Small left effusion. No pneumothorax.",
+        "Wet Read: Small left effusion. Comment: No pneumothorax.",
+        "PRELIM: Small left effusion. Recommendation: CT for edema.\n\nNo pneumothorax.",
+        "Reason for exam: edema. FINDINGS Small left effusion. IMPRESSION: No pneumothorax.",
+        "Clinical details: rule out edema. Report: Small left effusion. No pneumothorax.",
+        "FINDINGS\nSmall left effusion\n\nIMPRESSION\nNo pneumothorax",
+        "History: edema. Summary: Small left effusion. No pneumothorax. Dictated by: Dr. Edema",
+    ],
+)
+def test_an_aside_ends_where_the_findings_begin(text: str) -> None:
+    assert signed(text) == {"+pleural_effusion", "-pneumothorax"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Indication: Pneumonia. Heart failure. Findings: No pneumothorax.",
+        "Indication: Cough. Patient is concerned about pneumonia. Impression: No pneumothorax.",
+        "History: Fall. Evaluate for effusion. No pneumothorax.",
+        "Findings: No pneumothorax. Recommendations: CT. There is a risk of pneumonia.",
+    ],
+)
+def test_what_is_asked_or_advised_is_no_finding(text: str) -> None:
+    assert signed(text) == {"-pneumothorax"}
+
+
+def test_the_opinion_is_the_impression() -> None:
+    text = "Report: Left effusion. Opinion: Right effusion."
+    assert [s.section for s in extract_facts(text).statements] == ["findings", "impression"]
+
+
+def test_a_label_of_the_template_is_no_section() -> None:
+    text = lay_out("Lungs: clear\nHeart: normal").text
+    assert text_sections(text) == [("findings", 0, len(text))]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Pneumothorax: No\nEffusion: small left", {"-pneumothorax", "+pleural_effusion"}),
+        ("Pneumothorax: absent. Effusion: present, left.", {"-pneumothorax", "+pleural_effusion"}),
+        ("Pneumothorax? No. Effusion? Yes.", {"-pneumothorax", "+pleural_effusion"}),
+        ("Pneumothorax (-), effusion (+).", {"-pneumothorax", "+pleural_effusion"}),
+        ("Pneumothorax -ve. +ve for effusion.", {"-pneumothorax", "+pleural_effusion"}),
+        ("Pneumothorax - nil. Effusion = yes", {"-pneumothorax", "+pleural_effusion"}),
+        ("Pleura: no effusion. Pneumothorax: none.", {"-pleural_effusion", "-pneumothorax"}),
+    ],
+)
+def test_a_template_is_answered_in_one_word(text: str, expected: set[str]) -> None:
+    assert signed(text) == expected
+
+
+@pytest.mark.parametrize("text", ["No acute abnormality.", "Normal.", "Impression: Negative."])
+def test_a_sentence_that_only_says_normal_denies_the_acute_findings(text: str) -> None:
+    assert {"-pneumothorax", "-pleural_effusion", "-consolidation"} <= signed(text)
+
+
+def test_normal_said_of_an_organ_stays_with_it() -> None:
+    assert signed("No acute abnormality of the bones.") <= {"-rib_fracture", "-bone_lesion"}
