@@ -33,6 +33,10 @@ _NEVER_LAST = frozenset(
 )  # fmt: skip
 
 
+Read = Sequence[tuple[SentenceAt, SentenceFacts]]
+"""The sentences of a report, each with what it says."""
+
+
 @dataclass(frozen=True, slots=True)
 class Slip:
     """A fault of the text itself, with the characters [start, end) where it stands.
@@ -59,7 +63,7 @@ class ReportFacts:
     unreadable: str | None
 
 
-def _repeated(read: Sequence[tuple[SentenceAt, SentenceFacts]]) -> list[Slip]:
+def _repeated(read: Read) -> list[Slip]:
     """Sentences said before in the same section; impressions may repeat findings."""
     seen: set[tuple[TextSection, str]] = set()
     slips = []
@@ -79,7 +83,8 @@ _BEFORE_NOUN = frozenset(
 )  # fmt: skip
 """These words stand before a noun: a phrase that ends with one is not whole."""
 _LAST_WORD = re.compile(r"([A-Za-z]+)[^A-Za-z]*$")
-_SIDE_LAST = re.compile(r"(?i:\bthe (?:left|right))$")
+_SIDE_LAST = re.compile(r"(?i:\bthe |:[^.\n]{0,40} )(?i:left|right)$")
+"""A sentence may end with a side: "on the left", "Effusion: small left"."""
 _ENDED_BEFORE = re.compile(r"[a-z)]\.\s")
 
 
@@ -92,7 +97,7 @@ def _is_whole(sentence: SentenceAt, facts: SentenceFacts) -> bool:
     return any(statement.span[1] == end for statement in facts.statements)
 
 
-def _stands_alone(text: str, read: Sequence[tuple[SentenceAt, SentenceFacts]]) -> bool:
+def _stands_alone(text: str, read: Read) -> bool:
     """Whether the last sentence is an item, or all that its section says."""
     if len(read) < 2:
         return True
@@ -101,7 +106,7 @@ def _stands_alone(text: str, read: Sequence[tuple[SentenceAt, SentenceFacts]]) -
     return is_number or before.section != last.section or "\n" in text[before.end : last.start]
 
 
-def _is_cut(text: str, read: Sequence[tuple[SentenceAt, SentenceFacts]]) -> bool:
+def _is_cut(text: str, read: Read) -> bool:
     """Whether the last sentence stops in the middle.
 
     A report of one phrase without a stop is a style, and so is a section or an item of one. A last
@@ -120,9 +125,7 @@ def _is_cut(text: str, read: Sequence[tuple[SentenceAt, SentenceFacts]]) -> bool
     return not (_stands_alone(text, read) and _is_whole(*read[-1]))
 
 
-def _structure_slips(
-    text: str, parts: Sequence[SectionAt], read: Sequence[tuple[SentenceAt, SentenceFacts]]
-) -> list[Slip]:
+def _structure_slips(text: str, parts: Sequence[SectionAt], read: Read) -> list[Slip]:
     slips = []
     length = len(text.rstrip())
     filled = {sentence.section for sentence, _ in read}
@@ -150,13 +153,32 @@ def _slips_of(facts: SentenceFacts, offset: int) -> list[Slip]:
     return [Slip(kind, (a + offset, b + offset)) for kind, spans in spans_by_kind for a, b in spans]
 
 
+def _outermost(slips: Sequence[Slip]) -> list[Slip]:
+    """The slips without the placeholders that lie within another one ("unk" in "<unk>")."""
+    kept, reached = [], 0
+    for slip in sorted(slips, key=lambda slip: (slip.span[0], -slip.span[1])):
+        if slip.kind == "placeholder":
+            if slip.span[1] <= reached:
+                continue
+            reached = slip.span[1]
+        kept.append(slip)
+    return kept
+
+
+def _why_unreadable(text: str, read: Read, num_words: int, num_known: int) -> str | None:
+    if is_other_language(text, num_words, num_known):
+        return "other_language"
+    if is_other_examination(text, (f.key for s, f in read if s.section != "aside")):
+        return "other_examination"
+    return None
+
+
 def _extract(report: str) -> ReportFacts:
     laid_out = lay_out(report)
     text = laid_out.text
     parts = text_sections(text)
-    report_sentences = list(split(text, parts))
+    read = [(sentence, read_sentence(sentence.text)) for sentence in split(text, parts)]
     statements: list[Statement] = []
-    read = [(sentence, read_sentence(sentence.text)) for sentence in report_sentences]
     slips = [*_repeated(read), *_structure_slips(text, parts, read)]
     num_words = num_known = 0
     for sentence, facts in read:
@@ -169,11 +191,9 @@ def _extract(report: str) -> ReportFacts:
         if facts.change_of_previous is not None and statements and statements[-1].change is None:
             statements[-1] = statements[-1]._replace(change=facts.change_of_previous)
         statements += placed(facts.statements, sentence.start, sentence.section)
-    unreadable = None
-    if is_other_language(text, num_words, num_known):
-        unreadable = "other_language"
-    elif is_other_examination(text, (f.key for s, f in read if s.section != "aside")):
-        unreadable = "other_examination"
+    unreadable = _why_unreadable(text, read, num_words, num_known)
+    if len(slips) > 1:
+        slips = _outermost(slips)
     if laid_out.places is not None:
         statements = [s._replace(span=laid_out.span(*s.span)) for s in statements]
         slips = [Slip(slip.kind, laid_out.span(*slip.span)) for slip in slips]

@@ -72,10 +72,11 @@ def _with_colon(text: str) -> Iterator[re.Match[str]]:
     patterns = _patterns()
     at, colon = 0, text.find(":")
     while colon >= 0:
-        match = patterns.with_colon.search(text, max(at, colon - patterns.longest), colon + 1)
-        if match is not None:
-            yield match
-            at = match.end()
+        if text[max(0, colon - 8) : colon].rstrip()[-1:].isalpha():
+            match = patterns.with_colon.search(text, max(at, colon - patterns.longest), colon + 1)
+            if match is not None:
+                yield match
+                at = match.end()
         colon = text.find(":", colon + 1)
 
 
