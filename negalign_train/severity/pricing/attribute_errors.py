@@ -144,9 +144,9 @@ def _device_place_share(reference: Mention, candidate: Mention) -> float:
     sides = frozenset((side, None) for side in reference.side or [None])
     share = place_share(sides, frozenset((side, None) for side in candidate.side or [None]))
     expected, said = reference.location, candidate.location
-    if not expected or expected & said:
+    if not expected or expected == said:
         return share
-    if not said:
+    if not said or expected & said:
         return max(share, SLIGHT)
     tip = finding_types()[reference.finding].tip
     right_both = all(tip.get(place, 1.0) == 0 for place in expected | said)

@@ -39,6 +39,8 @@ OLD = 0.5
 """Factor for a finding called old; nothing for those that are benign then (a healed fracture)."""
 VAGUE = 0.25
 """Factor for the general word where the reference has the specific one."""
+HARMLESS = 0.25
+"""A disease of this weight at most is a harmless name for a sign that weighs more."""
 UNSAID = 0.5
 """Factor for a certain reading of a sign where only the sign, also there, is named."""
 PARTLY = 0.5
@@ -128,18 +130,19 @@ class _Comparison:
     def _stand_in(
         self, mention: Mention, others: Mentions, *, missed: bool
     ) -> tuple[str, str] | None:
-        """The asserted finding of ``others`` that stands for ``mention`` in the same place, the
-        closest first, and how it does."""
-        best: tuple[int, str] | None = None
+        """The asserted finding of ``others`` that stands for ``mention`` in the same place, and
+        how it does: one that the candidate leaves out first, then the closest."""
+        best: tuple[bool, int, str] | None = None
         for name in others.asserted:
             if name in (STUDY, mention.finding):
                 continue
             pair = (mention.finding, name) if missed else (name, mention.finding)
             kind = relation(*pair, self.prices.equal)
             if kind is not None and same_place(mention, others[name]):
-                rank = (_STAND_IN_ORDER.index(kind), name)
+                shared = not missed and self.says(name)
+                rank = (shared, _STAND_IN_ORDER.index(kind), name)
                 best = rank if best is None else min(best, rank)
-        return None if best is None else (best[1], _STAND_IN_ORDER[best[0]])
+        return None if best is None else (best[2], _STAND_IN_ORDER[best[1]])
 
     def _named_for(self, reference: Mention, candidate: Mention, kind: str) -> Iterator[Evidence]:
         """The cost of naming a related finding: a leap is R4; a general word leaves the specific
@@ -152,11 +155,11 @@ class _Comparison:
         share = _STAND_IN_SHARE[kind]
         if _kind(reference.finding) == "device":
             category, cost = "device_error", max(LEAP, share) * max(weights)
-        elif kind == "leap" and weights[1] >= weights[0]:
-            category, cost = "artifact_overinterpretation", share * weights[1]
-            cost *= certainty(candidate)
-        elif kind == "leap":
+        elif kind == "leap" and weights[1] <= HARMLESS < weights[0]:
             category, cost = "wrong_severity", VAGUE * weights[0]
+        elif kind == "leap":
+            category, cost = "artifact_overinterpretation", share * max(weights)
+            cost *= certainty(candidate)
         elif kind == "near" and (reference.finding, candidate.finding) in lexicon().relations:
             is_leap = lexicon().relations[reference.finding, candidate.finding] == "leap"
             category = "artifact_overinterpretation" if is_leap else "false_negative"

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -13,6 +14,7 @@ from negalign_train.severity.reading.lexicon import lexicon
 from negalign_train.severity.reading.spelling import read_word
 from negalign_train.severity.text.sentences import sentences
 from negalign_train.severity.text.tokens import words_and_marks
+from negalign_train.vocabulary.records import Prompt
 
 MAX_AGE_YEARS = 130.0
 MAX_INDICATION = 2000
@@ -28,6 +30,49 @@ class CaseContext:
 
 
 NO_CONTEXT = CaseContext()
+
+
+_INDICATION = re.compile(
+    r"(?:clinical (?:history|information|indication|details|data)|indications?|history|"
+    r"reason for (?:exam(?:ination)?|study))[ \t]*:[ \t]*"
+    # To the next heading, or to the end of the paragraph.
+    r"(.*?)(?=\n[ \t]*\n|\n?[A-Z][A-Za-z]{2,20}(?: [A-Za-z]{2,20})?:|\Z)",
+    re.IGNORECASE | re.DOTALL,
+)
+_AGE = re.compile(
+    r"\b(\d{1,3})[ -]{0,2}(years?|yrs?|y|months?|mo|weeks?|wk|days?)[ /.-]{0,2}(?:old|o)\b"
+    r"|\b(?:aged?|age)[ :]{1,3}(\d{1,3})\b"
+    r"|\b(newborn|neonate|neonatal)\b",
+    re.IGNORECASE,
+)
+_YEARS_PER_UNIT = {"y": 1.0, "m": 1 / 12, "w": 1 / 52, "d": 1 / 365}
+
+
+@lru_cache(maxsize=4096)
+def context_of_text(text: str) -> CaseContext:
+    """Age and indication as a prompt words them ("Indication: 65-year-old with fever. ...")."""
+    text = text[:MAX_INDICATION]
+    match = _INDICATION.search(text)
+    indication = match[1].strip(" .\n") if match else ""
+    return CaseContext(_age_in(text), indication or None)
+
+
+def _age_in(text: str) -> float | None:
+    match = _AGE.search(text)
+    if match is None:
+        return None
+    if match[4]:
+        return 0.0
+    years = float(match[3]) if match[3] else float(match[1]) * _YEARS_PER_UNIT[match[2][0].lower()]
+    return years if years <= MAX_AGE_YEARS else None
+
+
+def context_of(prompt: Prompt) -> CaseContext:
+    """What a prompt tells of its patient; of a chat the first message of the user."""
+    if isinstance(prompt, str):
+        return context_of_text(prompt)
+    said = (message["content"] for message in prompt if message["role"] == "user")
+    return context_of_text(next(said, ""))
 
 
 @lru_cache(maxsize=4096)
