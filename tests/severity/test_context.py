@@ -8,7 +8,7 @@ import yaml
 from negalign_train.severity.judges.base import ReportPair
 from negalign_train.severity.judges.rules import RulesJudge
 from negalign_train.severity.pricing import prices
-from negalign_train.severity.reading.context import CaseContext, named_findings
+from negalign_train.severity.reading.context import CaseContext, context_of, named_findings
 from negalign_train.vocabulary.errors import DataError
 from negalign_train.vocabulary.records import CATEGORIES
 from negalign_train.vocabulary.resources import data_path
@@ -146,3 +146,25 @@ def test_a_rule_that_nothing_reads_is_refused(monkeypatch, tmp_path, change, say
             prices._context()
     finally:
         prices._context.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("prompt", "age", "indication"),
+    [
+        ("Indication: shortness of breath. Technique: PA view. Observations: emphysema.", None,
+         "shortness of breath"),
+        ("65-year-old man. Clinical information: fall\nTechnique: AP", 65.0, "fall"),
+        ("A 3 month old boy with cough.", 0.25, None),
+        ("INDICATION: 7 yo with fever\n\nFINDINGS:", 7.0, "7 yo with fever"),
+        ("Age: 71. Reason for exam: r/o PTX", 71.0, "r/o PTX"),
+        ("Newborn. Write the report.", 0.0, None),
+        ("Write the report.", None, None),
+        ("Seen at age 999. Write the report.", None, None),
+        (({"role": "system", "content": "Indication: none of it."},
+          {"role": "user", "content": "Indication: fever. Findings?"},
+          {"role": "assistant", "content": "..."},
+          {"role": "user", "content": "Indication: another."}), None, "fever. Findings?"),
+    ],
+)  # fmt: skip
+def test_a_prompt_tells_age_and_indication(prompt, age, indication):
+    assert context_of(prompt) == CaseContext(age, indication)

@@ -188,3 +188,23 @@ def test_a_place_that_is_not_said_may_be_any() -> None:
     assert same_place(mention(left, "opacity"), mention(anywhere, "opacity"))
     apex = mention("Opacity at the left apex.", "opacity")
     assert not same_place(mention(left, "opacity"), apex)
+
+
+def test_a_possible_cause_of_what_both_name_is_a_reading_and_no_finding() -> None:
+    effusion = "Left effusion."
+    doubtful = "Left effusion. Possible heart failure."
+    assert costs(doubtful, effusion) == costs(effusion, doubtful) == {}
+    certain = costs(effusion, "Left effusion. Heart failure.")
+    assert certain == {"false_positive": 0.5}
+
+
+def test_the_sign_that_was_left_out_is_what_a_disease_was_said_for() -> None:
+    """Edema stays said; the heart failure stands for the cardiomegaly, which it leaps from."""
+    charged = costs("Cardiomegaly and mild edema.", "Heart failure and mild edema.")
+    assert charged == {"artifact_overinterpretation": 0.25}
+
+
+def test_a_graver_disease_for_a_grave_sign_is_a_leap_and_a_harmless_one_is_not() -> None:
+    leap = costs("Wide mediastinum.", "Aortic aneurysm.")
+    assert leap == {"artifact_overinterpretation": 0.5}
+    assert costs("Right nodule.", "Right calcified granuloma.") == {"wrong_severity": 0.125}

@@ -18,7 +18,12 @@ from negalign_train.severity.pricing.attribute_errors import (
     malposition,
     place_errors,
 )
-from negalign_train.severity.pricing.matching import explains, relation, same_place
+from negalign_train.severity.pricing.matching import (
+    explains,
+    is_reading,
+    relation,
+    same_place,
+)
 from negalign_train.severity.pricing.prices import PLAIN, Prices
 from negalign_train.severity.reading.facts import ReportFacts
 from negalign_train.severity.reading.lexicon import lexicon
@@ -178,6 +183,11 @@ class _Comparison:
             yield from self._invented(mention)
             return
         stand_in = self._stand_in(mention, self.expected, missed=False)
+        if stand_in is None and not mention.certain and (sign := self._sign_of(mention)):
+            cost = SLIGHT * self.cost(mention) if mention.probable else 0.0
+            detail, spans = f"{name} said for {sign}", (mention.span, self.expected[sign].span)
+            yield self.error("artifact_overinterpretation", cost, name, detail, *spans)
+            return
         if stand_in is None:
             yield from self._leap_or_invented(mention)
             return
@@ -250,6 +260,16 @@ class _Comparison:
             for name in mentions.asserted
         )
 
+    def _sign_of(self, reading: Mention) -> str | None:
+        """What both reports name and this disease may stand behind, in the same place."""
+        both = (name for name in self.expected.asserted if self.says(name))
+        fitting = (
+            name
+            for name in both
+            if is_reading(reading.finding, name) and same_place(self.expected[name], reading)
+        )
+        return min(fitting, default=None)
+
     def _mimicked(self, finding: str) -> list[str]:
         """The artefacts of the reference that look like ``finding``."""
         mimics = lexicon().mimics
@@ -311,6 +331,11 @@ class _Comparison:
                 yield self.error("false_negative", share * cost, name, detail, *spans)
             return
         if not denied and self._explained(mention, self.said, self.expected):
+            return
+        if not denied and not mention.certain and (sign := self._sign_of(mention)):
+            share = SLIGHT if mention.probable else 0.0
+            spans = self.said[sign].span, mention.span
+            yield self.error("false_negative", share * cost, name, f"only {sign} mentioned", *spans)
             return
         self._left_out.add(name)
         category = "device_error" if _kind(name) == "device" else "false_negative"

@@ -22,11 +22,12 @@ Distance = Literal["same", "vaguer", "neighbour", "apart"]
 
 @dataclass(frozen=True)
 class Matching:
-    """The tables of the file. Pairs hold in both directions but for ``explains``, (diagnosis,
-    sign), and ``patterns``, (subtype, finding)."""
+    """The tables of the file. Pairs hold in both directions but for ``explains`` and ``causes``,
+    (diagnosis, sign), and ``patterns``, (subtype, finding)."""
 
     near: frozenset[tuple[str, str]]
     explains: frozenset[tuple[str, str]]
+    causes: frozenset[tuple[str, str]]
     neighbours: frozenset[tuple[str, str]]
     qualities: frozenset[str]
     over_calls: frozenset[str]
@@ -47,11 +48,13 @@ def matching() -> Matching:
     path = data_path(MATCHING_FILE)
     data = yaml.safe_load(path.read_text(encoding="utf-8"))
     explains = frozenset((name, sign) for name, signs in data["explains"].items() for sign in signs)
+    causes = frozenset((name, effect) for name, some in data["causes"].items() for effect in some)
     patterns = frozenset((quality, name) for quality, name in data["patterns"])
-    _check(str(path), data["near"], explains, patterns)
+    _check(str(path), data["near"], explains | causes, patterns)
     return Matching(
         _both_ways(data["near"]),
         explains,
+        causes,
         _both_ways(data["neighbours"]),
         frozenset(data["qualities"]),
         frozenset(data["over_calls"]),
@@ -74,6 +77,13 @@ def _check(
 def explains(diagnosis: str, sign: str) -> bool:
     """Whether a diagnosis explains a sign, so that naming it says enough."""
     return (diagnosis, sign) in matching().explains
+
+
+def is_reading(disease: str, sign: str) -> bool:
+    """Whether a disease may stand behind a sign or finding, as its reading or its cause."""
+    table = matching()
+    pair = disease, sign
+    return pair in table.explains or pair in table.causes or (sign, disease) in lexicon().readings
 
 
 def relation(reference: str, candidate: str, equal: Collection[frozenset[str]]) -> str | None:
