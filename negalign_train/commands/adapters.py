@@ -23,6 +23,7 @@ from negalign_train.commands.support.common import (
 from negalign_train.registry.adapters import Registry
 from negalign_train.registry.log import APPROVED, CHAMPION
 from negalign_train.registry.manifest import AdapterRecord
+from negalign_train.storage.database import open_for_reading
 from negalign_train.storage.workspace import Workspace
 from negalign_train.vocabulary.errors import RegistryError
 
@@ -45,7 +46,7 @@ def list_(
 
     Example: `negalign adapters list --workspace my-workspace`
     """
-    registry = _registry(workspace, database_url)
+    registry = _read_registry(workspace, database_url)
     records = registry.list()
     aliases = {CHAMPION: registry.champion(), APPROVED: registry.approved()}
     names = {
@@ -81,7 +82,7 @@ def show(
 
     Example: `negalign adapters show champion --workspace my-workspace`
     """
-    registry = _registry(workspace, database_url)
+    registry = _read_registry(workspace, database_url)
     record = registry.get(registry.resolve(adapter))
     lineage = [ancestor.adapter_id for ancestor in registry.lineage(record.adapter_id)]
     reason = registry.state_reason(record.adapter_id)
@@ -137,7 +138,7 @@ def path(
 
     Example: `negalign adapters path champion --workspace my-workspace`
     """
-    registry = _registry(workspace, database_url)
+    registry = _read_registry(workspace, database_url)
     if published:
         folder = registry.path(registry.verify(adapter).adapter_id).resolve()
     else:
@@ -164,7 +165,7 @@ def verify(
 
     Example: `negalign adapters verify --workspace my-workspace`
     """
-    registry = _registry(workspace, database_url)
+    registry = _read_registry(workspace, database_url)
     problems: dict[str, str | None] = {}
     for adapter in adapters or [record.adapter_id for record in registry.list()]:
         try:
@@ -260,6 +261,11 @@ def _name(record: AdapterRecord | None) -> str:
 
 def _registry(workspace: Path, database_url: str | None) -> Registry:
     return Registry(Workspace(workspace), open_engine(workspace, database_url))
+
+
+def _read_registry(workspace: Path, database_url: str | None) -> Registry:
+    engine = open_engine(workspace, database_url, opened=open_for_reading)
+    return Registry(Workspace(workspace), engine)
 
 
 def _login_name() -> str:

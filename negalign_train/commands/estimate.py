@@ -34,6 +34,7 @@ from negalign_train.recipe.estimate import (
     memory,
     pair_flops,
 )
+from negalign_train.storage.database import open_for_reading
 from negalign_train.storage.workspace import Workspace, read_json
 from negalign_train.vocabulary.approval import approved_text
 
@@ -126,7 +127,7 @@ def _outlook(
     """What the gate could show; None where nothing tells how many cases it will have."""
     spread, num_cases = ASSUMED, recipe.cases.num_evaluation_cases
     if workspace is not None:
-        store = FeedbackStore(open_engine(workspace, database_url))
+        store = FeedbackStore(open_engine(workspace, database_url, opened=open_for_reading))
         if not num_cases:
             judged = {e.case_id for _, e in store.events() if approved_text(e) is not None}
             num_cases = int(recipe.preferences.held_out_fraction * len(judged))

@@ -25,6 +25,7 @@ from negalign_train.feedback.batch import ImportReport
 from negalign_train.feedback.json_schema import event_json_schema
 from negalign_train.feedback.stats import GRADES, LogStats, log_stats
 from negalign_train.feedback.store import FeedbackStore
+from negalign_train.storage.database import open_for_reading
 from negalign_train.vocabulary.errors import FeedbackError
 
 _MANY_LOST = 0.1
@@ -109,7 +110,7 @@ def stats(
 
     Example: `negalign feedback stats --workspace my-workspace`
     """
-    store = FeedbackStore(open_engine(workspace, database_url))
+    store = FeedbackStore(open_engine(workspace, database_url, opened=open_for_reading))
     statistics = log_stats([event for _, event in store.events()])
     if as_json:
         print_json(asdict(statistics))
@@ -127,7 +128,8 @@ def quarantine(
 
     Example: `negalign feedback quarantine --workspace my-workspace`
     """
-    lines = FeedbackStore(open_engine(workspace, database_url)).quarantine()
+    store = FeedbackStore(open_engine(workspace, database_url, opened=open_for_reading))
+    lines = store.quarantine()
     if as_json:
         print_json([asdict(line) for line in lines])
         return
@@ -157,7 +159,7 @@ def export(
 
     Example: `negalign feedback export log.jsonl --newest --workspace my-workspace`
     """
-    store = FeedbackStore(open_engine(workspace, database_url))
+    store = FeedbackStore(open_engine(workspace, database_url, opened=open_for_reading))
     count = store.export_jsonl(path, newest_only=newest)
     typer.echo(f"{count} events written to {path}")
 

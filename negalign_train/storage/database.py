@@ -108,9 +108,37 @@ def open_read_only(url: str | URL) -> Engine:
     log = path.with_name(f"{path.name}-wal")
     # Without a write-ahead log the file is all there is; SQLite would else make one to read it.
     alone = not log.is_file() or log.stat().st_size == 0
-    address = f"file:{quote(str(path))}?{'immutable=1' if alone else 'mode=ro'}"
+    return _sqlite_reader(parsed, path, "immutable=1" if alone else "mode=ro")
+
+
+def open_for_reading(url: str | URL) -> Engine:
+    """The database at ``url`` for a command that only reads, while others may write.
+
+    A full or read-only disk is no hindrance. Only an older schema is migrated, which writes.
+
+    Raises:
+        DatabaseError: as ``open_database``.
+    """
+    parsed = parse_url(url)
+    if parsed.get_backend_name() == "postgresql":
+        return open_database(parsed)
+    path = Path(str(parsed.database)).resolve()
+    engine = _sqlite_reader(parsed, path, "mode=ro")
+    try:
+        with reading(engine) as connection:
+            version = _version(connection)
+    except DatabaseError:
+        # SQLite reads through a file of shared memory, and could not make it beside the database.
+        engine = open_read_only(parsed)
+        with reading(engine) as connection:
+            version = _version(connection)
+    return engine if version == LATEST_VERSION else open_database(parsed)
+
+
+def _sqlite_reader(url: URL, path: Path, how: str) -> Engine:
+    address = f"file:{quote(str(path))}?{how}"
     engine = create_engine(
-        parsed,
+        url,
         hide_parameters=True,
         poolclass=NullPool,
         creator=lambda: sqlite3.connect(
@@ -158,10 +186,28 @@ def _translated(engine: Engine) -> Iterator[None]:
         quoted = engine.dialect.name == "sqlite" or isinstance(error, OperationalError)
         detail = str(error.orig).splitlines()[0] if quoted else type(error.orig).__name__
         raise DatabaseError(
-            f"database {shown_url(engine.url)}: {detail}; "
-            "the transaction was undone. Free disk space, check write permission and that the "
-            "server is up, then run the same command again"
+            f"database {shown_url(engine.url)}: {detail}; the transaction was undone. "
+            f"{_way_out(detail, engine.dialect.name)}"
         ) from error
+
+
+_WAYS_OUT = {
+    "is full": "Free disk space, then run the same command again",
+    "readonly": "Check write permission, then run the same command again",
+    "unable to open": "Check that the folder is there, writable and not full",
+    "locked": "Another process holds it for long; wait, then run the same command again",
+    "malformed": "The file is damaged; restore it from a backup",
+    "not a database": "Give the path of a negalign database, or restore it from a backup",
+    "no such": "The file is damaged or of another program; restore it from a backup",
+}
+"""What SQLite says, and what helps against it."""
+
+
+def _way_out(detail: str, dialect: str) -> str:
+    if dialect == "postgresql":
+        return "Check the URL, the rights of its user and that the server is up"
+    ways = (way for said, way in _WAYS_OUT.items() if said in detail)
+    return next(ways, "Check the disk, then run the same command again")
 
 
 def _make_folder(folder: Path) -> None:

@@ -9,6 +9,7 @@ import threading
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import inspect, make_url, text
@@ -22,6 +23,7 @@ from negalign_train.storage.chain import broken_rows, newest
 from negalign_train.storage.database import (
     DatabaseError,
     open_database,
+    open_for_reading,
     open_read_only,
     reading,
     shown_url,
@@ -156,7 +158,7 @@ def test_writers_go_one_at_a_time(database_url: str) -> None:
     [
         ("no url at all", "write sqlite:///PATH or postgresql"),
         ("mysql://somewhere/db", "use sqlite or postgresql"),
-        ("postgresql+psycopg://u:secret@127.0.0.1:1/x", "check .* that the server is up"),
+        ("postgresql+psycopg://u:secret@127.0.0.1:1/x", "Check .* that the server is up"),
     ],
 )
 def test_a_database_that_cannot_be_opened_says_what_to_do(url: str, message: str) -> None:
@@ -230,3 +232,66 @@ def test_a_workspace_is_made_for_its_owner_alone(tmp_path: Path) -> None:
     place = Workspace(tmp_path / "new")
     open_database(place.database_url).dispose()
     assert stat.S_IMODE(place.root.stat().st_mode) == 0o700
+
+
+def test_a_command_that_reads_needs_no_writable_folder_and_sees_what_others_write(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "negalign.db"
+    url = f"sqlite:///{path}"
+    writer = open_database(url)
+    reader = open_for_reading(url)
+    with writing(writer) as connection:
+        connection.execute(text(f"{INSERT_LOCK} ('n', 1, 1, 'h', '', 't')"))
+        with reading(reader) as other:
+            assert other.execute(text("SELECT count(*) FROM locks")).scalar_one() == 0
+    with reading(reader) as other:
+        assert other.execute(text("SELECT count(*) FROM locks")).scalar_one() == 1
+    with pytest.raises(DatabaseError, match="readonly"), writing(reader) as connection:
+        connection.execute(text("DELETE FROM locks"))
+
+
+def test_a_database_that_cannot_get_its_shared_memory_is_read_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "negalign.db"
+    open_database(f"sqlite:///{path}").dispose()
+    connect: Any = sqlite3.connect
+
+    def on_a_full_disk(address: str, **how: Any) -> Any:
+        if "mode=ro" in address:  # SQLite would make negalign.db-shm
+            raise sqlite3.OperationalError("unable to open database file")
+        return connect(address, **how)
+
+    monkeypatch.setattr(sqlite3, "connect", on_a_full_disk)
+    with reading(open_for_reading(f"sqlite:///{path}")) as connection:
+        assert connection.execute(text("SELECT count(*) FROM locks")).scalar_one() == 0
+
+
+def test_reading_migrates_an_older_database(tmp_path: Path) -> None:
+    path = tmp_path / "negalign.db"
+    with closing(sqlite3.connect(path)) as connection:
+        for statement in statements(1, "sqlite"):
+            connection.execute(statement)
+        connection.execute("CREATE TABLE schema_version (version INTEGER PRIMARY KEY)")
+        connection.execute("INSERT INTO schema_version VALUES (1)")
+        connection.commit()
+    with reading(open_for_reading(f"sqlite:///{path}")) as opened:
+        newest_version = opened.execute(text("SELECT max(version) FROM schema_version"))
+        assert newest_version.scalar_one() == LATEST_VERSION
+
+
+@pytest.mark.parametrize(
+    ("damage", "way_out"),
+    [(b"not a database" * 100, "Give the path of a negalign database"), (None, "malformed")],
+)
+def test_a_damaged_database_is_not_met_with_free_disk_space(
+    tmp_path: Path, damage: bytes | None, way_out: str
+) -> None:
+    path = tmp_path / "negalign.db"
+    open_database(f"sqlite:///{path}").dispose()
+    content = path.read_bytes()
+    path.write_bytes(damage or content[:4096] + b"\xff" * (len(content) - 4096))
+    with pytest.raises(DatabaseError, match=way_out) as caught:
+        open_database(f"sqlite:///{path}")
+    assert "Free disk space" not in str(caught.value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +15,7 @@ from negalign_train.commands.support.output import json_line as json_line
 from negalign_train.commands.support.output import number as number
 from negalign_train.commands.support.output import print_json as print_json
 from negalign_train.commands.support.output import print_table as print_table
-from negalign_train.storage.database import open_database, open_read_only, parse_url
+from negalign_train.storage.database import open_database, parse_url
 from negalign_train.storage.workspace import Workspace
 from negalign_train.vocabulary.errors import NegalignError
 
@@ -40,14 +41,19 @@ DEFAULT_WORKSPACE = Path("workspace")
 
 
 def open_engine(
-    workspace: Path, database_url: str | None, *, create: bool = False, read_only: bool = False
+    workspace: Path,
+    database_url: str | None,
+    *,
+    create: bool = False,
+    opened: Callable[[str | URL], Engine] = open_database,
 ) -> Engine:
     """The workspace's database.
 
     Args:
-        create: False where a command only reads: a mistyped folder is then an error, not a new
-            empty workspace.
-        read_only: True where a command must leave everything as it is, migrations too.
+        create: False where nothing is begun: a mistyped folder is then an error, not a new empty
+            workspace.
+        opened: ``open_for_reading`` where a command only reads, ``open_read_only`` where it must
+            leave everything as it is, migrations too.
 
     Raises:
         NegalignError: no such workspace, a workspace whose database is gone, or the database
@@ -59,7 +65,7 @@ def open_engine(
     url = database_url or place.database_url
     if not create and (file := _sqlite_file(parse_url(url))) is not None and not file.is_file():
         raise _no_workspace(workspace, file)
-    return open_read_only(url) if read_only else open_database(url)
+    return opened(url)
 
 
 def _refuse_lost_database(place: Workspace) -> None:

@@ -14,6 +14,7 @@ from negalign_train.preferences.view import newest_events
 from negalign_train.severity.judges.examples import GradedExample, graded_examples
 from negalign_train.severity.trust.expert.graded import graded_reports
 from negalign_train.severity.trust.expert.set_files import read_expert_set
+from negalign_train.storage.database import open_for_reading
 from negalign_train.storage.workspace import Workspace, read_json
 from negalign_train.vocabulary.errors import DataError, FeedbackError, UsageError
 from negalign_train.vocabulary.records import Event, Refusals
@@ -34,7 +35,7 @@ def log_events(
             raise UsageError("--held-out needs --workspace: a log knows no split")
         return newest_events(_read_log(log)), None
     assert workspace is not None
-    store = FeedbackStore(open_engine(workspace, database_url))
+    store = FeedbackStore(open_engine(workspace, database_url, opened=open_for_reading))
     events = newest_events(event for _, event in store.events())
     return events, _held_out_cases(workspace) if held_out else None
 

@@ -16,6 +16,7 @@ from negalign_train.commands.support.common import (
     print_json,
     print_table,
 )
+from negalign_train.storage.database import open_read_only
 from negalign_train.storage.workspace import Workspace
 
 
@@ -36,7 +37,7 @@ def audit(
     from negalign_train.cycle.upkeep.audit import audit_workspace
 
     place = Workspace(workspace)
-    report = audit_workspace(place, open_engine(workspace, database_url, read_only=True))
+    report = audit_workspace(place, open_engine(workspace, database_url, opened=open_read_only))
     if as_json:
         print_json(asdict(report) | {"problems": [asdict(check) for check in report.problems]})
     else:
