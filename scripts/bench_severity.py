@@ -1,11 +1,12 @@
 """Measure the severity judges: one table and one JSON. It tunes nothing.
 
 Figures are taken on the OpenI test half (``cases.openi.part_of``), which nobody read while the
-lexicon and the rules were extended. The `finetuned` judge is trained here, on errors injected into
-the other half. `nli` has random weights, as the control of chance, unless `--nli` names a model.
-A baseline whose package is not installed (sacrebleu, rouge-score: `pip install -e .[bench]`) is
-left out and named in `missing`. Five to six minutes of one core, and as much again for the million
-pairs of memory.
+lexicon and the rules were extended; ``--part reserve`` takes a third of the other half, which was
+set aside later. ``--kinds`` adds pairs with expectations from a file. The
+`finetuned` judge is trained here, on errors injected into the rest. `nli` has random weights, as
+the control of chance, unless `--nli` names a model. A baseline whose package is not installed
+(sacrebleu, rouge-score: `pip install -e .[bench]`) is left out and named in `missing`. Five to six
+minutes of one core, and as much again for the million pairs of memory.
 
     python scripts/bench_severity.py --openi indiana_reports.csv --out runs/bench_severity.json
 """
@@ -27,7 +28,10 @@ from benchmarks import severity_codes as codes
 from benchmarks import severity_figures as figures
 from benchmarks import severity_judges as judges
 from benchmarks.severity_entries import Entry, Settings
+from benchmarks.severity_kinds import kinds_figures
+from benchmarks.severity_language import language_figures
 from benchmarks.severity_material import Material, make_material, one_per_group
+from benchmarks.severity_self import self_figures
 from benchmarks.severity_tables import show
 
 from negalign_train.cases.openi import load_openi, part_of
@@ -70,6 +74,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     everything = load_openi(args.openi)
     part = [case for case in everything if part_of(case.group) == args.part]
     other = one_per_group([case for case in everything if part_of(case.group) != args.part])
+    texts = codes.raw_texts(args.openi)
     cases = one_per_group(part)[: args.cases]
     speed = figures.speed(baselines.rules, cases, args.pairs)
     # Before torch is there: what grows is the scorer's.
@@ -81,7 +86,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         materials = {n: make(cases[:n]) for n in {entry.reports for entry in entries}}
         for number, entry in enumerate(entries):
             table[entry.name] = row_of(entry, cases, materials[entry.reports], number)
-    mesh = codes.mesh_agreement(part, codes.raw_texts(args.openi), 30)
+    mesh = codes.mesh_agreement(part, texts, 30)
     heads = codes.heads_of(args.openi)
     return report | {
         "part": args.part,
@@ -90,6 +95,9 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         "groups": len(cases),
         "seed": args.seed,
         "speed": speed,
+        "kinds": [kinds_figures(path) for path in args.kinds],
+        "itself": self_figures([texts[case.case_id] for case in part]),
+        "language": language_figures(),
         "judges": table,
         "mesh_macro_f1": mean(row["f1"] for row in mesh.values()),
         "mesh": {name: row | {"heads": heads[name]} for name, row in mesh.items()},
@@ -112,7 +120,15 @@ def parse() -> argparse.Namespace:
     add = parser.add_argument
     add("--openi", type=Path, required=True, help="the OpenI CSV")
     add("--out", type=Path, required=True, help="where the JSON goes")
-    add("--part", choices=("development", "test"), default="test")
+    add("--part", choices=("development", "reserve", "test"), default="test")
+    add(
+        "--kinds",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="pairs with expectations, one JSON object a line; may be repeated",
+    )
     add("--only", type=names, default=judges.NAMES, help=f"of {','.join(judges.NAMES)}")
     add("--nli", type=Path, default=None, help="folder of a real NLI model")
     add("--encoder", type=Path, default=None, help="folder of a real encoder for finetuned")

@@ -19,8 +19,9 @@ from negalign_train.cases.splits import group_fraction
 from negalign_train.vocabulary.errors import DataError
 from negalign_train.vocabulary.records import Case
 
-Part = Literal["development", "test"]
+Part = Literal["development", "reserve", "test"]
 _PART_SEED = 20
+_RESERVE_SEED = 21
 _COLUMNS = ("uid", "MeSH", "indication", "comparison", "findings", "impression")
 _MASK = "XXXX"
 _STOP = re.compile(r"(?<=[.!?])\s+|(?<=[a-z]\.)(?=[A-Z][a-z])")
@@ -61,12 +62,17 @@ def group_of(findings: list[str]) -> str:
 
 
 def part_of(group: str) -> Part:
-    """The half of OpenI that a duplicate group belongs to, by its hash alone.
+    """The part of OpenI that a duplicate group belongs to, by its hash alone.
 
-    Whoever extends the lexicon or a rule reads reports of the development half only; figures are
-    reported on the test half. Equal findings texts share a group, hence a half.
+    Whoever extends the lexicon or a rule reads reports of the development part only; figures are
+    reported on the test half, which never was read. The reserve is a third of the other half; it
+    was read until 2026-11-25 (lexicon 5) and is not to be read again, so that it shows what later
+    changes do on reports that they were not made from. Equal findings texts share a group, hence a
+    part.
     """
-    return "development" if group_fraction(group, _PART_SEED) < 0.5 else "test"
+    if group_fraction(group, _PART_SEED) >= 0.5:
+        return "test"
+    return "reserve" if group_fraction(group, _RESERVE_SEED) < 1 / 3 else "development"
 
 
 def _prompt(indication: str, has_prior: bool, codes: list[str]) -> str:

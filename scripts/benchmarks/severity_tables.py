@@ -55,9 +55,55 @@ def _mesh(result: Mapping[str, Any]) -> None:
     print(f"\nMeSH macro F1 of {len(result['mesh'])} findings: {result['mesh_macro_f1']:.3f}")
 
 
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1%}"
+
+
+def _itself(row: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Real reports against themselves, as lines of the summary."""
+    lines = [
+        (f"real reports against themselves ({row['n']}): something costs", _percent(row["costly"])),
+        ("... R1, R2, R4 to R8 at 0", _percent(1 - row["compared"])),
+    ]
+    for width, wrapped in row["wrapped"].items():
+        lines += [
+            (f"... wrapped at {width}: something costs", _percent(wrapped["costly"])),
+            (f"... wrapped at {width} = unwrapped", _percent(1 - wrapped["differs"])),
+        ]
+    return lines
+
+
+def _summary(result: Mapping[str, Any]) -> None:
+    """The figures that the rules are held to, one a line."""
+    lines = [
+        (f"pairs of {kinds['file']} that hold", f"{kinds['held']}/{kinds['n']}")
+        for kinds in result["kinds"]
+    ]
+    if result["itself"]["n"]:
+        lines += _itself(result["itself"])
+    if (rules := result["judges"].get("rules")) is not None:
+        lines += [
+            (f"injected errors found, {name}", _percent(row["recall"]))
+            for name, row in (rules.get("recall") or {}).items()
+        ]
+        lines += [
+            ("false alarms on untouched reports", _percent(rules["false_alarms"])),
+            ("rewordings at S = 0", _percent(rules["paraphrases"]["S_is_0"])),
+        ]
+    lines += [
+        (f"own language pairs, {half.replace('_', ' ')}", f"{row['right']}/{row['n']}")
+        for half, row in result["language"].items()
+    ]
+    lines.append(("distinct pairs a second, one core", f"{result['speed']['pairs_per_s']:.0f}"))
+    print("\n| what | figure |\n|---|---|")
+    for what, figure in lines:
+        print(f"| {what} | {figure} |")
+
+
 def show(result: Mapping[str, Any]) -> None:
     """All tables of a result."""
-    print(f"{result['reports']} reports in {result['groups']} groups of the {result['part']} half")
+    print(f"{result['reports']} reports in {result['groups']} groups of the {result['part']} part")
+    _summary(result)
     _judges(result["judges"])
     _operations(result["judges"])
     _mesh(result)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 import bench_severity
@@ -13,7 +14,11 @@ from benchmarks import severity_encoder as encoders
 from benchmarks import severity_figures as figures
 from benchmarks import severity_judges as judges
 from benchmarks import severity_material as material
+from benchmarks import severity_tables as tables
 from benchmarks.severity_entries import Settings, answer_of
+from benchmarks.severity_kinds import kinds_figures
+from benchmarks.severity_language import language_figures
+from benchmarks.severity_self import self_figures
 
 from negalign_train.cases.synthetic import synthetic_cases
 from negalign_train.severity.judges.rules import RulesJudge
@@ -134,3 +139,56 @@ def test_speed_and_memory_use_texts_that_never_repeat() -> None:
     assert cold > 5 * warm > 0
     samples = figures.memory(baselines.rules, cases, 100, 2)
     assert [sample["pairs"] for sample in samples] == [50, 100]
+
+
+def test_kinds_come_from_a_file_and_count_by_kind(tmp_path: Path) -> None:
+    path = tmp_path / "kinds.jsonl"
+    rows = [
+        {"id": "a", "kind": "one", "reference": "Large effusion.", "candidate": "No effusion.",
+         "expect": "R2>0"},
+        {"id": "b", "kind": "one", "reference": "Large effusion.", "candidate": "Large effusion.",
+         "expect": "S>0"},
+        {"id": "c", "kind": "two", "reference": "No effusion.", "candidate": "No effusion.",
+         "expect": "S==0"},
+    ]  # fmt: skip
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    assert kinds_figures(path) == {
+        "file": "kinds.jsonl",
+        "n": 3,
+        "held": 2,
+        "kinds": {"one": {"held": 1, "n": 2}, "two": {"held": 1, "n": 1}},
+    }
+
+
+def test_reports_against_themselves_are_counted_as_they_stand_and_wrapped() -> None:
+    """Of two reports that can be scored one contradicts itself; the third says nothing."""
+    wordy = "There is no effusion, and the heart is not enlarged, and the lungs are clear. "
+    found = self_figures([wordy, wordy + "There is a large effusion.", "Film of today."])
+    assert (found["n"], found["costly"], found["compared"]) == (2, 0.5, 0.0)
+    assert found["wrapped"] == {
+        "60": {"costly": 0.5, "differs": 0.0},
+        "76": {"costly": 0.5, "differs": 0.0},
+    }
+
+
+def test_the_summary_names_every_figure(capsys: pytest.CaptureFixture[str]) -> None:
+    made = material.make_material(synthetic_cases(0, 4, seed=3), 2, 0, 3)
+    rules = figures.judge_figures(baselines.rules, made) | {"seconds_per_thousand": 0.4}
+    tables.show(
+        {
+            "reports": 4, "groups": 4, "part": "test", "judges": {"rules": rules}, "mesh": {},
+            "mesh_macro_f1": 1.0, "speed": {"pairs_per_s": 2500.4, "cached_factor": 30.0},
+            "memory": [], "missing": [], "itself": self_figures([c for c, _ in made.untouched]),
+            "kinds": [{"file": "kinds.jsonl", "n": 3, "held": 2}], "language": language_figures(),
+        }
+    )  # fmt: skip
+    printed = capsys.readouterr().out
+    for line in (
+        "| pairs of kinds.jsonl that hold | 2/3 |",
+        "| ... wrapped at 60 = unwrapped | 100.0% |",
+        "| injected errors found, false_negative | 100.0% |",
+        "| rewordings at S = 0 | 100.0% |",
+        "| distinct pairs a second, one core | 2500 |",
+    ):
+        assert line in printed
+    assert "| own language pairs, held back |" in printed

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from benchmarks.severity_language import Half, expectations, half_of, is_right
 
 from negalign_train.severity.pricing.score import score_report
 from negalign_train.severity.reading.facts import extract_facts
-from tests.language_pairs import Half, expectations, half_of, is_right
 
 
 def read(text: str) -> list[str]:

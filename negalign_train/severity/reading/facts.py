@@ -69,6 +69,8 @@ def _repeated(read: Read) -> list[Slip]:
     slips = []
     for sentence, facts in read:
         key = (sentence.section, facts.key)
+        if sentence.section == "aside":
+            continue  # signatures and dates
         if key in seen and " " in facts.key:
             slips.append(Slip("repeated_sentence", (sentence.start, sentence.end)))
         seen.add(key)
@@ -120,7 +122,7 @@ def _is_cut(text: str, read: Read) -> bool:
     last = _LAST_WORD.search(stripped[-60:])
     if last is not None and last[1].lower() in _NEVER_LAST and not _SIDE_LAST.search(stripped):
         return True
-    if _ENDED_BEFORE.search(stripped) is None or not read:
+    if _ENDED_BEFORE.search(stripped) is None or not read or read[-1][0].section == "aside":
         return False
     return not (_stands_alone(text, read) and _is_whole(*read[-1]))
 

@@ -16,7 +16,7 @@ from negalign_train.vocabulary.records import SeverityScore
 from negalign_train.vocabulary.taxonomy import taxonomy
 
 Half = Literal["development", "held_back"]
-_DATA = Path(__file__).parent / "data"
+_DATA = Path(__file__).resolve().parents[2] / "tests" / "data"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,3 +104,13 @@ def is_right(case: Expected) -> bool:
     if case.equal:
         return found <= case.may
     return not case.errors or (case.errors <= found <= case.errors | case.may)
+
+
+def language_figures() -> dict[str, dict[str, int]]:
+    """By half: how many of our own pairs there are, and how many are judged right."""
+    table: dict[str, dict[str, int]] = {}
+    for case in expectations():
+        row = table.setdefault(case.half, {"n": 0, "right": 0})
+        row["n"] += 1
+        row["right"] += is_right(case)
+    return table
