@@ -119,18 +119,17 @@ class _Comparison:
         yield from self._study_comparison()
 
     def _candidate_side(self) -> Iterator[Evidence]:
-        for name, mention in self.said.items():
+        for name in self.said.asserted:
             if name == STUDY or _kind(name) == "artefact":
                 continue
-            if not mention.present:
-                yield from self._invented_past(mention)
-            elif self.expects(name):
-                for item in attribute_errors(
-                    self.expected[name], mention, self.prices, self.studies
-                ):
-                    yield replace(item, detail=item.detail + self.prices.reason(name))
-            else:
+            mention = self.said[name]
+            if not self.expects(name):
                 yield from self._unmatched(mention)
+                continue
+            for item in attribute_errors(self.expected[name], mention, self.prices, self.studies):
+                yield replace(item, detail=item.detail + self.prices.reason(name))
+        for name in self.said.gone:
+            yield from self._invented_past(self.said[name])
 
     def _stand_in(
         self, mention: Mention, others: Mentions, *, missed: bool

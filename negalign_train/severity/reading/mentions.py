@@ -150,14 +150,16 @@ class Mentions(Mapping[str, Mention]):
     """One mention per finding named, in order of first statement.
 
     Each is joined when it is first asked for: of the many denials of a report few ever are.
-    ``asserted``: the names of those that are present.
+    ``asserted``: the names of those that are present; ``gone``: of those that are not, but of which
+    a change is said ("has resolved").
     """
 
-    __slots__ = ("_grouped", "_joined", "asserted")
+    __slots__ = ("_grouped", "_joined", "asserted", "gone")
 
     def __init__(self, statements: Iterable[Statement]) -> None:
         grouped: dict[str, list[Statement]] = {}
         asserted: set[str] = set()
+        changed: set[str] = set()
         for statement in statements:
             finding = statement[0]
             if finding in grouped:
@@ -166,9 +168,12 @@ class Mentions(Mapping[str, Mention]):
                 grouped[finding] = [statement]
             if statement[1]:
                 asserted.add(finding)
+            elif statement.change:
+                changed.add(finding)
         self._grouped = grouped
         self._joined: dict[str, Mention] = {}
         self.asserted = [finding for finding in grouped if finding in asserted]
+        self.gone = [finding for finding in grouped if finding in changed - asserted]
 
     def __getitem__(self, finding: str) -> Mention:
         if finding not in self._joined:
