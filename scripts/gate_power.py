@@ -112,6 +112,8 @@ def _evidence(
         reference_logps=-1.0,
         retention={},
         retention_pooled=None,
+        judge="simulated",
+        second=None,
     )
 
 

@@ -36,6 +36,7 @@ from negalign_train.cycle.steps.gate import (
     publish_candidates,
     sealed_records,
 )
+from negalign_train.cycle.steps.judging import check_judges
 from negalign_train.cycle.steps.preferences import build
 from negalign_train.cycle.steps.split import SPLIT
 from negalign_train.cycle.steps.train import TrainedCandidate, train
@@ -71,6 +72,7 @@ def run_cycle(context: Context, progress: Progress) -> CycleResult:
     clock = _Clock(progress)
     check_readers(context.recipe, context.store.reader_ids())
     check_base(context)
+    check_judges(context)
     calibration = calibrate(context)
     snapshot = _gather_feedback(context, calibration, clock)
     data, cases = _build_preferences(context, snapshot, clock)

@@ -17,6 +17,7 @@ from negalign_train.evaluation.gate_terms import (
     GateRecord,
     Outcome,
 )
+from negalign_train.evaluation.second_opinion import opinion_warnings
 from negalign_train.recipe.gate import GateSettings
 from negalign_train.storage.fingerprint import fingerprint
 from negalign_train.vocabulary.errors import GateError
@@ -47,7 +48,8 @@ def decide(evidence: GateEvidence, settings: GateSettings, declared_digest: str)
     level = criterion_level(settings.confidence, evidence.num_candidates)
     criteria = all_criteria(evidence, settings, level)
     outcome, reasons = _outcome(criteria)
-    return GateRecord(outcome, reasons, criteria, digest, level, evidence)
+    warnings = opinion_warnings(evidence.second, evidence.comparison)
+    return GateRecord(outcome, reasons, criteria, digest, level, evidence, warnings)
 
 
 def _outcome(criteria: tuple[Criterion, ...]) -> tuple[Outcome, tuple[str, ...]]:

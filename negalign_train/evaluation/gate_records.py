@@ -96,6 +96,7 @@ def gate_record_to_dict(record: GateRecord) -> dict[str, Any]:
         **identity,
         "outcome": record.outcome,
         "reasons": list(record.reasons),
+        "warnings": list(record.warnings),
         "criteria_digest": record.criteria_digest,
         "num_candidates": evidence.pop("num_candidates"),
         "level": record.level,

@@ -8,6 +8,7 @@ from typing import Literal
 
 from negalign_train.evaluation.bootstrap import Comparison, Interval
 from negalign_train.evaluation.metrics import Divergence, ReportMetrics
+from negalign_train.evaluation.second_opinion import SecondOpinion
 
 Outcome = Literal["promoted", "rejected", "inconclusive"]
 Kind = Literal["evidence", "superiority", "guardrail", "watch"]
@@ -31,7 +32,8 @@ class GateEvidence:
     on the same cases. ``retention`` holds, per earlier cycle, the rise of mean S on that cycle's
     held-out cases (None: no case scored for both), ``retention_pooled`` on all of them together;
     ``reference_logps`` are mean nats per token of the held-out references. ``num_candidates`` is
-    how many the cycle trains.
+    how many the cycle trains. ``judge`` is the name and version of the judge behind all of it,
+    ``second`` what the second one says (None: the recipe names none).
     """
 
     cycle: int
@@ -49,6 +51,8 @@ class GateEvidence:
     reference_logps: float | None
     retention: Mapping[int, Rise | None]
     retention_pooled: Rise | None
+    judge: str
+    second: SecondOpinion | None
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,7 @@ class Criterion:
 
 @dataclass(frozen=True)
 class GateRecord:
-    """The decision on one candidate and everything it rests on.
+    """The decision on one candidate and everything it rests on. ``warnings`` decide nothing.
 
     ``level`` is the error rate of every end of every interval: (1 - confidence) / candidates.
     """
@@ -84,3 +88,4 @@ class GateRecord:
     criteria_digest: str
     level: float
     evidence: GateEvidence
+    warnings: tuple[str, ...] = ()

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from negalign_train.recipe.judge_spec import DEFAULT_SERVER, JudgeName, JudgeServerSettings
 from negalign_train.recipe.strict import Strict
 from negalign_train.recipe.trainer import Method as Method
 from negalign_train.recipe.trainer import check_trainer
@@ -120,6 +121,9 @@ class RewardSettings(Strict):
     empty``, never below ``unscorable``. With no category weighted, the first term is ``-S``.
     """
 
+    judge: JudgeName | None = None
+    """Gives the severities; null is severity.judge. One with a model of its own needs room beside
+    the policy, in every process."""
     category_weights: dict[str, NonNegative] = Field(default_factory=dict)
     """Weights of categories by name; those not named weigh 1. A policy rewarded for a low S
     says less, since what is not said cannot be wrong; a weight above 1 on false_negative counters
@@ -240,7 +244,9 @@ class CandidateRun(Strict):
     """Where reference log-probabilities are kept for the cycle's other candidates and for runs
     that go on; None computes them anew."""
     calibration_path: Path | None = None
-    """The cycle's calibration of the reward's severities; None: as the scorer gives them."""
+    """The cycle's calibration of the reward's severities; None: as the judge gives them."""
+    judge_server: JudgeServerSettings = DEFAULT_SERVER
+    """How the reward's judge is asked, where it is a server."""
     pairs_path: Path
     unpaired_path: Path
     prompts_path: Path
@@ -257,6 +263,12 @@ class CandidateRun(Strict):
                 "earlier_adapter_dir goes with a start that names a candidate, only there"
             )
         return self
+
+    @property
+    def reward_judge(self) -> str:
+        """The judge of the reward. A cycle fills in its own where the recipe names none."""
+        reward = self.candidate.reward
+        return "rules" if reward is None or reward.judge is None else reward.judge
 
     @property
     def start_adapter_dir(self) -> Path | None:

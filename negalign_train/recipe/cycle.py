@@ -9,6 +9,12 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from negalign_train.recipe.candidate import CandidateSettings
 from negalign_train.recipe.gate import MAX_SEVERITY, EvaluationSettings, GateSettings
+from negalign_train.recipe.judge_spec import (
+    DEFAULT_SERVER,
+    JudgeName,
+    JudgeServerSettings,
+    refuse_judges,
+)
 from negalign_train.recipe.keys import suggestion
 from negalign_train.recipe.sources import CasesSettings as CasesSettings
 from negalign_train.recipe.sources import FeedbackSettings as FeedbackSettings
@@ -48,12 +54,17 @@ class PreferenceSettings(Strict):
 
 
 class SeveritySettings(Strict):
-    """When readers' severities of earlier cycles re-scale the scorer's
+    """Who gives severities, and when readers' severities of earlier cycles re-scale them
     (severity/pricing/calibration.py).
 
-    With less evidence than this nothing changes, and ``calibration.json`` says so.
+    With less evidence than this nothing is re-scaled, and ``calibration.json`` says so.
     """
 
+    judge: JudgeName = "rules"
+    """Gives the severities that readers left out, and scores the held-out reports that the gate
+    decides on: rules, nli:DIR, finetuned:DIR, self, ensemble, ensemble:FILE or server:URL
+    (docs/judges.md)."""
+    server: JudgeServerSettings = DEFAULT_SERVER
     calibrate: bool = True
     """false never re-scales."""
     min_events: int = Field(default=40, ge=10)
@@ -96,6 +107,13 @@ class CycleRecipe(Strict):
                 "feedback.source simulated needs cases with ground truth, synthetic or openi; "
                 "use feedback.source log"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _judges_go_together(self) -> CycleRecipe:
+        rewards = [each.reward.judge for each in self.candidates if each.reward is not None]
+        second = self.gate.second_judge
+        refuse_judges(self.severity.judge, second, rewards, self.severity.server)
         return self
 
     @model_validator(mode="after")

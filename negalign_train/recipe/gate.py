@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from negalign_train.recipe.judge_spec import JudgeName
 from negalign_train.recipe.sources import Fraction
 from negalign_train.recipe.strict import Strict, changed_fields
 from negalign_train.vocabulary.records import CATEGORIES
@@ -96,6 +97,9 @@ class GateSettings(Strict):
     """Nats per token."""
     max_reference_logps_drop: float = Field(gt=0)
     """Nats per token by which the log-probability of the held-out references may fall."""
+    second_judge: JudgeName | None = None
+    """Scores the same reports beside severity.judge. It stops nobody: where it sees mean S move the
+    other way, the record, the page and the summary warn."""
     max_retention_increase: float = Field(ge=0, le=MAX_SEVERITY)
     """Mean S on the earlier cycles' held-out cases together must be shown to rise by no more than
     this, and on no single cycle's be shown to rise by more."""

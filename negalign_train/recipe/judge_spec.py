@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
+from negalign_train.recipe.strict import Strict
 from negalign_train.vocabulary.errors import RecipeError
 
 FORMS = {
@@ -17,6 +19,7 @@ FORMS = {
     "finetuned": ("finetuned:DIR",),
     "self": ("self", "self:embedded", "self:DIR", "self:DIR#ADAPTER_DIR"),
     "ensemble": ("ensemble", "ensemble:FILE"),
+    "server": ("server:URL", "server:URL#MODEL"),
 }
 """Every kind of judge, and what its spec may look like."""
 MAX_SPEC = 2000
@@ -132,6 +135,59 @@ def _check(text: str) -> str:
 
 JudgeName = Annotated[str, AfterValidator(_check)]
 """A judge's spec in a recipe."""
+
+
+class JudgeServerSettings(Strict):
+    """How a judge ``server:URL`` is asked, wherever the recipe names one."""
+
+    timeout_seconds: float = Field(default=120.0, gt=0, le=3600)
+    """For one report."""
+    retries: int = Field(default=2, ge=0, le=10)
+    """How often a request is made again that failed, or whose answer is no nine severities."""
+    concurrency: int = Field(default=8, ge=1, le=256)
+    """Requests under way at once, in each process that asks."""
+    max_tokens: int = Field(default=512, ge=64, le=32768)
+    """Of an answer; a model that thinks first needs more."""
+    allow_remote: bool = False
+    """true also asks servers outside this machine and its private networks: report text leaves
+    them."""
+
+
+DEFAULT_SERVER = JudgeServerSettings()
+
+
+def refuse_judges(
+    first: str, second: str | None, rewards: Iterable[str | None], server: JudgeServerSettings
+) -> None:
+    """Raises ValueError where the judges that a recipe names do not go together.
+
+    Args:
+        first: ``severity.judge``.
+        second: ``gate.second_judge``.
+        rewards: every ``reward.judge``.
+        server: ``severity.server``.
+    """
+    if second == first:
+        raise ValueError(
+            f"gate.second_judge {second} is severity.judge itself, and would always agree; name "
+            "another one, or take it out"
+        )
+    named = [parse_judge(text) for text in dict.fromkeys([first, second, *rewards]) if text]
+    servers = [server_address(spec.place) for spec in named if spec.kind == "server"]
+    members = any(spec.kind == "ensemble" and spec.place for spec in named)
+    if server != DEFAULT_SERVER and not servers and not members:
+        raise ValueError("no judge of the recipe is a server: remove severity.server")
+    for address in servers:
+        if is_public(address.host) and not server.allow_remote:
+            raise ValueError(remote_message(address.host))
+
+
+def remote_message(host: str) -> str:
+    """Why a server is not asked."""
+    return (
+        f"the judge's server {host} is outside this machine and its private networks, and reports "
+        "would leave them; use a local one, or set severity.server.allow_remote: true"
+    )
 
 
 def parse_specs(judges: str) -> list[str]:

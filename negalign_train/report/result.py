@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from negalign_train.evaluation.second_opinion import SecondOpinion
 from negalign_train.feedback.stats import LogStats
 from negalign_train.storage.record_json import record_from_json, record_to_json
 from negalign_train.storage.workspace import read_json
@@ -78,7 +79,8 @@ class Rescaling:
 @dataclass(frozen=True)
 class ScorerUsed:
     """Who gave the severities of the cycle. ``calibration`` is a digest, ``reason`` says why the
-    categories in ``rescaled``, or none, are re-scaled.
+    categories in ``rescaled``, or none, are re-scaled. ``unscored`` counts by reason the
+    candidate's held-out reports that it could not score.
     """
 
     judge: str
@@ -86,6 +88,7 @@ class ScorerUsed:
     calibration: str
     rescaled: Mapping[str, Rescaling]
     reason: str
+    unscored: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,9 @@ class CandidateResult:
     kl_to_parent: float | None
     kl_to_base: float | None
     not_applied: Mapping[str, str]
+    reward_judge: str | None = None
+    """Name and version of the judge behind GRPO's reward."""
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -181,7 +187,8 @@ class CycleResult:
     the ``num_cases`` of ``num_held_out`` cases that were scored for both; None without any. Q is
     errors against what is right (``SeverityScore.quality``); the gate decides on S.
     ``champion`` and ``parent`` None are the base model. ``training`` holds each candidate's
-    metrics, ``seconds_by_step`` wall-clock seconds.
+    metrics, ``seconds_by_step`` wall-clock seconds. ``second_judge`` is None where the recipe names
+    none; ``warnings`` are of the candidate that the result speaks of, and decided nothing.
     """
 
     cycle: int
@@ -220,6 +227,8 @@ class CycleResult:
     training: Mapping[str, Mapping[str, Any]]
     seconds: float
     seconds_by_step: Mapping[str, float]
+    second_judge: SecondOpinion | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def chosen_candidate(self) -> CandidateResult:

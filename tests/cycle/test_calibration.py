@@ -72,7 +72,7 @@ def test_the_second_cycle_takes_its_readers_scale_and_records_it(after_one_cycle
     assert found.categories["wrong_location"].apply(0.5) == pytest.approx(0.2, abs=0.02)
     assert (found.num_events, found.cycles) == (50, (1,))
     written = read_json(context.folder / CALIBRATION)
-    assert written["digest"] == found.digest == scorer_used(found).calibration
+    assert written["digest"] == found.digest == scorer_used(found, {}).calibration
     assert calibrate(context) == found
 
 

@@ -59,6 +59,8 @@ def evidence(**overrides):
         "reference_logps": -0.55,
         "retention": {1: Rise(FLAT, 40, 36)},
         "retention_pooled": Rise(FLAT, 40, 36),
+        "judge": "rules 0123abcd",
+        "second": None,
     }
     return GateEvidence(**(fields | overrides))
 

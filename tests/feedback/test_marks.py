@@ -17,7 +17,8 @@ from negalign_train.preferences.build import build_preferences
 from negalign_train.preferences.loss_weights import severity_of_change
 from negalign_train.recipe.cycle import PreferenceSettings
 from negalign_train.severity.judges.examples import graded_examples
-from negalign_train.severity.pricing.score import fill_severities
+from negalign_train.severity.judges.rules import RulesJudge
+from negalign_train.severity.judges.uses.filling import fill_severities
 from negalign_train.vocabulary.approval import own_edits
 from negalign_train.vocabulary.marks import price_marks, priced_marks
 from negalign_train.vocabulary.records import CATEGORIES, ErrorMark, Event
@@ -86,8 +87,9 @@ def test_a_filled_event_says_so_and_teaches_no_calibration(
 ) -> None:
     open_one = make_event(errors=(mark("wrong_location"), mark("device_error", 0.25)))
     assert open_one.severities is None
-    (filled,), refusals = fill_severities([open_one], own_edits([open_one]), "rules 1")
-    assert refusals.counts == {}
+    found = fill_severities([open_one], own_edits([open_one]), RulesJudge(), "rules 1")
+    (filled,) = found.events
+    assert found.unknown == {}
     assert filled.severities == scored(wrong_location=0.25, device_error=0.25)
     assert (filled.severity_source, filled.severity_judge) == ("scorer", "rules 1")
     examples, left_out = graded_examples([filled], {filled.case_id: "g"})
@@ -102,9 +104,9 @@ def test_without_an_edit_a_mark_of_unknown_severity_stays_unknown(make_event: Ma
     event = make_event(
         grade="reject", edited=None, errors=(mark("wrong_location"), mark("device_error", 0.25))
     )
-    filled, refusals = fill_severities([event], {})
-    assert filled == [event]
-    assert refusals.counts == {"no_reference": 1}
+    found = fill_severities([event], {}, RulesJudge())
+    assert found.events == (event,)
+    assert found.unknown == {event.event_id: "no_reference"}
 
 
 def test_a_scorer_that_finds_nothing_leaves_the_marked_error_unknown(make_event: MakeEvent) -> None:
@@ -112,9 +114,9 @@ def test_a_scorer_that_finds_nothing_leaves_the_marked_error_unknown(make_event:
         edited="Findings: Small left pleural effusion. The heart has a normal size.",
         errors=(mark("wrong_location"),),
     )
-    filled, refusals = fill_severities([event], own_edits([event]))
-    assert filled == [event]
-    assert refusals.counts == {"scorer_found_nothing": 1}
+    found = fill_severities([event], own_edits([event]), RulesJudge())
+    assert found.events == (event,)
+    assert found.unknown == {event.event_id: "scorer_found_nothing"}
 
 
 def test_words_are_weighed_by_the_price_that_the_scorer_gave(make_event: MakeEvent) -> None:
@@ -135,7 +137,7 @@ def test_marks_without_severity_become_pairs(make_event: MakeEvent) -> None:
         make_event(event_id=f"e{n}", case_id=f"c{n}", errors=(mark("wrong_location"),))
         for n in range(3)
     ]
-    filled, _ = fill_severities(events, own_edits(events))
+    filled = fill_severities(events, own_edits(events), RulesJudge()).events
     found = build_preferences(filled, SETTINGS, 1, {f"c{n}": f"g{n}" for n in range(3)})
     assert [pair.delta_S for pair in found.pairs] == [0.25, 0.25, 0.25]
 

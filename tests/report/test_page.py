@@ -83,6 +83,8 @@ def sealed(kl_to_parent=0.08) -> tuple[dict[str, Any], ...]:
             reference_logps=-0.5,
             retention={1: Rise(Interval(-0.1, -0.15, -0.04), 40, 36)},
             retention_pooled=Rise(Interval(-0.1, -0.15, -0.04), 40, 36),
+            judge="rules 0123abcd",
+            second=None,
         )
         records.append(decide(evidence, SETTINGS, criteria_digest(SETTINGS)))
     return tuple(seal(keep_the_best(records), previous=None))

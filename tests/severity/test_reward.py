@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import pytest
 
 from negalign_train.recipe.candidate import RewardSettings
-from negalign_train.severity.pricing.reward import format_term, severity_reward
+from negalign_train.severity.judges.base import Judgement, ReportPair
+from negalign_train.severity.judges.rules import RulesJudge
+from negalign_train.severity.judges.uses.reward import RewardCounts, SeverityReward, format_term
 from negalign_train.severity.pricing.score import score_report
-from negalign_train.vocabulary.records import SeverityScore
+from negalign_train.vocabulary.errors import DataError
+from negalign_train.vocabulary.records import CATEGORIES, SeverityScore
 
 REFERENCE = "Small left pleural effusion. The heart is normal in size."
 SETTINGS = RewardSettings(length_weight=0.5, length_slack=0.2, unscorable=-10.0)
 
 
 def rewards(*completions: object, settings: RewardSettings = SETTINGS) -> list[float]:
-    return severity_reward(settings)(
+    return SeverityReward(settings, RulesJudge())(
         prompts=[""] * len(completions),
         completions=completions,  # type: ignore[arg-type]
         reference=[REFERENCE] * len(completions),
@@ -71,29 +76,81 @@ def test_a_calibration_changes_the_price_of_an_error() -> None:
     def halved(score: SeverityScore) -> SeverityScore:
         return SeverityScore({name: s / 2 for name, s in score.severities.items()})
 
-    reward = severity_reward(SETTINGS, halved)
+    reward = SeverityReward(SETTINGS, RulesJudge(), halved)
     wrong_side = REFERENCE.replace("left", "right")
     assert reward(prompts=[""], completions=[wrong_side], reference=[REFERENCE]) == [-0.125]
 
 
-def test_a_text_seen_before_is_not_scored_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    scored: list[str] = []
+class Counting:
+    """A judge that remembers what it was asked, and answers as it is told."""
 
-    def counting(reference: str, candidate: str) -> None:
-        scored.append(candidate)
+    name, version = "counting", "1"
 
-    monkeypatch.setattr("negalign_train.severity.pricing.reward.score_report", counting)
-    reward = severity_reward(SETTINGS)
-    reward(prompts=[""] * 3, completions=["a", "b", "a"], reference=[REFERENCE] * 3)
-    reward(prompts=[""], completions=["b"], reference=[REFERENCE])
-    assert scored == ["a", "b"]
+    def __init__(self, answers: Mapping[str, str | float] = {}) -> None:  # read only
+        self.asked: list[list[str]] = []
+        self.answers = answers
+
+    def judge(self, pairs: Sequence[ReportPair]) -> list[Judgement]:
+        self.asked.append([pair.candidate for pair in pairs])
+        return [self.answer(self.answers.get(pair.candidate, 0.0)) for pair in pairs]
+
+    def answer(self, answer: str | float) -> Judgement:
+        if isinstance(answer, str):
+            return Judgement(self.name, self.version, None, answer)
+        severities = dict.fromkeys(CATEGORIES, 0.0) | {"false_positive": answer}
+        return Judgement(self.name, self.version, SeverityScore(severities))
+
+
+PLAIN = RewardSettings(length_weight=0.0, length_slack=0.0, unscorable=-10.0)
+
+
+def call(reward: SeverityReward, *completions: str, prompts: Sequence[str] = ()) -> list[float]:
+    return reward(
+        prompts=prompts or [""] * len(completions),
+        completions=completions,
+        reference=[REFERENCE] * len(completions),
+    )
+
+
+def test_a_batch_is_asked_at_once_and_a_text_seen_before_not_again() -> None:
+    judge = Counting()
+    reward = SeverityReward(PLAIN, judge)
+    call(reward, "a", "b", "a")
+    call(reward, "b")
+    assert judge.asked == [["a", "b"]]
     long = "word " * 4000
-    reward(prompts=[""] * 2, completions=[long, long], reference=[REFERENCE] * 2)
-    assert scored[2:] == [long, long]
+    call(reward, long, long)
+    call(reward, long)
+    assert judge.asked[1:] == [[long], [long]]
+
+
+def test_any_judge_gives_the_reward_and_what_it_cannot_score_is_counted() -> None:
+    judge = Counting({"bad": 0.7, "odd": "too_long_for_model", "worse": "judge_bad_answer"})
+    reward = SeverityReward(PLAIN, judge)
+    assert call(reward, "good", "bad", "odd", "worse", "odd") == [0.0, -0.7, -10.0, -10.0, -10.0]
+    assert reward.counts() == RewardCounts(5, {"too_long_for_model": 2, "judge_bad_answer": 1})
+    assert reward.judge_label == "counting 1"
+
+
+def test_a_judge_that_failed_pulls_nowhere_and_is_asked_again() -> None:
+    judge = Counting({"a": 0.2, "b": 0.4, "lost": "judge_timeout"})
+    reward = SeverityReward(PLAIN, judge)
+    # The mean of the same prompt's others; another prompt's good reward does not count.
+    earned = call(reward, "a", "b", "lost", "good", prompts=["p", "p", "p", "q"])
+    assert earned == pytest.approx([-0.2, -0.4, -0.3, 0.0])
+    judge.answers = {"lost": 0.9}
+    assert call(reward, "lost", "a", prompts=["p", "p"]) == [-0.9, -0.2]
+    assert reward.counts() == RewardCounts(6, {"judge_timeout": 1})
+
+
+def test_a_judge_that_fails_on_most_reports_stops_the_run() -> None:
+    judge = Counting(dict.fromkeys("abc", "judge_unreachable"))
+    with pytest.raises(DataError, match=r"failed on 3 of 4 reports \(judge_unreachable 3\)"):
+        call(SeverityReward(PLAIN, judge), "a", "b", "c", "good")
 
 
 def test_trl_finds_a_name_for_its_log() -> None:
-    assert severity_reward(SETTINGS).__name__ == "negative_severity"
+    assert SeverityReward(SETTINGS, RulesJudge()).__name__ == "negative_severity"
 
 
 def test_a_weighted_category_counts_more_and_the_others_as_before() -> None:
@@ -109,7 +166,8 @@ def test_a_weighted_category_counts_more_and_the_others_as_before() -> None:
     assert rewards(missed, settings=plain) == [-score.total]
     assert rewards(missed, settings=settings) == [pytest.approx(-score.total - extra)]
     control = {"reference": ["No pleural effusion."], "prompts": [""], "completions": [invented]}
-    assert severity_reward(settings)(**control) == severity_reward(plain)(**control)
+    weighted, unweighted = (SeverityReward(each, RulesJudge()) for each in (settings, plain))
+    assert weighted(**control) == unweighted(**control)
 
 
 def test_a_category_that_does_not_exist_is_refused() -> None:

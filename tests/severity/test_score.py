@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 
 from negalign_train.severity.pricing.score import (
     explain_unscorable,
-    fill_severities,
     score_many,
     score_report,
 )
-from negalign_train.vocabulary.records import Event
 from negalign_train.vocabulary.taxonomy import soft_cap
 
 NORMAL = "Heart size is normal. The lungs are clear."
@@ -78,41 +74,6 @@ def test_an_attribute_that_is_wrong_leaves_its_finding_right_in_part() -> None:
 def test_many_pairs_keep_their_order() -> None:
     totals = [s and s.total for s in score_many([(NORMAL, NORMAL), (NORMAL, ""), (NORMAL, "CHF.")])]
     assert totals == [0.0, None, 0.5]
-
-
-def test_missing_severities_are_filled_from_the_readers_edit(
-    make_event: Callable[..., Event],
-) -> None:
-    graded = make_event(event_id="a")
-    open_one = replace(
-        make_event(event_id="b"),
-        completion="Findings: Small left pleural effusion.",
-        errors=(),
-        severities=None,
-        severity_source=None,
-    )
-    filled, refusals = fill_severities(
-        [graded, open_one, replace(open_one, event_id="c"), replace(open_one, event_id="d")],
-        {"b": "Findings: Small right pleural effusion.", "c": "Thank you."},
-    )
-    assert filled[0] == graded
-    assert filled[1].severity_source == "scorer"
-    assert filled[1].total_severity == 0.25
-    assert [event.severities for event in filled[2:]] == [None, None]
-    assert refusals.counts == {"no_statement_in_reference": 1, "no_reference": 1}
-
-
-def test_a_scorer_that_finds_nothing_in_a_rejected_report_knows_nothing(
-    make_event: Callable[..., Event],
-) -> None:
-    reject = make_event(
-        event_id="a", grade="reject", errors=(),
-        completion="Findings: Small left pleural effusion.",
-        edited="Findings: A small pleural effusion on the left.",
-    )  # fmt: skip
-    filled, refusals = fill_severities([reject], {"a": str(reject.edited)})
-    assert filled == [reject]
-    assert refusals.counts == {"scorer_found_nothing": 1}
 
 
 def test_a_thousand_pairs_take_less_than_two_seconds() -> None:

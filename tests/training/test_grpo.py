@@ -13,16 +13,21 @@ import yaml
 from safetensors.torch import load_file
 
 from negalign_train.recipe.candidate import CandidateRun
+from negalign_train.severity.judges.base import ReportPair
+from negalign_train.severity.judges.nli import NliJudge
+from negalign_train.severity.judges.result import UNSCORED_REASONS
 from negalign_train.severity.judges.rules import rules_version
 from negalign_train.severity.pricing.calibration import CategoryScale, identity
 from negalign_train.storage.workspace import write_json
 from negalign_train.training.policy.loading import load_policy, load_tokenizer
 from negalign_train.training.run import main
+from negalign_train.training.running.outputs import run_facts
 from negalign_train.training.settings.arguments import trainer_config
 from negalign_train.training.trainers.grpo import prompt_dataset, severity_grpo_trainer
 from negalign_train.vocabulary.errors import DataError, TrainingError
 from negalign_train.vocabulary.records import PromptExample
 from tests.tiny import write_parent, write_run
+from tests.tiny_judges import write_nli
 
 GRPO: dict[str, Any] = {
     "method": "grpo",
@@ -119,6 +124,34 @@ def test_the_reward_stands_at_the_readers_scale_of_the_cycle(base, tmp_path):
         make_trainer(run)
 
 
+def test_the_reward_is_any_judges_on_the_trainers_device_and_part_of_the_identity(base, tmp_path):
+    folder = write_nli(tmp_path / "nli")
+    reward = GRPO["reward"] | {"judge": f"nli:{folder}"}
+    run = make_run(tmp_path / "run", base, candidate={"reward": reward})
+    (paying,) = make_trainer(run).reward_funcs
+    pair = ReportPair("Left pneumothorax.", "Right pneumothorax.")
+    (answer,) = NliJudge(folder, device="cpu").judge([pair])
+    assert answer.score is not None
+    arguments = {"completions": [pair.candidate], "reference": [pair.reference]}
+    assert paying(prompts=[""], **arguments) == [pytest.approx(-answer.score.total)]
+    facts = run_facts(run)
+    assert facts["reward"] == {"judge": "nli", "version": answer.version, "calibration": None}
+    # By content and not by path: a moved judge is the same one.
+    moved = folder.rename(tmp_path / "moved")
+    reward |= {"judge": f"nli:{moved}"}
+    assert run_facts(make_run(tmp_path / "run", base, candidate={"reward": reward})) == facts
+    other = make_run(tmp_path / "run", base)
+    assert run_facts(other)["reward"]["judge"] == "rules"
+
+
+def test_a_judge_that_cannot_answer_stops_a_run_before_its_first_step(base, tmp_path):
+    folder = write_nli(tmp_path / "nli", positions=16)
+    reward = GRPO["reward"] | {"judge": f"nli:{folder}"}
+    run = make_run(tmp_path / "run", base, candidate={"reward": reward})
+    with pytest.raises(DataError, match=r"reward\.judge: judge nli gives no score .*too_long"):
+        make_trainer(run)
+
+
 def test_completions_end_at_the_templates_end_of_turn_too(base, tmp_path):
     run = make_run(tmp_path, base)
     tokenizer = load_tokenizer(run.model_dir)
@@ -150,6 +183,10 @@ def test_a_grpo_run_writes_its_adapter_and_no_text(base, parent, tmp_path, capfd
     metrics = json.loads((run.output_dir / "metrics.json").read_text())
     assert metrics["num_steps"] == 3
     assert metrics["reward_start"] < 0
+    assert metrics["reward_judge"] == f"rules {rules_version()}"
+    assert metrics["reward_completions"] == 24
+    assert set(metrics["reward_unscored"]) <= set(UNSCORED_REASONS)
+    assert 0 < sum(metrics["reward_unscored"].values()) < 24
     assert sorted(path.name for path in run.output_dir.rglob("*") if path.is_file()) == [
         ".lock", "COMPLETE.json", "adapter_config.json", "adapter_model.safetensors", "log.jsonl",
         "metrics.json",
@@ -162,7 +199,7 @@ def test_a_grpo_run_writes_its_adapter_and_no_text(base, parent, tmp_path, capfd
 def test_weights_of_the_policy_move_towards_higher_reward(base, tmp_path, monkeypatch):
     """A reward that pays for a byte must make that byte more likely."""
 
-    def paying(settings: Any) -> Any:
+    def paying(*_: Any) -> Any:
         def count_of_a(prompts: Any, completions: Any, **_: Any) -> list[float]:
             return [float(each[0]["content"].count("a")) for each in completions]
 

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from negalign_train.commands.support.cycle_notes import data_notes
 from negalign_train.commands.support.output import number, print_table
+from negalign_train.evaluation.second_opinion import SecondOpinion
 from negalign_train.report.result import Check, CycleResult, SinceFirstCycle
 from negalign_train.vocabulary.taxonomy import taxonomy
 
@@ -63,21 +64,38 @@ def _figures(result: CycleResult) -> list[str]:
     if result.calibrated_check is not None:
         by_readers = _measured(result.calibrated_check, "the scorer re-scaled to its readers")
         lines.append(_line("at readers' scale", by_readers))
-    return [*lines, _line("calibration", result.scorer.reason)]
+    if result.second_judge is not None:
+        lines.append(_line("second judge", _opinion(result.second_judge)))
+    scorer = result.scorer
+    by = f"{scorer.judge}, {scorer.reason}" if scorer.judge != "rules" else scorer.reason
+    return [*lines, _line("calibration", by)]
 
 
 def _reasons(result: CycleResult) -> list[str]:
     """Why it was decided so, which guardrails were not applied, and what is odd about the data."""
     not_applied = result.chosen_candidate.not_applied
+    unscored = ", ".join(f"{name} {count}" for name, count in result.scorer.unscored.items())
     reasons = list(result.reasons[:_MAX_REASONS])
     if len(result.reasons) > _MAX_REASONS:
         more = len(result.reasons) - _MAX_REASONS
         reasons.append(f"and {more} more criteria; the page lists all")
     return [
+        *(_line("WARNING", warning) for warning in result.warnings),
         *(_line("reason", reason) for reason in reasons),
+        *([_line("not scored", f"{unscored} of the candidate's reports")] if unscored else []),
         *(_line("not applied", f"{name}: {reason}") for name, reason in not_applied.items()),
         *(_line("note", note) for note in data_notes(result.data)),
     ]
+
+
+def _opinion(second: SecondOpinion) -> str:
+    if second.change is None:
+        return f"{second.judge} scored no case for both sides"
+    change = _interval(second.change.low, second.change.high)
+    return (
+        f"{_arrow(second.mean_S_before, second.mean_S_after)} (by {second.judge}, which "
+        f"{second.verdict}: {second.num_cases} cases, change {change})"
+    )
 
 
 def _since(since: SinceFirstCycle) -> str:

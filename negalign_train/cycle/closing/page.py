@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from negalign_train.cycle.opening.plan import SUMMARY, Context
+from negalign_train.evaluation.second_opinion import SecondOpinion
 from negalign_train.feedback.stats import ReaderStats
 from negalign_train.report.page import CyclePage, LineageRow, ReaderRow, render_cycle_page
-from negalign_train.report.result import CycleResult, ScorerUsed, read_result
+from negalign_train.report.result import CycleResult, read_result
 from negalign_train.storage.workspace import replacing
 
 PAGE = "report.html"
@@ -51,9 +52,36 @@ def _lineage(context: Context, result: CycleResult) -> tuple[LineageRow, ...]:
     )
 
 
-def _scorer(scorer: ScorerUsed) -> str:
-    """Which scorer gave the severities, and what readers taught it."""
-    return f"{scorer.judge} {scorer.version}; calibration: {scorer.reason}"
+def _judges(result: CycleResult) -> str:
+    """Which judges gave the severities, what readers taught, and what could not be scored."""
+    scorer, second = result.scorer, result.second_judge
+    parts = [f"{scorer.judge} {scorer.version}; calibration: {scorer.reason}"]
+    parts += [f"not scored: {named}"] if (named := _counts(scorer.unscored)) else []
+    parts += [
+        f"reward of {each.name} by {each.reward_judge}"
+        for each in result.candidates
+        if each.reward_judge is not None
+    ]
+    if second is not None:
+        parts.append(f"second judge {second.judge} {second.version}: {_opinion(second)}")
+    return "; ".join(parts)
+
+
+def _opinion(second: SecondOpinion) -> str:
+    named = _counts(second.unscored)
+    left_out = f", not scored: {named}" if named else ""
+    if second.change is None:
+        return f"nothing to compare{left_out}"
+    change = second.change
+    return (
+        f"mean S {second.mean_S_before:.3f} → {second.mean_S_after:.3f}, change "
+        f"{change.estimate:+.3f} [{change.low:+.3f}, {change.high:+.3f}] on {second.num_cases} "
+        f"cases, {second.verdict}{left_out}"
+    )
+
+
+def _counts(unscored: Mapping[str, int]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in unscored.items())
 
 
 def write_page(context: Context, result: CycleResult, records: Sequence[Mapping[str, Any]]) -> None:
@@ -86,7 +114,7 @@ def write_page(context: Context, result: CycleResult, records: Sequence[Mapping[
         },
         reader_check=result.readers_check,
         calibrated_check=result.calibrated_check,
-        scorer=_scorer(result.scorer),
+        scorer=_judges(result),
         retention=result.retention,
     )
     with replacing(context.folder / PAGE) as temporary:

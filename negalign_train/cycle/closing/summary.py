@@ -9,7 +9,12 @@ from negalign_train.cycle.closing.retention import retention_matrix
 from negalign_train.cycle.opening.generators import other_generators
 from negalign_train.cycle.opening.plan import SUMMARY, Context
 from negalign_train.cycle.steps.calibration import scorer_used
-from negalign_train.cycle.steps.evaluate import Evaluation, Evaluations, HeldOutCases
+from negalign_train.cycle.steps.evaluate import (
+    Evaluation,
+    Evaluations,
+    HeldOutCases,
+    with_scores,
+)
 from negalign_train.cycle.steps.feedback import Snapshot, draft_counts
 from negalign_train.cycle.steps.gate import bootstrap_settings
 from negalign_train.cycle.steps.train import TrainedCandidate
@@ -69,10 +74,7 @@ def leading_record(records: Sequence[GateRecord]) -> GateRecord:
 def _as_read(evaluation: Evaluation) -> list[ScoredReport]:
     """The same reports with the simulated readers' scores in place of the scorer's."""
     assert evaluation.reader_scores is not None
-    return [
-        replace(report, score=score)
-        for report, score in zip(evaluation.reports, evaluation.reader_scores, strict=True)
-    ]
+    return list(with_scores(evaluation.reports, evaluation.reader_scores))
 
 
 def _check(comparison: Comparison) -> Check:
@@ -130,11 +132,12 @@ def _at_scale(report: ScoredReport, calibration: Calibration) -> ScoredReport:
     )
 
 
-def _candidate(record: GateRecord) -> CandidateResult:
+def _candidate(record: GateRecord, trained: TrainedCandidate) -> CandidateResult:
     evidence = record.evidence
     comparison, divergence = evidence.comparison, evidence.divergence
     assert evidence.candidate_adapter is not None  # it was published before the gate
     own = None if comparison is None else comparison.candidate
+    reward = trained.made_of["reward"]
     return CandidateResult(
         name=evidence.candidate,
         adapter=evidence.candidate_adapter,
@@ -155,6 +158,8 @@ def _candidate(record: GateRecord) -> CandidateResult:
         not_applied={
             each.name: each.detail for each in record.criteria if each.state == "not applied"
         },
+        reward_judge=None if reward is None else f"{reward['judge']} {reward['version']}",
+        warnings=record.warnings,
     )
 
 
@@ -217,9 +222,13 @@ def summarise_cycle(context: Context, steps: StepResults) -> CycleResult:
             _earlier_retention(context),
         ),
         readers_check=_readers_check(context, evaluations.parent, own),
-        scorer=scorer_used(steps.calibration),
+        scorer=scorer_used(steps.calibration, own.unscored),
+        second_judge=best.evidence.second,
+        warnings=best.warnings,
         calibrated_check=_calibrated_check(context, steps.calibration, evaluations.parent, own),
-        candidates=tuple(_candidate(record) for record in steps.records),
+        candidates=tuple(
+            _candidate(record, steps.trained[record.evidence.candidate]) for record in steps.records
+        ),
         data=steps.data,
         training={name: dict(each.metrics) for name, each in steps.trained.items()},
         seconds=round(sum(steps.seconds.values()), 1),

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from negalign_train.cycle.opening.plan import SNAPSHOT, Context
+from negalign_train.cycle.steps.judging import first_judge, judgements
 from negalign_train.cycle.steps.split import SPLIT, read_split
 from negalign_train.feedback.snapshot import read_snapshot
 from negalign_train.preferences.view import newest_events
 from negalign_train.registry.provenance import git_commit, library_versions
 from negalign_train.report.result import Rescaling, ScorerUsed
+from negalign_train.severity.judges.base import ReportPair
 from negalign_train.severity.judges.examples import GradedExample, graded_examples
-from negalign_train.severity.judges.rules import RulesJudge
+from negalign_train.severity.judges.uses.asking import scores_of
 from negalign_train.severity.pricing.calibration import Calibration, identity, read_calibration
-from negalign_train.severity.pricing.score import score_report
 from negalign_train.severity.trust.calibration_fit import FitSettings, fit_calibration
 from negalign_train.storage.fingerprint import file_sha256, fingerprint
 from negalign_train.storage.workspace import write_json
@@ -46,14 +48,16 @@ def _examples(context: Context) -> list[GradedExample]:
 
 
 def _fitted(context: Context) -> Calibration:
-    judge = (RulesJudge.name, RulesJudge().version)
+    opened = first_judge(context)
+    judge = (opened.name, opened.version)
     settings = context.recipe.severity
     if not settings.calibrate:
         return identity(*judge, "switched off (severity.calibrate)")
     if context.plan.cycle == 1:
         return identity(*judge, "the first cycle: no earlier cycle's readers to learn from")
     examples = _examples(context)
-    scores = [score_report(example.reference, example.candidate) for example in examples]
+    pairs = [ReportPair(example.reference, example.candidate) for example in examples]
+    scores = scores_of(judgements(context, opened, pairs))
     fitted = fit_calibration(
         judge,
         examples,
@@ -69,8 +73,9 @@ def _fitted(context: Context) -> Calibration:
 
 
 def _made_of(context: Context) -> str:
-    """Fingerprint of what decides the calibration: settings, scorer, and earlier cycles' events."""
+    """Fingerprint of what decides the calibration: settings, judge, and earlier cycles' events."""
     settings, plan = context.recipe.severity, context.plan
+    judge = first_judge(context)
     files = {}
     if settings.calibrate and plan.cycle > 1:
         folders = [context.workspace.cycle_dir(cycle) for cycle in range(1, plan.cycle)]
@@ -78,8 +83,8 @@ def _made_of(context: Context) -> str:
         files = {f"{path.parent.name}/{path.name}": file_sha256(path) for path in paths}
     return fingerprint(
         {
-            "settings": settings.model_dump(mode="json"),
-            "scorer": [RulesJudge.name, RulesJudge().version],
+            "settings": settings.model_dump(mode="json", exclude={"judge", "server"}),
+            "scorer": [judge.name, judge.version],
             "files": files,
         }
     )
@@ -93,11 +98,11 @@ def calibrate(context: Context) -> Calibration:
         CycleError: the events are frozen with severities of another scorer or calibration.
     """
     path = context.folder / CALIBRATION
-    made_of = _made_of(context)
+    made_of, judge = _made_of(context), first_judge(context)
     problem = f"{path} was made by another scorer, or of other earlier cycles"
     if path.is_file():
         try:
-            stored = read_calibration(path, RulesJudge.name, RulesJudge().version)
+            stored = read_calibration(path, judge.name, judge.version)
         except DataError as error:
             problem = str(error)
         else:
@@ -110,11 +115,15 @@ def calibrate(context: Context) -> Calibration:
                 f"{context.folder} to start the cycle anew; the log still holds every event"
             )
     write_json(path, replace(_fitted(context), made_of=made_of).to_json())
-    return read_calibration(path, RulesJudge.name, RulesJudge().version)
+    return read_calibration(path, judge.name, judge.version)
 
 
-def scorer_used(calibration: Calibration) -> ScorerUsed:
-    """Who gave the severities of this cycle, for its result."""
+def scorer_used(calibration: Calibration, unscored: Mapping[str, int]) -> ScorerUsed:
+    """Who gave the severities of this cycle, for its result.
+
+    Args:
+        unscored: of the candidate's held-out reports, those without a score by reason.
+    """
     scales = {name: calibration.categories[name] for name in calibration.adopted}
     return ScorerUsed(
         judge=calibration.judge,
@@ -122,4 +131,5 @@ def scorer_used(calibration: Calibration) -> ScorerUsed:
         calibration=calibration.digest,
         rescaled={name: Rescaling(each.scale, each.exponent) for name, each in scales.items()},
         reason=calibration.reason,
+        unscored=unscored,
     )

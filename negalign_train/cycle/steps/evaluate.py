@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from negalign_train.cases.source import evaluation_cases
 from negalign_train.cycle.opening.plan import Context
+from negalign_train.cycle.steps.judging import first_judge, judgements, second_judge
 from negalign_train.cycle.steps.split import events_by_cycle, held_out_of_log, read_split
 from negalign_train.evaluation.divergence import (
     divergence,
@@ -23,8 +24,8 @@ from negalign_train.evaluation.divergence import (
 from negalign_train.evaluation.metrics import Divergence
 from negalign_train.generation.reports import Sampling
 from negalign_train.generation.writers import ReportWriter, report_writer
-from negalign_train.severity.judges.rules import RulesJudge
-from negalign_train.severity.pricing.score import score_report
+from negalign_train.severity.judges.base import Judge, Judgement, ReportPair
+from negalign_train.severity.judges.uses.asking import scores_of, unscored_reasons
 from negalign_train.simulate.panel import truth_for
 from negalign_train.simulate.readers import true_score
 from negalign_train.storage.fingerprint import fingerprint
@@ -42,7 +43,9 @@ class Evaluation:
     """What one model wrote on the held-out cases, and how far it stands from where it came.
 
     ``reader_scores`` are what noise-free simulated readers say of the same reports, an independent
-    check on the scorer; None for a real log. ``divergence`` is None for the parent.
+    check on the judges; None for a real log. ``divergence`` is None for the parent. ``unscored``
+    counts by reason the reports that the first judge could not score, ``second`` is what the
+    second judge says of them (None without one).
     """
 
     reports: tuple[ScoredReport, ...]
@@ -50,6 +53,16 @@ class Evaluation:
     reader_scores: tuple[SeverityScore, ...] | None
     divergence: Divergence | None
     reference_logps: float
+    unscored: Mapping[str, int] = field(default_factory=dict)
+    second: SecondScores | None = None
+
+
+@dataclass(frozen=True)
+class SecondScores:
+    """The second judge's scores of the same reports, in order, and why some have none."""
+
+    scores: tuple[SeverityScore | None, ...]
+    unscored: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -126,7 +139,7 @@ def _check_more_than_one_group(context: Context) -> None:
 def _generate(
     context: Context, writer: ReportWriter, cases: Sequence[Case]
 ) -> tuple[ScoredReport, ...]:
-    """Reports as the generator writes them where it is deployed, scored against the references."""
+    """Reports as the generator writes them where it is deployed, not yet scored."""
     recipe, plan = context.recipe, context.plan
     temperature = recipe.model.temperature
     # One seed for parent and candidates: what differs is the model, not the dice.
@@ -140,9 +153,29 @@ def _generate(
             report.text,
             report.num_tokens,
             report.truncated,
-            score_report(case.reference, report.text),
+            score=None,
         )
         for case, report in zip(cases, reports, strict=True)
+    )
+
+
+def _judged(
+    context: Context, judge: Judge, cases: Sequence[Case], reports: Sequence[ScoredReport]
+) -> list[Judgement]:
+    """A judge's answers on the reports, against the cases' references."""
+    pairs = [
+        ReportPair(case.reference, report.completion)
+        for case, report in zip(cases, reports, strict=True)
+    ]
+    return judgements(context, judge, pairs)
+
+
+def with_scores(
+    reports: Sequence[ScoredReport], scores: Sequence[SeverityScore | None]
+) -> tuple[ScoredReport, ...]:
+    """The same reports with these scores, in order."""
+    return tuple(
+        replace(report, score=score) for report, score in zip(reports, scores, strict=True)
     )
 
 
@@ -182,7 +215,32 @@ def _measure(context: Context, adapter_dir: Path | None, cases: HeldOutCases) ->
             true_score(truth, case, report.completion)
             for case, report in zip(cases.gate, reports, strict=True)
         )
-    return Evaluation(reports, retention, readers, moved, logps)
+    judge = first_judge(context)
+    answers = _judged(context, judge, cases.gate, reports)
+    return Evaluation(
+        reports=with_scores(reports, scores_of(answers)),
+        retention={
+            cycle: with_scores(
+                some, scores_of(_judged(context, judge, cases.retention[cycle], some))
+            )
+            for cycle, some in retention.items()
+        },
+        reader_scores=readers,
+        divergence=moved,
+        reference_logps=logps,
+        unscored=unscored_reasons(answers),
+        second=_second_scores(context, cases, reports),
+    )
+
+
+def _second_scores(
+    context: Context, cases: HeldOutCases, reports: Sequence[ScoredReport]
+) -> SecondScores | None:
+    judge = second_judge(context)
+    if judge is None:
+        return None
+    answers = _judged(context, judge, cases.gate, reports)
+    return SecondScores(tuple(scores_of(answers)), unscored_reasons(answers))
 
 
 def evaluation_path(workspace: Workspace, cycle: int, adapter_id: str | None) -> Path:
@@ -205,6 +263,7 @@ def evaluate(context: Context, adapter_id: str | None, cases: HeldOutCases) -> E
 def _made_of(context: Context, adapter_id: str | None, cases: HeldOutCases) -> dict[str, Any]:
     """Everything that decides what is measured. Adapters are immutable, so their ids will do."""
     recipe, plan = context.recipe, context.plan
+    judges = [judge for judge in (first_judge(context), second_judge(context)) if judge is not None]
     return {
         "adapter": adapter_id,
         "parent": plan.parent,
@@ -213,7 +272,7 @@ def _made_of(context: Context, adapter_id: str | None, cases: HeldOutCases) -> d
         "model": recipe.model.model_dump(mode="json"),
         "evaluation": recipe.evaluation.model_dump(mode="json"),
         "readers": [recipe.feedback.source, recipe.cases.source],
-        "scorer": RulesJudge().version,
+        "judges": [[judge.name, judge.version] for judge in judges],
         "seed": plan.seed,
     }
 
@@ -236,7 +295,7 @@ def _reports(rows: list[dict[str, Any]]) -> tuple[ScoredReport, ...]:
 def read_evaluation(path: Path) -> Evaluation:
     """What ``evaluate`` wrote into a cycle's ``evaluation`` folder."""
     value = read_json(path)
-    readers = value["reader_scores"]
+    readers, second = value["reader_scores"], value["second"]
     return Evaluation(
         reports=_reports(value["reports"]),
         retention={int(cycle): _reports(rows) for cycle, rows in value["retention"].items()},
@@ -245,4 +304,8 @@ def read_evaluation(path: Path) -> Evaluation:
         else tuple(SeverityScore(**row | {"evidence": ()}) for row in readers),
         divergence=None if value["divergence"] is None else Divergence(**value["divergence"]),
         reference_logps=value["reference_logps"],
+        unscored=value["unscored"],
+        second=None
+        if second is None
+        else SecondScores(tuple(map(_score, second["scores"])), second["unscored"]),
     )

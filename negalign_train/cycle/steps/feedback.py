@@ -10,20 +10,23 @@ import pyarrow as pa
 from negalign_train.cases.source import feedback_cases
 from negalign_train.cycle.opening.generators import refuse_other_generators
 from negalign_train.cycle.opening.plan import SNAPSHOT, Context
+from negalign_train.cycle.steps.judging import first_judge
 from negalign_train.feedback.snapshot import read_snapshot, write_snapshot
 from negalign_train.generation.reports import Sampling
 from negalign_train.generation.writers import report_writer
+from negalign_train.severity.judges.uses.filling import fill_severities
 from negalign_train.severity.pricing.calibration import Calibration
-from negalign_train.severity.pricing.score import fill_severities
 from negalign_train.simulate.panel import truth_for
 from negalign_train.simulate.readers import Draft, PanelSession, read_drafts
-from negalign_train.storage.workspace import read_parquet, write_parquet
+from negalign_train.storage.workspace import read_parquet, write_json, write_parquet
 from negalign_train.training.policy.loading import load_for_inference, load_tokenizer
 from negalign_train.vocabulary.approval import own_edits
-from negalign_train.vocabulary.errors import CycleError
+from negalign_train.vocabulary.errors import CycleError, DataError
 from negalign_train.vocabulary.records import Event, Generator
 
 DRAFTS = "drafts.parquet"
+UNKNOWN_SEVERITIES = "unknown_severities.json"
+"""Event id to the reason why neither reader nor judge gave a severity."""
 Snapshot = Sequence[tuple[int, Event]]
 """Frozen events, each after its place in the log."""
 _DRAFTS = pa.schema([("case_id", pa.string()), ("completion", pa.string())])
@@ -98,11 +101,21 @@ def _read_by_panel(context: Context) -> None:
         )
 
 
-def _filled(events: list[tuple[int, Event]], calibration: Calibration) -> list[tuple[int, Event]]:
-    """Events with the severities their readers left out, scored against the readers' own edits."""
+def _filled(
+    context: Context, events: list[tuple[int, Event]], calibration: Calibration
+) -> list[tuple[int, Event]]:
+    """Events with the severities their readers left out, judged against the readers' own edits; why
+    some have none is written to ``unknown_severities.json``.
+    """
     graded = [event for _, event in events]
-    filled, _ = fill_severities(graded, own_edits(graded), calibration.label(), calibration.apply)
-    return [(sequence, event) for (sequence, _), event in zip(events, filled, strict=True)]
+    try:
+        filled = fill_severities(
+            graded, own_edits(graded), first_judge(context), calibration.label(), calibration.apply
+        )
+    except DataError as error:
+        raise CycleError(f"cycle {context.plan.cycle}: {error}") from error
+    write_json(context.folder / UNKNOWN_SEVERITIES, dict(filled.unknown))
+    return [(sequence, event) for (sequence, _), event in zip(events, filled.events, strict=True)]
 
 
 def take_snapshot(context: Context, calibration: Calibration) -> Snapshot:
@@ -127,5 +140,5 @@ def take_snapshot(context: Context, calibration: Calibration) -> Snapshot:
             "`negalign feedback import`, or lower it"
         )
     refuse_other_generators(context, [event for _, event in events])
-    write_snapshot(path, _filled(events, calibration))
+    write_snapshot(path, _filled(context, events, calibration))
     return read_snapshot(path)

@@ -7,10 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from negalign_train.cycle.opening.plan import GATE, GATE_FILE, Context
-from negalign_train.cycle.steps.evaluate import Evaluations, HeldOutCases
+from negalign_train.cycle.steps.evaluate import (
+    Evaluation,
+    Evaluations,
+    HeldOutCases,
+    with_scores,
+)
+from negalign_train.cycle.steps.judging import first_judge, second_judge
 from negalign_train.cycle.steps.train import TrainedCandidate
 from negalign_train.evaluation.bootstrap import (
     BootstrapSettings,
+    Comparison,
     paired_bootstrap,
     placeholder_rate,
 )
@@ -18,6 +25,7 @@ from negalign_train.evaluation.gate import criteria_digest, criterion_level, dec
 from negalign_train.evaluation.gate_records import keep_the_best, seal
 from negalign_train.evaluation.gate_terms import GateEvidence, GateRecord, Rise
 from negalign_train.evaluation.metrics import summarise
+from negalign_train.evaluation.second_opinion import SecondOpinion, SecondReports, second_opinion
 from negalign_train.registry.adapters import new_adapter_id
 from negalign_train.registry.manifest import AdapterRecord
 from negalign_train.registry.provenance import git_commit, library_versions
@@ -115,7 +123,8 @@ def _evidence(
 ) -> GateEvidence:
     parent, own = evaluations.parent, evaluations.candidates[candidate]
     settings = bootstrap_settings(context)
-    threshold = context.recipe.gate.severe_threshold
+    threshold, judge = context.recipe.gate.severe_threshold, first_judge(context)
+    comparison = paired_bootstrap(parent.reports, own.reports, settings)
     return GateEvidence(
         cycle=context.plan.cycle,
         candidate=candidate,
@@ -124,7 +133,7 @@ def _evidence(
         num_candidates=num_candidates(context),
         parent=summarise(parent.reports, references, threshold),
         metrics=summarise(own.reports, references, threshold),
-        comparison=paired_bootstrap(parent.reports, own.reports, settings),
+        comparison=comparison,
         overall=paired_bootstrap(evaluations.origin.reports, own.reports, settings),
         placeholder_rate=placeholder_rate(own.reports, settings),
         divergence=own.divergence,
@@ -135,7 +144,27 @@ def _evidence(
             for cycle in parent.retention
         },
         retention_pooled=_rise(context, _together(parent.retention), _together(own.retention)),
+        judge=f"{judge.name} {judge.version}",
+        second=_second_opinion(context, parent, own, comparison),
     )
+
+
+def _second_opinion(
+    context: Context, parent: Evaluation, own: Evaluation, first: Comparison | None
+) -> SecondOpinion | None:
+    judge = second_judge(context)
+    if judge is None:
+        return None
+    assert parent.second is not None  # evaluate() came first
+    assert own.second is not None
+    reports = SecondReports(
+        judge=judge.name,
+        version=judge.version,
+        parent=with_scores(parent.reports, parent.second.scores),
+        candidate=with_scores(own.reports, own.second.scores),
+        unscored=own.second.unscored,
+    )
+    return second_opinion(first, reports, bootstrap_settings(context))
 
 
 def _previous_fingerprint(context: Context) -> str | None:

@@ -10,6 +10,7 @@ from typing import Any
 from negalign_train.cycle.opening.generators import other_generators
 from negalign_train.cycle.opening.plan import Context
 from negalign_train.cycle.opening.requirements import check_candidates_have_data
+from negalign_train.cycle.steps.feedback import UNKNOWN_SEVERITIES
 from negalign_train.cycle.steps.split import (
     Split,
     events_by_cycle,
@@ -31,9 +32,8 @@ from negalign_train.preferences.replay import (
     with_replay,
 )
 from negalign_train.recipe.launch_file import read_launch_file
-from negalign_train.severity.pricing.score import fill_severities
 from negalign_train.storage.workspace import read_json, write_json
-from negalign_train.vocabulary.approval import own_edits, usable_edit
+from negalign_train.vocabulary.approval import usable_edit
 from negalign_train.vocabulary.case_ids import CASE_OF_TWO_STUDIES
 from negalign_train.vocabulary.records import Event
 from negalign_train.vocabulary.special_tokens import SPECIAL_TOKEN
@@ -87,7 +87,7 @@ def _build(context: Context) -> dict[str, object]:
         {"events": len(events[plan.cycle])}
         | _event_counts(own, split)
         | {"events_of_other_generators": other_generators(context, own).total()}
-        | _severity_counts(own)
+        | _severity_counts(own, read_json(folder / UNKNOWN_SEVERITIES))
         | _example_counts(mixed, fresh)
         | {
             "replay_no_longer_valid": earlier.total - standing.total,
@@ -116,15 +116,15 @@ def _event_counts(own: Sequence[Event], split: Split) -> dict[str, Any]:
     }
 
 
-def _severity_counts(own: Sequence[Event]) -> dict[str, Any]:
+def _severity_counts(own: Sequence[Event], unknown: Mapping[str, str]) -> dict[str, Any]:
     """Who gave the severities of the cycle's events, and why some have none."""
-    _, unfilled = fill_severities(own, own_edits(own))
+    reasons = Counter(unknown[event.event_id] for event in own if event.severities is None)
     sources: Mapping[str | None, int] = Counter(event.severity_source for event in own)
     return {
         "severities_from_reader": sources["reader"],
         "severities_from_scorer": sources["scorer"],
         "severities_unknown": sum(event.severities is None for event in own),
-        "severities_unknown_because": dict(sorted(unfilled.counts.items())),
+        "severities_unknown_because": dict(sorted(reasons.items())),
     }
 
 

@@ -16,6 +16,7 @@ import yaml
 
 from negalign_train.cycle.opening.plan import Context
 from negalign_train.cycle.steps.calibration import CALIBRATION
+from negalign_train.cycle.steps.judging import reward_judge, reward_judge_spec
 from negalign_train.preferences.replay import PAIRS_FILE, PROMPTS_FILE, UNPAIRED_FILE
 from negalign_train.recipe.candidate import CandidateRun, CandidateSettings
 from negalign_train.recipe.launch_file import read_launch_file
@@ -52,6 +53,10 @@ def _run_of(
     if candidate.reference == "approved" and plan.approved is None:
         # Until an adapter is approved, what is approved is the base model.
         candidate = candidate.model_copy(update={"reference": "base"})
+    if (judge := reward_judge_spec(context, candidate)) is not None:
+        assert candidate.reward is not None
+        reward = candidate.reward.model_copy(update={"judge": judge})
+        candidate = candidate.model_copy(update={"reward": reward})
     return CandidateRun(
         candidate=candidate,
         model_dir=context.model_dir,
@@ -66,6 +71,7 @@ def _run_of(
         approved_adapter_dir=context.adapter_dir(plan.approved),
         reference_cache_dir=folder / "reference_logps",
         calibration_path=_reward_calibration(context, candidate, calibration),
+        judge_server=context.recipe.severity.server,
         pairs_path=folder / PAIRS_FILE,
         unpaired_path=folder / UNPAIRED_FILE,
         prompts_path=folder / PROMPTS_FILE,
@@ -78,8 +84,11 @@ def _run_of(
 def _reward_calibration(
     context: Context, candidate: CandidateSettings, calibration: Calibration
 ) -> Path | None:
-    """The calibration file for GRPO, where it changes anything."""
-    if candidate.method != "grpo" or not calibration.adopted:
+    """The calibration file for GRPO, where it changes anything and fits the reward's judge."""
+    judge = reward_judge(context, candidate)
+    if judge is None or not calibration.adopted:
+        return None
+    if (judge.name, judge.version) != (calibration.judge, calibration.judge_version):
         return None
     return context.folder / CALIBRATION
 

@@ -14,6 +14,10 @@ from negalign_train.vocabulary.taxonomy import uncapped
 
 MIN_SEVERITY = 0.05
 """A severity predicted below this is none: a model never gives 0."""
+JUDGE_FAILURES = frozenset(["judge_unreachable", "judge_timeout", "judge_error"])
+"""Reasons that say nothing about the text: the judge failed, and may not fail the next time."""
+NO_PROPER_ANSWER = frozenset(["judge_refused", "judge_bad_answer"])
+"""Reasons of a judge that answered, but gave no nine severities."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class Judgement:
     """One judge's answer on one pair.
 
     ``score`` is None where the pair cannot be scored, and ``reason`` then holds the code why (a key
-    of ``pricing.score.UNSCORABLE``, or ``too_long_for_model``); unknown is never 0.
+    of ``judges.result.UNSCORED_REASONS``); unknown is never 0.
     """
 
     judge: str

@@ -9,7 +9,13 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Literal, get_args
 
-from negalign_train.severity.judges.base import Judge, Judgement, ReportPair
+from negalign_train.severity.judges.base import (
+    JUDGE_FAILURES,
+    NO_PROPER_ANSWER,
+    Judge,
+    Judgement,
+    ReportPair,
+)
 from negalign_train.storage.fingerprint import fingerprint
 from negalign_train.vocabulary.errors import DataError
 from negalign_train.vocabulary.records import CATEGORIES, Evidence, SeverityScore
@@ -91,8 +97,9 @@ def read_ensemble(path: Path) -> EnsembleSpec:
 class EnsembleJudge:
     """Joins its members' severities category by category.
 
-    A pair is judged by the members that can score it; where none can, it has no score. Q rests on
-    the joined severities and on the mean (median) of what the members call right.
+    A pair is judged by the members that can score it; where none can, it has no score. Nor has it
+    one where a member failed, or gave no proper answer: without that member the scale is another.
+    Q rests on the joined severities and on the mean (median) of what the members call right.
     """
 
     name = "ensemble"
@@ -114,9 +121,10 @@ class EnsembleJudge:
 
     def _joined(self, words: Sequence[Judgement]) -> Judgement:
         scored = [(i, word.score) for i, word in enumerate(words) if word.score is not None]
-        if not scored:
-            reasons = {word.reason for word in words}
-            reason = reasons.pop() if len(reasons) == 1 else "no_judge_could"
+        failed = {word.reason for word in words} & (JUDGE_FAILURES | NO_PROPER_ANSWER)
+        if failed or not scored:
+            reasons = sorted(str(reason) for reason in failed or {word.reason for word in words})
+            reason = reasons[0] if failed or len(reasons) == 1 else "no_judge_could"
             return Judgement(self.name, self.version, None, reason)
         severities = {
             name: self._join(name, [(i, score.severities[name]) for i, score in scored])

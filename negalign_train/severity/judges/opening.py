@@ -11,9 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from negalign_train.recipe.judge_spec import parse_judge
+from negalign_train.recipe.judge_spec import (
+    DEFAULT_SERVER,
+    JudgeServerSettings,
+    parse_judge,
+    server_address,
+)
 from negalign_train.severity.judges.base import Judge
 from negalign_train.severity.judges.rules import RulesJudge
+from negalign_train.severity.judges.server.judge import ServerJudge
 from negalign_train.storage.fingerprint import base_digest, file_sha256, fingerprint
 from negalign_train.vocabulary.errors import RecipeError
 from negalign_train.vocabulary.resources import data_path
@@ -39,12 +45,13 @@ class JudgeSetup:
 
     ``load_generator`` loads model and tokenizer for ``self``; ``own_generator`` is what ``self``
     means where nothing follows it. ``device`` is where a judge's model lives (None: the GPU if
-    there is one).
+    there is one), ``server`` how one on a server is asked.
     """
 
     load_generator: Callable[[Path, Path | None], LoadedGenerator] | None = None
     own_generator: GeneratorFolders | None = None
     device: str | None = None
+    server: JudgeServerSettings = DEFAULT_SERVER
 
 
 def open_judge(text: str, setup: JudgeSetup) -> Judge:
@@ -62,6 +69,8 @@ def open_judge(text: str, setup: JudgeSetup) -> Judge:
         return RulesJudge()
     if spec.kind == "ensemble":
         return _ensemble(spec.place, setup)
+    if spec.kind == "server":
+        return ServerJudge(server_address(spec.place), setup.server)
     # Heavy from here on: torch and transformers.
     if spec.kind == "nli":
         from negalign_train.severity.judges.nli import NliJudge  # noqa: PLC0415

@@ -17,6 +17,11 @@ UNSCORED_REASONS = {
     **UNSCORABLE,
     "too_long_for_model": "the two reports do not fit the judge's model",
     "no_judge_could": "none of the ensemble's judges can score it",
+    "judge_unreachable": "the judge's server cannot be reached",
+    "judge_timeout": "the judge's server did not answer in time",
+    "judge_error": "the judge's server failed or has too much to do",
+    "judge_refused": "the judge's server refused the request",
+    "judge_bad_answer": "the judge's answer is not nine severities",
 }
 """Every reason why a pair has no score, in words."""
 

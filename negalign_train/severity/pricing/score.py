@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
 from negalign_train.severity.pricing.compare import compare
 from negalign_train.severity.pricing.prices import prices_for
 from negalign_train.severity.reading.context import NO_CONTEXT, CaseContext
 from negalign_train.severity.reading.facts import ReportFacts, extract_facts
-from negalign_train.vocabulary.marks import has_unpriced_marks, price_marks
-from negalign_train.vocabulary.records import Event, Refusals, SeverityScore
+from negalign_train.vocabulary.records import SeverityScore
 
 MAX_CHARACTERS = 200_000
 """A longer text is no report."""
@@ -87,55 +85,3 @@ def score_report(
 def score_many(pairs: Iterable[tuple[str, str]]) -> list[SeverityScore | None]:
     """``score_report`` for each (reference, candidate), in order."""
     return [score_report(reference, candidate) for reference, candidate in pairs]
-
-
-def fill_severities(
-    events: Sequence[Event],
-    references: Mapping[str, str],
-    judge: str | None = None,
-    adjust: Callable[[SeverityScore], SeverityScore] = lambda score: score,
-) -> tuple[list[Event], Refusals]:
-    """Gives events without severities the scorer's, against ``references`` by event id.
-
-    ``adjust`` brings scores to the readers' scale, and ``judge`` names scorer and calibration in
-    the record (``pricing.calibration.Calibration``).
-
-    The reference of an event is its reader's own edit. Prices that the reader gave stand. Events
-    that have severities come back unchanged, in their order.
-
-    The refusals count the events left without severities: ``no_reference``, a reason code of
-    ``explain_unscorable``, or ``scorer_found_nothing`` (the reader did not accept the report, and
-    the scorer sees no error: S is unknown, not 0).
-    """
-    filled: list[Event] = []
-    counts: dict[str, int] = {}
-    for event in events:
-        if event.severities is not None:
-            filled.append(event)
-            continue
-        reference = references.get(event.event_id)
-        reason = (
-            "no_reference" if reference is None else explain_unscorable(reference, event.completion)
-        )
-        if reference is None or reason is not None:
-            assert reason is not None
-            counts[reason] = counts.get(reason, 0) + 1
-            filled.append(event)
-            continue
-        score = adjust(compare(extract_facts(reference), extract_facts(event.completion)))
-        if not score.total > 0 and event.grade != "accept":
-            counts["scorer_found_nothing"] = counts.get("scorer_found_nothing", 0) + 1
-            filled.append(event)
-            continue
-        marked = has_unpriced_marks(event.errors)
-        filled.append(
-            replace(
-                event,
-                severities=price_marks(event.errors, score.severities)
-                if marked
-                else score.severities,
-                severity_source="scorer",
-                severity_judge=judge,
-            )
-        )
-    return filled, Refusals(counts)

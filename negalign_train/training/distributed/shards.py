@@ -13,7 +13,12 @@ from typing import Any, TypeVar
 import torch
 from peft import PeftModel
 from torch import Tensor, nn
-from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
+from transformers.integrations import deepspeed as hf_deepspeed
+from transformers.integrations.deepspeed import (
+    is_deepspeed_zero3_enabled,
+    set_hf_deepspeed_config,
+    unset_hf_deepspeed_config,
+)
 
 Item = TypeVar("Item")
 
@@ -21,6 +26,26 @@ Item = TypeVar("Item")
 def base_is_sharded() -> bool:
     """True in a process launched with ZeRO-3, once its TrainingArguments exist."""
     return bool(is_deepspeed_zero3_enabled())  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def loaded_whole() -> Iterator[None]:
+    """Inside, models are loaded whole in every process, under ZeRO-3 too: a model that nobody
+    trains has no engine that would put its pieces together.
+    """
+    config = _hf_deepspeed_config()
+    unset_hf_deepspeed_config()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        if config is not None:
+            set_hf_deepspeed_config(config)  # type: ignore[no-untyped-call]
+
+
+def _hf_deepspeed_config() -> Any:
+    """What transformers 5.23 looks at when it loads a model (integrations/deepspeed.py)."""
+    reference = hf_deepspeed._hf_deepspeed_config_weak_ref
+    return None if reference is None else reference()
 
 
 def is_shard(parameter: Tensor) -> bool:

@@ -14,10 +14,10 @@ from safetensors.torch import save_file
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from negalign_train.recipe.candidate import CandidateRun
-from negalign_train.severity.judges.rules import rules_version
 from negalign_train.storage.fingerprint import file_sha256, fingerprint
 from negalign_train.storage.workspace import read_json, replacing, write_json
 from negalign_train.training.distributed.shards import whole_adapter
+from negalign_train.training.policy.judge_setup import open_reward_judge
 from negalign_train.training.policy.loading import POLICY_ADAPTER, check_adapter_dir
 from negalign_train.training.reference.logps import reference_dir
 from negalign_train.training.running.checkpoints import MARKER, is_complete, mark_complete
@@ -50,7 +50,8 @@ def run_facts(run: CandidateRun) -> dict[str, Any]:
     if not examples_path(run).is_file():
         raise TrainingError(f"{examples_path(run)} is missing; build the preferences first")
     return {
-        "candidate": run.candidate.model_dump(mode="json"),
+        # The reward's judge counts by its version below, wherever its files lie.
+        "candidate": run.candidate.model_dump(mode="json", exclude={"reward": {"judge"}}),
         "base_digest": run.base_digest,
         "base_name": run.base_name,
         "dtype": run.dtype,
@@ -80,12 +81,13 @@ def _adapter_digests(folder: Path) -> list[str]:
 
 
 def _reward_facts(run: CandidateRun) -> dict[str, str | None] | None:
-    """The scorer and calibration behind GRPO's reward; None where a run has no reward."""
+    """The judge and calibration behind GRPO's reward; None where a run has no reward."""
     if run.candidate.method != "grpo":
         return None
-    calibration = run.calibration_path
+    calibration, judge = run.calibration_path, open_reward_judge(run)
     return {
-        "scorer": rules_version(),
+        "judge": judge.name,
+        "version": judge.version,
         "calibration": None if calibration is None else file_sha256(calibration),
     }
 

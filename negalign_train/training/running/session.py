@@ -42,7 +42,11 @@ from negalign_train.training.rows.tokenise import (
 from negalign_train.training.running.averaging import DISCARDED
 from negalign_train.training.running.outputs import examples_path
 from negalign_train.training.trainers.dpo import WeightedDPOTrainer
-from negalign_train.training.trainers.grpo import severity_grpo_trainer
+from negalign_train.training.trainers.grpo import (
+    TreeGRPOTrainer,
+    reward_counts,
+    severity_grpo_trainer,
+)
 from negalign_train.training.trainers.kto import WeightedKTOTrainer
 from negalign_train.vocabulary.errors import TrainingError
 from negalign_train.vocabulary.special_tokens import prompt_texts
@@ -256,6 +260,8 @@ def run_metrics(session: Session, before: Mapping[str, float]) -> dict[str, Any]
     for name in _LAST_LOGGED:
         if logged := [entry[name] for entry in history if name in entry]:
             metrics[name] = logged[-1]
+    if isinstance(session.trainer, TreeGRPOTrainer):
+        metrics |= reward_counts(session.trainer)
     if rewards := [entry["reward"] for entry in history if "reward" in entry]:
         metrics |= {"reward_start": rewards[0], "reward_end": rewards[-1]}
     return metrics

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import torch
+from accelerate.utils import gather_object
 from datasets import Dataset
 from peft import PeftModel, set_peft_model_state_dict
 from safetensors.torch import load_file
@@ -14,11 +16,13 @@ from transformers import PreTrainedTokenizerBase, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
 from negalign_train.recipe.candidate import CandidateRun
-from negalign_train.severity.judges.rules import RulesJudge, rules_version
+from negalign_train.severity.judges.uses.asking import refuse_speechless
+from negalign_train.severity.judges.uses.reward import RewardCounts, SeverityReward
 from negalign_train.severity.pricing.calibration import read_calibration
-from negalign_train.severity.pricing.reward import RewardFunction, severity_reward
+from negalign_train.training.distributed.shards import loaded_whole
 from negalign_train.training.forward.packing import model_inputs, pack
 from negalign_train.training.forward.tree_choice import Sharing
+from negalign_train.training.policy.judge_setup import open_reward_judge
 from negalign_train.training.policy.loading import check_shape, refuse_other_base
 from negalign_train.training.reference.logps import reference_dir
 from negalign_train.training.rows.batches import TokenSequence
@@ -142,7 +146,7 @@ def severity_grpo_trainer(
     base.generation_config.eos_token_id = sorted(end_tokens(tokenizer, base.generation_config))
     trainer = TreeGRPOTrainer(
         model=policy,
-        reward_funcs=_reward(run),
+        reward_funcs=severity_reward(run, config.device),
         args=config,
         train_dataset=prompt_dataset(prompts),
         processing_class=tokenizer,
@@ -153,13 +157,35 @@ def severity_grpo_trainer(
     return trainer
 
 
-def _reward(run: CandidateRun) -> RewardFunction:
-    """The run's reward, at the readers' scale where the cycle has one."""
+def severity_reward(run: CandidateRun, device: torch.device) -> SeverityReward:
+    """The run's reward, at the readers' scale where the cycle has one. Each process has its own
+    judge, on its own device, and every weight of it, whatever DeepSpeed does to the policy.
+    """
     assert run.candidate.reward is not None
+    with loaded_whole(), torch.random.fork_rng(devices=[]):
+        judge = open_reward_judge(run, str(device))
+        refuse_speechless(judge, f"candidate {run.candidate.name}: reward.judge")
     if run.calibration_path is None:
-        return severity_reward(run.candidate.reward)
-    calibration = read_calibration(run.calibration_path, RulesJudge.name, rules_version())
-    return severity_reward(run.candidate.reward, calibration.apply)
+        return SeverityReward(run.candidate.reward, judge)
+    calibration = read_calibration(run.calibration_path, judge.name, judge.version)
+    return SeverityReward(run.candidate.reward, judge, calibration.apply)
+
+
+def reward_counts(trainer: TreeGRPOTrainer) -> dict[str, Any]:
+    """For ``metrics.json``: the reward's judge, how many completions it was given by all processes
+    since the run was last started, and how many it could not score, by reason.
+    """
+    (reward,) = trainer.reward_funcs
+    assert isinstance(reward, SeverityReward)
+    every: list[RewardCounts] = gather_object([reward.counts()])
+    unscored: Counter[str] = Counter()
+    for counts in every:
+        unscored.update(counts.unscored)
+    return {
+        "reward_judge": reward.judge_label,
+        "reward_completions": sum(counts.completions for counts in every),
+        "reward_unscored": dict(sorted(unscored.items())),
+    }
 
 
 def _set_reference(policy: PeftModel, run: CandidateRun) -> None:

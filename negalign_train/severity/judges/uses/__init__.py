@@ -1,0 +1,1 @@
+"""What judges are used for: severities that readers left out, and GRPO's reward."""
