@@ -47,9 +47,9 @@ def write_nli(folder: Path, labels: dict[int, str] = NLI_LABELS, positions: int 
     return folder
 
 
-def write_encoder(folder: Path) -> Path:
+def write_encoder(folder: Path, positions: int = 512) -> Path:
     """The bare encoder, without a head."""
     torch.manual_seed(1)
-    DebertaModel(config()).save_pretrained(folder)
+    DebertaModel(config(positions=positions)).save_pretrained(folder)
     pair_tokenizer().save_pretrained(folder)
     return folder

@@ -11,7 +11,7 @@ from negalign_train.recipe.candidate import CandidateSettings
 from negalign_train.recipe.judge_spec import JudgeServerSettings
 from negalign_train.severity.judges.base import Judge, Judgement, ReportPair
 from negalign_train.severity.judges.opening import GeneratorFolders, open_judge
-from negalign_train.severity.judges.uses.asking import ask_judge, refuse_speechless
+from negalign_train.severity.judges.uses.asking import judge_all, refuse_speechless
 from negalign_train.training.policy.judge_setup import judge_setup
 from negalign_train.vocabulary.errors import CycleError, DataError
 
@@ -93,6 +93,6 @@ def judgements(context: Context, judge: Judge, pairs: Sequence[ReportPair]) -> l
         CycleError: the judge failed on most of them; what was done before stays.
     """
     try:
-        return ask_judge(judge, pairs)
+        return judge_all(judge, pairs)
     except DataError as error:
         raise CycleError(f"cycle {context.plan.cycle}: {error}") from error

@@ -107,7 +107,7 @@ class ServerJudge:
                     break
                 continue
             if severities is not None:
-                return predicted_score(severities, _DETAIL), None
+                return predicted_score(severities, _DETAIL, pair.reference), None
             reason = "judge_bad_answer"
         return None, reason
 

@@ -18,7 +18,7 @@ _PROBE = ReportPair(
 )
 
 
-def ask_judge(judge: Judge, pairs: Sequence[ReportPair], known: int = 0) -> list[Judgement]:
+def judge_all(judge: Judge, pairs: Sequence[ReportPair], known: int = 0) -> list[Judgement]:
     """One judgement per pair, in order; equal pairs are asked once.
 
     Args:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from negalign_train.severity.judges.base import Judge, ReportPair
-from negalign_train.severity.judges.uses.asking import ask_judge
+from negalign_train.severity.judges.uses.asking import judge_all
 from negalign_train.vocabulary.marks import has_unpriced_marks, price_marks
 from negalign_train.vocabulary.records import Event, Refusals, SeverityScore
 
@@ -48,7 +48,7 @@ def fill_severities(
     """
     asked = [e for e in events if e.severities is None and e.event_id in references]
     pairs = [ReportPair(references[event.event_id], event.completion) for event in asked]
-    answers = dict(zip((e.event_id for e in asked), ask_judge(judge, pairs), strict=True))
+    answers = dict(zip((e.event_id for e in asked), judge_all(judge, pairs), strict=True))
     filled: list[Event] = []
     unknown: dict[str, str] = {}
     for event in events:

@@ -10,7 +10,8 @@ from typing import Any
 
 from negalign_train.recipe.candidate import RewardSettings
 from negalign_train.severity.judges.base import JUDGE_FAILURES, Judge, Judgement, ReportPair
-from negalign_train.severity.judges.uses.asking import ask_judge, unscored_reasons
+from negalign_train.severity.judges.uses.asking import judge_all, unscored_reasons
+from negalign_train.severity.text.layout import lay_out
 from negalign_train.severity.text.sections import text_sections
 from negalign_train.vocabulary.records import SeverityScore
 
@@ -47,10 +48,9 @@ def format_term(settings: RewardSettings, candidate: str) -> float:
     if not settings.format_weight or not required:
         return 0.0
     # What stands before the first heading starts at 0 and has none of its own.
+    text = lay_out(candidate).text
     filled = {
-        name
-        for name, start, end in text_sections(candidate)
-        if start > 0 and candidate[start:end].strip()
+        name for name, start, end in text_sections(text) if start > 0 and text[start:end].strip()
     }
     missing = sum(name not in filled for name in required)
     return settings.format_weight * missing / len(required)
@@ -129,7 +129,7 @@ class SeverityReward:
         """The judge's answers; those on pairs of usual length are remembered."""
         known = {pair: self._cache[pair] for pair in pairs if pair in self._cache}
         new = list(dict.fromkeys(pair for pair in pairs if pair not in known))
-        known |= zip(new, ask_judge(self._judge, new, len(known)), strict=True)
+        known |= zip(new, judge_all(self._judge, new, len(known)), strict=True)
         for pair, judgement in known.items():
             short = len(pair.reference) + len(pair.candidate) <= _LONGEST_CACHED
             if short and judgement.reason not in JUDGE_FAILURES:
