@@ -29,7 +29,7 @@ from negalign_train.cycle.opening.plan import (
 from negalign_train.cycle.opening.preflight import check_base, check_lengths
 from negalign_train.cycle.steps.calibration import calibrate
 from negalign_train.cycle.steps.evaluate import Evaluations, HeldOutCases, evaluate, held_out
-from negalign_train.cycle.steps.feedback import Snapshot, take_snapshot
+from negalign_train.cycle.steps.feedback import UNKNOWN_SEVERITIES, Snapshot, take_snapshot
 from negalign_train.cycle.steps.gate import (
     apply_decisions,
     decide_on_candidates,
@@ -117,7 +117,7 @@ def _training_files_and_cases(context: Context) -> tuple[Mapping[str, object], H
         return counts, held_out(context)
     except CycleError:
         if context.recipe.feedback.source == "log" and not built:
-            for name in (SNAPSHOT, COUNTS_FILE, SPLIT):
+            for name in (SNAPSHOT, UNKNOWN_SEVERITIES, COUNTS_FILE, SPLIT):
                 (context.folder / name).unlink(missing_ok=True)
         raise
 

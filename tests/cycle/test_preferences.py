@@ -13,11 +13,13 @@ from negalign_train.cycle.opening.plan import Context, LocatedRecipe
 from negalign_train.cycle.opening.requirements import prompts_of_a_step
 from negalign_train.cycle.run import _training_files_and_cases
 from negalign_train.cycle.steps.evaluate import held_out
+from negalign_train.cycle.steps.feedback import freeze_events
 from negalign_train.cycle.steps.preferences import build
 from negalign_train.cycle.steps.split import held_out_of_log, read_split
-from negalign_train.feedback.snapshot import write_snapshot
 from negalign_train.preferences.files import read_pairs, read_prompts, read_unpaired
 from negalign_train.recipe.cycle import CycleRecipe
+from negalign_train.severity.judges.rules import rules_version
+from negalign_train.severity.pricing.calibration import identity
 from negalign_train.storage.database import open_database
 from negalign_train.storage.workspace import Workspace
 from negalign_train.vocabulary.errors import CycleError
@@ -66,7 +68,8 @@ def cycle_of(root: Path, recipe: CycleRecipe, cycle: int, events: Sequence[Event
     engine = open_database(place.database_url)
     plan = plan_of(recipe, cycle=cycle)
     context = Context(plan, LocatedRecipe(recipe, RECIPE), place, engine, data_path("embedded"))
-    write_snapshot(context.folder / "snapshot.parquet", list(enumerate(events, start=1)))
+    calibration = identity("rules", rules_version(), "test")
+    freeze_events(context, list(enumerate(events, start=1)), calibration)
     return context
 
 
@@ -332,7 +335,8 @@ def test_a_log_that_is_too_thin_is_not_frozen(tmp_path: Path, make_event: Make) 
     thin = cycle_of(tmp_path, recipe_of(NOTHING), 1, [make_event(edited=None)])
     with pytest.raises(CycleError, match="needs preference pairs"):
         _training_files_and_cases(thin)
-    assert not (thin.folder / "snapshot.parquet").exists()
+    kept = {path.name for path in thin.folder.iterdir()}
+    assert kept == {"pairs.parquet", "unpaired.parquet", "prompts.parquet"}  # written anew
 
 
 def test_a_step_of_grpo_needs_prompts_for_all_processes() -> None:

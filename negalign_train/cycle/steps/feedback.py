@@ -101,11 +101,12 @@ def _read_by_panel(context: Context) -> None:
         )
 
 
-def _filled(
-    context: Context, events: list[tuple[int, Event]], calibration: Calibration
-) -> list[tuple[int, Event]]:
-    """Events with the severities their readers left out, judged against the readers' own edits; why
-    some have none is written to ``unknown_severities.json``.
+def freeze_events(context: Context, events: Snapshot, calibration: Calibration) -> None:
+    """Writes the snapshot, with the severities that readers left out judged against their own
+    edits, and before it ``unknown_severities.json``: why some still have none.
+
+    Raises:
+        CycleError: the judge failed on most of them.
     """
     graded = [event for _, event in events]
     try:
@@ -115,7 +116,8 @@ def _filled(
     except DataError as error:
         raise CycleError(f"cycle {context.plan.cycle}: {error}") from error
     write_json(context.folder / UNKNOWN_SEVERITIES, dict(filled.unknown))
-    return [(sequence, event) for (sequence, _), event in zip(events, filled.events, strict=True)]
+    sequences = (sequence for sequence, _ in events)
+    write_snapshot(context.folder / SNAPSHOT, list(zip(sequences, filled.events, strict=True)))
 
 
 def take_snapshot(context: Context, calibration: Calibration) -> Snapshot:
@@ -140,5 +142,5 @@ def take_snapshot(context: Context, calibration: Calibration) -> Snapshot:
             "`negalign feedback import`, or lower it"
         )
     refuse_other_generators(context, [event for _, event in events])
-    write_snapshot(path, _filled(context, events, calibration))
+    freeze_events(context, events, calibration)
     return read_snapshot(path)
