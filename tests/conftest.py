@@ -7,6 +7,7 @@ import os
 import pickle
 import signal
 import sys
+import tempfile
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -31,6 +32,7 @@ from negalign_train.storage.workspace import Workspace
 from negalign_train.vocabulary.marks import has_unpriced_marks, summed_marks
 from negalign_train.vocabulary.records import ErrorMark, Event, Generator, Reader, Source
 from negalign_train.vocabulary.taxonomy import cap_severities
+from tests.postgresql import MISSING, URL_VARIABLE, running_server, server_programs
 from tests.registries import RECORD
 from tests.registry.test_weights import LORA_A, candidate
 
@@ -116,22 +118,35 @@ def make_event() -> Callable[..., Event]:
     return make
 
 
-_POSTGRESQL_URL = os.environ.get("NEGALIGN_TEST_DATABASE_URL")
-_DATABASES = ["sqlite"] if _POSTGRESQL_URL is None else ["sqlite", "postgresql"]
+@pytest.fixture(scope="session")
+def postgresql_url() -> Iterator[str]:
+    """A PostgreSQL server: the one that NEGALIGN_TEST_DATABASE_URL names, or a private one."""
+    if (url := os.environ.get(URL_VARIABLE)) is not None:
+        yield url
+        return
+    programs = server_programs()
+    if programs is None:
+        pytest.skip(MISSING)
+    # Not pytest's folder: a socket's path may have no more than 107 characters.
+    with (
+        tempfile.TemporaryDirectory(prefix="negalign-") as folder,
+        running_server(Path(folder), programs) as url,
+    ):
+        yield url
 
 
-@pytest.fixture(params=_DATABASES)
+@pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """An empty database of each kind; PostgreSQL where NEGALIGN_TEST_DATABASE_URL names one."""
+    """An empty database of each kind."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'workspace' / 'negalign.db'}"
         return
-    assert _POSTGRESQL_URL is not None
+    server: str = request.getfixturevalue("postgresql_url")
     schema = f"test_{uuid.uuid4().hex}"
-    engine = create_engine(_POSTGRESQL_URL, poolclass=NullPool)
+    engine = create_engine(server, poolclass=NullPool)
     with engine.begin() as connection:
         connection.execute(text(f"CREATE SCHEMA {schema}"))
-    url = make_url(_POSTGRESQL_URL).update_query_dict({"options": f"-csearch_path={schema}"})
+    url = make_url(server).update_query_dict({"options": f"-csearch_path={schema}"})
     yield url.render_as_string(hide_password=False)
     with engine.begin() as connection:
         connection.execute(text(f"DROP SCHEMA {schema} CASCADE"))

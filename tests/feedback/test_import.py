@@ -175,7 +175,7 @@ def test_a_full_disk_keeps_whole_batches_and_the_next_import_completes(
 def test_a_read_only_database_is_a_feedback_error(tmp_path: Path, make_event: MakeEvent) -> None:
     engine = open_database(f"sqlite:///{tmp_path / 'fixed.db'}")
     sqlalchemy.event.listen(engine, "connect", lambda raw, _: raw.execute("PRAGMA query_only=ON"))
-    with pytest.raises(FeedbackError, match=r"readonly database.*check write permission"):
+    with pytest.raises(FeedbackError, match=r"readonly database.*Check write permission"):
         FeedbackStore(engine).append([make_event()], source="test")
 
 
