@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 
-import yaml
-
 from negalign_train.vocabulary.records import Finding
-from negalign_train.vocabulary.resources import data_path
+from negalign_train.vocabulary.resources import data_table
 
 _DEGREES = {
     "mild": "mild",
@@ -27,7 +25,7 @@ _PLACES = (
 @cache
 def _codes() -> tuple[tuple[str, frozenset[str], str], ...]:
     """(head, qualifiers, finding) of every code of the catalogue, the most specific first."""
-    entries = yaml.safe_load(data_path("findings.yaml").read_text(encoding="utf-8"))["findings"]
+    entries = data_table("findings.yaml")["findings"]
     codes = []
     for name, entry in entries.items():
         for code in entry["mesh"]:
@@ -39,7 +37,7 @@ def _codes() -> tuple[tuple[str, frozenset[str], str], ...]:
 @cache
 def finding_names() -> frozenset[str]:
     """All ids of the catalogue."""
-    entries = yaml.safe_load(data_path("findings.yaml").read_text(encoding="utf-8"))["findings"]
+    entries = data_table("findings.yaml")["findings"]
     return frozenset(entries)
 
 

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import yaml
-
-from negalign_train.vocabulary.resources import data_path
+from negalign_train.vocabulary.resources import data_table
 
 _SIDES = {"l": "left", "r": "right", "b": "bilateral"}
 
@@ -134,7 +132,7 @@ def _device(name: str, entry: Mapping[str, Any]) -> DevicePhrases:
 @cache
 def grammar() -> Grammar:
     """The tables, read once."""
-    data = yaml.safe_load(data_path("grammar.yaml").read_text(encoding="utf-8"))
+    data = data_table("grammar.yaml")
     return Grammar(
         regions=tuple(data["regions"]),
         findings={name: _finding(name, entry) for name, entry in data["findings"].items()},

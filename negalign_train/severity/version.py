@@ -14,10 +14,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from negalign_train.storage.fingerprint import fingerprint
-from negalign_train.vocabulary.resources import data_path
+from negalign_train.vocabulary.resources import data_path, data_table
 
 _ROOMS = (
     "negalign_train.severity.",
@@ -74,8 +72,8 @@ def _data_names(tree: ast.Module) -> Iterator[str]:
 
 
 def _parsed(path: Path) -> Any:
-    text = path.read_text(encoding="utf-8")
-    return json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    is_json = path.suffix == ".json"
+    return json.loads(path.read_text(encoding="utf-8")) if is_json else data_table(path.name)
 
 
 def syntax(node: Any) -> Any:

@@ -10,11 +10,9 @@ import random
 import re
 from functools import cache
 
-import yaml
-
 from negalign_train.simulate.injection.tables import like
 from negalign_train.simulate.mesh_text import read_sentences
-from negalign_train.vocabulary.resources import data_path
+from negalign_train.vocabulary.resources import data_table
 
 _LENGTH = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?) ?(mm|cm)\b")
 _ORDER_FREE = re.compile(r"\b(?:this|these|it|they|which|above|also)\b", re.IGNORECASE)
@@ -24,7 +22,7 @@ _SHARE = 0.6
 
 @cache
 def _rewrites() -> tuple[tuple[re.Pattern[str], str], ...]:
-    data = yaml.safe_load(data_path("paraphrases.yaml").read_text(encoding="utf-8"))
+    data = data_table("paraphrases.yaml")
     return tuple((re.compile(pattern, re.IGNORECASE), new) for pattern, new in data["rewrites"])
 
 

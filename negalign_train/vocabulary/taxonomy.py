@@ -8,11 +8,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
 
-import yaml
-
 from negalign_train.vocabulary.errors import DataError
 from negalign_train.vocabulary.records import CATEGORIES, Grade
-from negalign_train.vocabulary.resources import data_path
+from negalign_train.vocabulary.resources import data_path, data_table
 
 KNEE = 0.5
 """Up to here a category's severity is the plain sum of its error weights."""
@@ -82,8 +80,7 @@ def _distances(values: list[float] | None) -> tuple[float, float, float] | None:
 @cache
 def finding_types() -> Mapping[str, FindingType]:
     """The finding catalogue by id."""
-    path = data_path("findings.yaml")
-    entries = yaml.safe_load(path.read_text(encoding="utf-8"))["findings"]
+    entries = data_table("findings.yaml")["findings"]
     return {
         name: FindingType(
             name,

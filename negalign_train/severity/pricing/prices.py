@@ -8,11 +8,9 @@ from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from typing import Any
 
-import yaml
-
 from negalign_train.severity.reading.context import CaseContext, named_findings
 from negalign_train.vocabulary.errors import DataError
-from negalign_train.vocabulary.resources import data_path
+from negalign_train.vocabulary.resources import data_path, data_table
 from negalign_train.vocabulary.taxonomy import finding_types
 
 CONTEXT_FILE = "context.yaml"
@@ -121,7 +119,7 @@ def _context() -> _Context:
         DataError: it has another schema, a key or a name that nothing reads.
     """
     path = data_path(CONTEXT_FILE)
-    data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    data = data_table(CONTEXT_FILE)
     try:
         if data["schema"] != "negalign.context/2":
             raise KeyError("schema")

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import yaml
-
 from negalign_train.severity.reading.phrases import (
     TrieNode,
     build_trie,
@@ -16,7 +14,7 @@ from negalign_train.severity.reading.phrases import (
     singular,
 )
 from negalign_train.vocabulary.errors import DataError
-from negalign_train.vocabulary.resources import data_path
+from negalign_train.vocabulary.resources import data_path, data_table
 from negalign_train.vocabulary.taxonomy import finding_types
 
 MIN_TYPO_LETTERS = 6
@@ -119,7 +117,7 @@ def lexicon() -> Lexicon:
         DataError: the file is missing, or names findings that the catalogue does not have.
     """
     path = data_path("lexicon.yaml")
-    data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    data = data_table("lexicon.yaml")
     _check_names(data, str(path))
     phrases = list(phrases_of(data))
     content = {singular(word) for phrase, _ in phrases for word in phrase.split()}

@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import yaml
-
-from negalign_train.vocabulary.resources import data_path
+from negalign_train.vocabulary.resources import data_table
 
 _WORD = re.compile(r"[^\W\d_]+")
 _FOREIGN_LETTER = re.compile(r"[\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f\u0370-\uffdc]")
@@ -47,7 +45,7 @@ class _Examinations:
 
 
 def _table(name: str) -> dict[str, Any]:
-    table: dict[str, Any] = yaml.safe_load(data_path(name).read_text(encoding="utf-8"))
+    table: dict[str, Any] = data_table(name)
     return table
 
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from negalign_train.severity.reading.attributes import attach_attributes, attach_size
 from negalign_train.severity.reading.drafts import (
+    Item,
     StatementDraft,
     draft_statements,
     scan,
@@ -32,6 +33,11 @@ _MOVES = frozenset(
      "retraction", "advancement", "retracting", "withdrawing"]
 )  # fmt: skip
 _FROM_HERE = frozenset(["above", "from", "below", "beyond", "proximal", "distal", "past"])
+_SAYS_SOMETHING = frozenset(
+    ["finding", "subject", "predicate", "denial", "normal", "normal_examination", "summary",
+     "change"]
+)  # fmt: skip
+"""A sentence without a phrase of these kinds states nothing."""
 _CACHED_SENTENCES = 1 << 15
 _LONGEST_CACHED = 400
 
@@ -170,11 +176,21 @@ def _slips(
     return misspelt, doubled, placeholder
 
 
-def _read(sentence: str) -> SentenceFacts:
+def _of_study(change: str, span: tuple[int, int]) -> Statement:
+    """A change of the whole examination."""
+    return Statement(
+        STUDY, True, True, (), (), None, change, None, False, False, False, False, False, (), (),
+        None, span,
+    )  # fmt: skip
+
+
+def _stated(
+    tokens: Sequence[Token], words: Sequence[Word], items: Sequence[Item]
+) -> tuple[list[Statement], str | None]:
+    """The statements of a sentence, and a change that it says of the sentence before."""
+    if not any(item.has(_SAYS_SOMETHING) for item in items):
+        return [], None
     tables = lexicon()
-    tokens = words_and_marks(sentence, tables.content)
-    words = [read_word(token.text) for token in tokens]
-    items = scan(words, tables.trie)
     split_clauses(items)
     drafts = draft_statements(tables, items) or whole_examination(tables, items, words)
     apply_scopes(drafts, items)
@@ -186,29 +202,17 @@ def _read(sentence: str) -> SentenceFacts:
     change = min(loose, default=None) if not drafts else None
     anaphoric = any(item.value("anaphor") and not item.value("study") for item in items[:2])
     if change is not None and not anaphoric:
-        span = (tokens[0].start, tokens[-1].end)
-        statements.append(
-            Statement(
-                STUDY,
-                True,
-                True,
-                (),
-                (),
-                None,
-                change,
-                None,
-                False,
-                False,
-                False,
-                False,
-                False,
-                (),
-                (),
-                None,
-                span,
-            )
-        )
+        statements.append(_of_study(change, (tokens[0].start, tokens[-1].end)))
         change = None
+    return statements, change
+
+
+def _read(sentence: str) -> SentenceFacts:
+    tables = lexicon()
+    tokens = words_and_marks(sentence, tables.content)
+    words = [read_word(token.text) for token in tokens]
+    items = scan(words, tables.trie)
+    statements, change = _stated(tokens, words, items)
     known = [w.known for token, w in zip(tokens, words, strict=True) if token.text.isalpha()]
     misspelt, doubled, placeholders = _slips(tokens, words, tables.placeholders)
     return SentenceFacts(

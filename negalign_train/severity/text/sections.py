@@ -23,6 +23,7 @@ _MAJOR = ("FINDINGS", "IMPRESSION", "INDICATION", "TECHNIQUE", "COMPARISON", "CO
 # first mark alone, so that time stays linear.
 _STOP = re.compile(r"[.!?\n](?:(?<=\n)\n*|(?<=[.!?])(?<![.!?][.!?])[.!?]*+(?=\s|$|[A-Z]))")
 _BLANK_LINE = re.compile(r"(?<=\S)[ \t]{0,80}\n[ \t]{0,80}\n")
+_CAPITALS = re.compile(r"[A-Z]{8}")
 _NOT_SPACE = re.compile(r"\S")
 _LABEL = re.compile(r"\s{0,8}[A-Z][A-Za-z /&,()'-]{1,40}:")
 _LABELLED = re.compile(r"\n[ \t]{0,40}(?=[A-Z][A-Za-z /&,()'-]{1,40}:)")
@@ -85,7 +86,7 @@ def _headings(text: str) -> list[_Heading]:
     matches = list(_with_colon(text))
     if "\n" in text:
         matches += patterns.alone.finditer(text)
-    if any(name in text for name in _MAJOR):
+    if _CAPITALS.search(text) is not None:
         matches += patterns.in_capitals.finditer(text)
     kinds = layout_tables().sections
     headings = [_Heading(m.start(1), m.end(), kinds[m[1].lower()]) for m in matches]

@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
-import yaml
-
-from negalign_train.vocabulary.resources import data_path
+from negalign_train.vocabulary.resources import data_table
 
 
 @dataclass(frozen=True)
@@ -29,7 +27,7 @@ class LayoutTables:
 
 @cache
 def layout_tables() -> LayoutTables:
-    data = yaml.safe_load(data_path("layout.yaml").read_text(encoding="utf-8"))
+    data = data_table("layout.yaml")
     return LayoutTables(
         {name: kind for kind, names in data["sections"].items() for name in names},
         frozenset(data["observing"]),

@@ -12,7 +12,7 @@ from negalign_train.severity.text.tables import layout_tables
 _WORD = re.compile(r"[a-z]+|\d+(?:\.\d+)?|[,;/]")
 _SIGNED = re.compile(r"(?<![\w])([-+])\s?ve\b(\s+for\b)?")
 _DENIED = ("is", "absent", ";")
-_HINTS = (":", "?", "=", " ,", "(", "-ve", "+ve")
+_HINT = re.compile(r"[:?=(]| ,|[-+]\s?ve\b")
 """What a sentence needs to hold one answer of a template, or a sign."""
 
 
@@ -87,7 +87,7 @@ def words_and_marks(sentence: str, joined_words: Container[str] = frozenset()) -
     tokens = tuple(Token(m[0], m.start(), m.end()) for m in _WORD.finditer(lower))
     if "-" in lower:
         tokens = _rejoined(tokens, lower, joined_words)
-    if not any(hint in lower for hint in _HINTS):
+    if _HINT.search(lower) is None:
         return tokens
     for start, end, meant in reversed(_answered(lower)):
         before = [token for token in tokens if token.end <= start]

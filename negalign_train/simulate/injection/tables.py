@@ -9,10 +9,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import yaml
-
 from negalign_train.simulate.mesh_text import ReadSentence, read_sentences
-from negalign_train.vocabulary.resources import data_path
+from negalign_train.vocabulary.resources import data_table
 
 _ASIDES = (
     "indications?", "reason for (?:exam|examination|study|visit)", "(?:clinical )?history",
@@ -74,7 +72,7 @@ def _rewrites(pairs: list[list[str]]) -> Rewrites:
 @cache
 def tables() -> Tables:
     """The tables, read once."""
-    data: dict[str, Any] = yaml.safe_load(data_path("injection.yaml").read_text(encoding="utf-8"))
+    data: dict[str, Any] = data_table("injection.yaml")
     return Tables(
         false_findings={name: tuple(texts) for name, texts in data["false_findings"].items()},
         devices={name: tuple(texts) for name, texts in data["devices"].items()},
