@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import cache
 
 from negalign_train.vocabulary.records import Finding
-from negalign_train.vocabulary.resources import data_table
+from negalign_train.vocabulary.resources import data_path, read_table
 
 _DEGREES = {
     "mild": "mild",
@@ -25,7 +25,7 @@ _PLACES = (
 @cache
 def _codes() -> tuple[tuple[str, frozenset[str], str], ...]:
     """(head, qualifiers, finding) of every code of the catalogue, the most specific first."""
-    entries = data_table("findings.yaml")["findings"]
+    entries = read_table(data_path("findings.yaml"))["findings"]
     codes = []
     for name, entry in entries.items():
         for code in entry["mesh"]:
@@ -37,7 +37,7 @@ def _codes() -> tuple[tuple[str, frozenset[str], str], ...]:
 @cache
 def finding_names() -> frozenset[str]:
     """All ids of the catalogue."""
-    entries = data_table("findings.yaml")["findings"]
+    entries = read_table(data_path("findings.yaml"))["findings"]
     return frozenset(entries)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from negalign_train.vocabulary.resources import data_table
+from negalign_train.vocabulary.resources import data_path, read_table
 
 _SIDES = {"l": "left", "r": "right", "b": "bilateral"}
 
@@ -132,7 +132,7 @@ def _device(name: str, entry: Mapping[str, Any]) -> DevicePhrases:
 @cache
 def grammar() -> Grammar:
     """The tables, read once."""
-    data = data_table("grammar.yaml")
+    data = read_table(data_path("grammar.yaml"))
     return Grammar(
         regions=tuple(data["regions"]),
         findings={name: _finding(name, entry) for name, entry in data["findings"].items()},

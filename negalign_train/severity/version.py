@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from negalign_train.storage.fingerprint import fingerprint
-from negalign_train.vocabulary.resources import data_path, data_table
+from negalign_train.vocabulary.resources import data_path, read_table
 
 _ROOMS = (
     "negalign_train.severity.",
@@ -73,7 +73,7 @@ def _data_names(tree: ast.Module) -> Iterator[str]:
 
 def _parsed(path: Path) -> Any:
     is_json = path.suffix == ".json"
-    return json.loads(path.read_text(encoding="utf-8")) if is_json else data_table(path.name)
+    return json.loads(path.read_text(encoding="utf-8")) if is_json else read_table(path)
 
 
 def syntax(node: Any) -> Any:

@@ -9,7 +9,7 @@ from functools import cache, lru_cache
 from typing import Any, Literal
 
 from negalign_train.cases.compose import ReportSection
-from negalign_train.vocabulary.resources import data_table
+from negalign_train.vocabulary.resources import data_path, read_table
 
 _SIDE = re.compile(r"\b(left|right|bilateral\w*|bibasilar|biapical|both)\b")
 _DEGREES = {
@@ -42,7 +42,7 @@ _CUES = ("negation", "negation_after", "negation_ends", "hedges", "partial_negat
 @cache
 def patterns() -> Patterns:
     """The tables, read once."""
-    data: dict[str, Any] = data_table("mesh_reader.yaml")
+    data: dict[str, Any] = read_table(data_path("mesh_reader.yaml"))
     return Patterns(
         findings={
             name: re.compile("|".join(f"(?:{one})" for one in ones))

@@ -12,7 +12,7 @@ from functools import cache
 
 from negalign_train.simulate.injection.tables import like
 from negalign_train.simulate.mesh_text import read_sentences
-from negalign_train.vocabulary.resources import data_table
+from negalign_train.vocabulary.resources import data_path, read_table
 
 _LENGTH = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?) ?(mm|cm)\b")
 _ORDER_FREE = re.compile(r"\b(?:this|these|it|they|which|above|also)\b", re.IGNORECASE)
@@ -22,7 +22,7 @@ _SHARE = 0.6
 
 @cache
 def _rewrites() -> tuple[tuple[re.Pattern[str], str], ...]:
-    data = data_table("paraphrases.yaml")
+    data = read_table(data_path("paraphrases.yaml"))
     return tuple((re.compile(pattern, re.IGNORECASE), new) for pattern, new in data["rewrites"])
 
 

@@ -28,10 +28,6 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """The same values, ten times faster, where PyYAML was built with libyaml."""
 
 
-def data_table(name: str) -> Any:
-    """What the YAML file ``data/<name>`` holds.
-
-    Raises:
-        DataError: it is missing.
-    """
-    return yaml.load(data_path(name).read_text(encoding="utf-8"), Loader=_LOADER)
+def read_table(path: Path) -> Any:
+    """What one of the YAML files of ``data/`` holds."""
+    return yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)

@@ -10,7 +10,7 @@ from functools import cache
 
 from negalign_train.vocabulary.errors import DataError
 from negalign_train.vocabulary.records import CATEGORIES, Grade
-from negalign_train.vocabulary.resources import data_path, data_table
+from negalign_train.vocabulary.resources import data_path, read_table
 
 KNEE = 0.5
 """Up to here a category's severity is the plain sum of its error weights."""
@@ -80,7 +80,7 @@ def _distances(values: list[float] | None) -> tuple[float, float, float] | None:
 @cache
 def finding_types() -> Mapping[str, FindingType]:
     """The finding catalogue by id."""
-    entries = data_table("findings.yaml")["findings"]
+    entries = read_table(data_path("findings.yaml"))["findings"]
     return {
         name: FindingType(
             name,

@@ -10,7 +10,7 @@ from typing import Literal
 from negalign_train.severity.reading.lexicon import lexicon
 from negalign_train.severity.reading.mentions import Mention, Site
 from negalign_train.vocabulary.errors import DataError
-from negalign_train.vocabulary.resources import data_path, data_table
+from negalign_train.vocabulary.resources import data_path, read_table
 from negalign_train.vocabulary.taxonomy import finding_types
 
 MATCHING_FILE = "matching.yaml"
@@ -44,7 +44,7 @@ def matching() -> Matching:
         DataError: it names what neither lexicon.yaml nor findings.yaml has.
     """
     path = data_path(MATCHING_FILE)
-    data = data_table(MATCHING_FILE)
+    data = read_table(path)
     explains = frozenset((name, sign) for name, signs in data["explains"].items() for sign in signs)
     causes = frozenset((name, effect) for name, some in data["causes"].items() for effect in some)
     patterns = frozenset((quality, name) for quality, name in data["patterns"])

@@ -10,7 +10,7 @@ from typing import Any
 
 from negalign_train.severity.reading.context import CaseContext, named_findings
 from negalign_train.vocabulary.errors import DataError
-from negalign_train.vocabulary.resources import data_path, data_table
+from negalign_train.vocabulary.resources import data_path, read_table
 from negalign_train.vocabulary.taxonomy import finding_types
 
 CONTEXT_FILE = "context.yaml"
@@ -119,7 +119,7 @@ def _context() -> _Context:
         DataError: it has another schema, a key or a name that nothing reads.
     """
     path = data_path(CONTEXT_FILE)
-    data = data_table(CONTEXT_FILE)
+    data = read_table(path)
     try:
         if data["schema"] != "negalign.context/2":
             raise KeyError("schema")

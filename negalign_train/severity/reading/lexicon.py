@@ -14,7 +14,7 @@ from negalign_train.severity.reading.phrases import (
     singular,
 )
 from negalign_train.vocabulary.errors import DataError
-from negalign_train.vocabulary.resources import data_path, data_table
+from negalign_train.vocabulary.resources import data_path, read_table
 from negalign_train.vocabulary.taxonomy import finding_types
 
 MIN_TYPO_LETTERS = 6
@@ -117,7 +117,7 @@ def lexicon() -> Lexicon:
         DataError: the file is missing, or names findings that the catalogue does not have.
     """
     path = data_path("lexicon.yaml")
-    data = data_table("lexicon.yaml")
+    data = read_table(path)
     _check_names(data, str(path))
     phrases = list(phrases_of(data))
     content = {singular(word) for phrase, _ in phrases for word in phrase.split()}

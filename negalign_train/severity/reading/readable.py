@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from negalign_train.vocabulary.resources import data_table
+from negalign_train.vocabulary.resources import data_path, read_table
 
 _WORD = re.compile(r"[^\W\d_]+")
 _FOREIGN_LETTER = re.compile(r"[\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f\u0370-\uffdc]")
@@ -45,7 +45,7 @@ class _Examinations:
 
 
 def _table(name: str) -> dict[str, Any]:
-    table: dict[str, Any] = data_table(name)
+    table: dict[str, Any] = read_table(data_path(name))
     return table
 
 

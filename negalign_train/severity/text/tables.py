@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
-from negalign_train.vocabulary.resources import data_table
+from negalign_train.vocabulary.resources import data_path, read_table
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class LayoutTables:
 
 @cache
 def layout_tables() -> LayoutTables:
-    data = data_table("layout.yaml")
+    data = read_table(data_path("layout.yaml"))
     return LayoutTables(
         {name: kind for kind, names in data["sections"].items() for name in names},
         frozenset(data["observing"]),

@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 from negalign_train.simulate.mesh_text import ReadSentence, read_sentences
-from negalign_train.vocabulary.resources import data_table
+from negalign_train.vocabulary.resources import data_path, read_table
 
 _ASIDES = (
     "indications?", "reason for (?:exam|examination|study|visit)", "(?:clinical )?history",
@@ -72,7 +72,7 @@ def _rewrites(pairs: list[list[str]]) -> Rewrites:
 @cache
 def tables() -> Tables:
     """The tables, read once."""
-    data: dict[str, Any] = data_table("injection.yaml")
+    data: dict[str, Any] = read_table(data_path("injection.yaml"))
     return Tables(
         false_findings={name: tuple(texts) for name, texts in data["false_findings"].items()},
         devices={name: tuple(texts) for name, texts in data["devices"].items()},
