@@ -29,7 +29,7 @@ ROOMS = (
 )
 """A module imports from its own room and from the rooms before it."""
 
-SEVERITY = ("text", "reading", "pricing", "judges", "trust")
+SEVERITY = ("text", "reading", "pricing", "judges", "alone", "trust")
 TRAINING = (
     "distributed",
     "objective",
@@ -56,7 +56,13 @@ LIGHT = (
     "report",
     "simulate",
 )
-LIGHT_PARTS = ("severity.text", "severity.reading", "severity.pricing", "severity.trust")
+LIGHT_PARTS = (
+    "severity.text",
+    "severity.reading",
+    "severity.pricing",
+    "severity.alone",
+    "severity.trust",
+)
 HEAVY_LIBRARIES = frozenset(
     ["torch", "transformers", "trl", "peft", "accelerate", "datasets", "bitsandbytes", "deepspeed"]
 )

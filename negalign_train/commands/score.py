@@ -1,4 +1,4 @@
-"""``negalign score``: nine severities of a report, with the evidence for each."""
+"""``negalign score``: nine severities of a report with their evidence, or a report alone."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ from rich.console import Console
 from rich.table import Table
 
 from negalign_train.commands.support.output import JsonOption, number, print_json, print_table
+from negalign_train.commands.support.score_alone import show_alone
 from negalign_train.commands.support.score_files import STANDARD, score_file
+from negalign_train.severity.alone.result import alone_object
 from negalign_train.severity.judges.base import Judge, ReportPair
 from negalign_train.severity.judges.pair_files import case_context, read_text, text_of
 from negalign_train.severity.judges.result import UNSCORED_REASONS, result_object
 from negalign_train.severity.judges.rules import RulesJudge
 from negalign_train.severity.pricing.calibration import Calibration, read_calibration
 from negalign_train.severity.pricing.score import MAX_CHARACTERS
+from negalign_train.severity.reading.context import CaseContext
 from negalign_train.vocabulary.errors import RecipeError, UsageError
 from negalign_train.vocabulary.taxonomy import taxonomy
 
@@ -36,6 +39,10 @@ def score(
     ] = None,
     candidate: Annotated[
         str | None, typer.Option(help="The report to score, given in the same ways.")
+    ] = None,
+    prompt: Annotated[
+        str | None,
+        typer.Option(help="What the report was asked for, where there is no reference; same ways."),
     ] = None,
     pairs: Annotated[
         Path | None,
@@ -59,10 +66,23 @@ def score(
 
     Example: `negalign score --reference "No effusion." --candidate "Small left effusion."`
 
+    Without a reference, `negalign score --candidate C --prompt P` flags what the report shows by
+    itself or beside its prompt; severities that need the right report stay unknown.
+
     Exit codes: 0 scored, 1 an error (for **--pairs**: at least one line could not be read, and its
     result says why), 2 wrong usage, 3 the one pair cannot be scored.
     """
     _check_modes(reference, candidate, pairs, out, age, indication)
+    if (reference, pairs) == (None, None):
+        assert candidate is not None
+        if judge != "rules" or calibration is not None:
+            raise UsageError("without a reference only the rules judge; leave the options out")
+        _score_alone(
+            candidate, prompt, case_context({"age": age, "indication": indication}), as_json
+        )
+        return
+    if prompt is not None:
+        raise UsageError("--prompt goes with a report that has no reference; leave it out")
     opened = _open_judge(judge)
     scale = None
     if calibration is not None:
@@ -80,6 +100,19 @@ def score(
         print_json(result)
     else:
         _show(result)
+    if not result["scorable"]:
+        raise typer.Exit(NOT_SCORED)
+
+
+def _score_alone(candidate: str, prompt: str | None, context: CaseContext, as_json: bool) -> None:
+    if candidate == prompt == "-":
+        raise UsageError("only one of --candidate and --prompt can be standard input")
+    asked = None if prompt is None else _text(prompt, "--prompt")
+    result = alone_object(_text(candidate, "--candidate"), asked, context)
+    if as_json:
+        print_json(result)
+    else:
+        show_alone(result)
     if not result["scorable"]:
         raise typer.Exit(NOT_SCORED)
 
@@ -102,17 +135,19 @@ def _check_modes(
     age: float | None,
     indication: str | None,
 ) -> None:
-    """Either two reports, or a file of pairs, never a mixture."""
-    two = reference is not None and candidate is not None
-    if pairs is None and not two:
-        raise UsageError("give --reference and --candidate, or --pairs; see negalign score --help")
+    """Either two reports, or one alone, or a file of pairs, never a mixture."""
+    if pairs is None and candidate is None:
+        raise UsageError(
+            "give --reference and --candidate, or --pairs, or --candidate alone; see negalign "
+            "score --help"
+        )
     if pairs is not None and (reference is not None or candidate is not None):
         raise UsageError("--pairs holds the reports; leave out --reference and --candidate")
     if pairs is not None and (age is not None or indication is not None):
         raise UsageError("with --pairs the context stands in each line; leave the options out")
     if pairs is None and out is not None:
         raise UsageError("--out goes with --pairs; two reports are printed")
-    if reference == candidate == "-":
+    if reference is not None and reference == candidate == "-":
         raise UsageError("only one of --reference and --candidate can be standard input")
 
 

@@ -277,3 +277,51 @@ def test_a_reader_that_has_enough_is_no_error(tmp_path):
     assert json.loads(done.stdout)["S"] == 0.5
     assert "Traceback" not in done.stderr
     assert "Exception" not in done.stderr
+
+
+def test_without_a_reference_only_R3_and_R9_are_numbers_and_the_rest_is_null(score, tmp_path):
+    prompt = tmp_path / "prompt.txt"
+    prompt.write_text("Comparison: none. Observations: nodule, lung, left.")
+    report = "Right lung nodule. No nodule. Effusion increased since the prior study."
+    code, out, _ = score("--candidate", report, "--prompt", prompt, "--json")
+    result = json.loads(out)
+    assert code == 0
+    assert result["without_reference"] is True
+    assert (result["S"], result["Q"]) == (None, None)
+    known = {key: value for key, value in result["severities"].items() if value is not None}
+    assert known.keys() == {"R3", "R9"}
+    assert known["R3"] > 0
+    flags = {(flag["kind"], flag["id"]): flag for flag in result["flags"]}
+    assert flags["prompt_contradicted", "R5"]["prompt_text"] == "nodule"
+    assert flags["prompt_contradicted", "R8"]["severity"] is None
+    assert flags["self_contradiction", "R3"]["conflict_sentence"] == "No nodule."
+
+
+def test_the_table_of_a_report_alone_says_what_is_unknown(score):
+    code, out, _ = score("--candidate", "[red]9 cm nodule in the right lung.")
+    assert code == 0
+    assert "R3 = 0.000, R9 = 0.000; the other severities, S and Q are unknown" in out
+    assert "90 mm, where 0.5 to 30 are possible" in out
+    assert "[red]9 cm nodule" in out.replace("\n", " ")
+    code, out, _ = score("--candidate", "Small left effusion.")
+    assert (code, out.splitlines()[-1]) == (0, "no flag")
+    code, out, _ = score("--candidate", "Die Lunge ist frei. Kein Erguss.")
+    assert code == 3
+    assert "other_language" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--candidate", LEFT, "--judge", "nli:x"], "only the rules judge"),
+        (["--candidate", LEFT, "--calibration", "x"], "only the rules judge"),
+        (["--candidate", LEFT, "--reference", LEFT, "--prompt", "x"], "leave it out"),
+        (["--candidate", "-", "--prompt", "-"], "can be standard input"),
+        (["--prompt", "x"], "--candidate alone"),
+        (["--pairs", "x", "--prompt", "x"], "leave it out"),
+    ],
+)
+def test_options_that_need_a_reference_are_refused_without_one(score, arguments, says):
+    code, out, err = score(*arguments)
+    assert (code, out) == (2, "")
+    assert says in err

@@ -26,16 +26,16 @@ UNSCORED_REASONS = {
 """Every reason why a pair has no score, in words."""
 
 
-def _slice(text: str, span: tuple[int, int] | None) -> str | None:
-    return None if span is None else text[span[0] : span[1]]
-
-
-class _Text:
-    """A report whose sentences are looked up by place."""
+class ReportText:
+    """A report whose words and sentences are looked up by place."""
 
     def __init__(self, text: str) -> None:
         self.text = text
         self._found: list[SentenceAt] | None = None
+
+    def words(self, span: tuple[int, int] | None) -> str | None:
+        """The characters of a span."""
+        return None if span is None else self.text[span[0] : span[1]]
 
     def sentence(self, span: tuple[int, int] | None) -> str | None:
         """The sentence in which a span starts."""
@@ -44,10 +44,12 @@ class _Text:
         if self._found is None:
             self._found = sentences(self.text)
         at = bisect_right(self._found, span[0], key=lambda sentence: sentence.start) - 1
-        return self._found[at].text if at >= 0 else _slice(self.text, span)
+        return self._found[at].text if at >= 0 else self.words(span)
 
 
-def _evidence(item: Evidence, ids: dict[str, str], said: _Text, expected: _Text) -> dict[str, Any]:
+def _evidence(
+    item: Evidence, ids: dict[str, str], said: ReportText, expected: ReportText
+) -> dict[str, Any]:
     """One error with the statements it rests on: their places, words and sentences."""
     return {
         "id": ids[item.category],
@@ -56,10 +58,10 @@ def _evidence(item: Evidence, ids: dict[str, str], said: _Text, expected: _Text)
         "finding": item.finding,
         "detail": item.detail,
         "span": item.span,
-        "text": _slice(said.text, item.span),
+        "text": said.words(item.span),
         "sentence": said.sentence(item.span),
         "reference_span": item.reference_span,
-        "reference_text": _slice(expected.text, item.reference_span),
+        "reference_text": expected.words(item.reference_span),
         "reference_sentence": expected.sentence(item.reference_span),
         "conflict_span": item.conflict_span,
         "conflict_sentence": said.sentence(item.conflict_span),
@@ -80,7 +82,7 @@ def result_object(
         score = calibration.apply(score)
     quality = None if score is None else score.quality
     ids = {category.name: category.id for category in taxonomy()}
-    said, expected = _Text(pair.candidate), _Text(pair.reference)
+    said, expected = ReportText(pair.candidate), ReportText(pair.reference)
     return {
         "schema": SCORE_SCHEMA,
         "scorable": score is not None,
