@@ -7,7 +7,7 @@ import time
 import pytest
 
 from negalign_train.severity.alone.flags import FLAG_KINDS, Flag
-from negalign_train.severity.alone.prompt import age_of, prompt_parts
+from negalign_train.severity.alone.prompt import prompt_parts
 from negalign_train.severity.alone.result import alone_object
 from negalign_train.severity.alone.score import KNOWN_ALONE, explain_unscorable_alone, score_alone
 from negalign_train.severity.alone.tables import plausibility
@@ -232,18 +232,6 @@ def test_parts_of_a_prompt_keep_their_places() -> None:
     assert parts.observed.index("mass") == prompt.index("mass")
     assert parts.no_prior == (prompt.index("Comparison"), prompt.index("Observations"))
     assert prompt_parts("cough").asked == "cough"
-
-
-@pytest.mark.parametrize(
-    ("text", "age"),
-    [
-        ("71-year-old man", 71.0), ("71 y/o F", 71.0), ("Age: 8", 8.0), ("aged 30", 30.0),
-        ("3-month-old", 0.5), ("newborn", 0.5), ("old woman", None), ("5 days of cough", None),
-    ],
-)  # fmt: skip
-def test_an_age_is_read_in_the_ways_it_is_written(text: str, age: float | None) -> None:
-    found = age_of(text)
-    assert (None if found is None else found[0]) == age
 
 
 def test_the_tables_name_known_findings_and_every_pattern_matches_something() -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from negalign_train.severity.alone.flags import Flag, Span
 from negalign_train.severity.alone.tables import plausibility
 from negalign_train.severity.pricing.score import score_report
-from negalign_train.severity.reading.context import CaseContext
+from negalign_train.severity.reading.context import CaseContext, age_of
 from negalign_train.severity.reading.facts import ReportFacts, extract_facts
 from negalign_train.severity.reading.mentions import Mention, mentions_of
 from negalign_train.vocabulary.taxonomy import finding_types
@@ -37,12 +37,6 @@ _COMPARES = re.compile(
     r"\b(?:since|compared (?:to|with)|comparison (?:to|with)|from|than on) (?:the |a |that of )?"
     r"(?:prior|previous|last|most recent|earlier|old|outside)\b"
     rf"|\b(?:has|have) (?:{_MOVED}) (?:since|from|in the interval)\b",
-    re.IGNORECASE,
-)
-_AGE = re.compile(
-    r"\b(\d{1,3})[ -]?(?:years?|yrs?|y)(?:[ -]?(?:old|o)\b|/o\b)"
-    r"|\bage[ds]?[ \t]*:?[ \t]*(\d{1,3})\b"
-    r"|\b(\d{1,3})[ -]?(?:months?|weeks?|days?)[ -]old\b|\b(newborn|neonate)\b",
     re.IGNORECASE,
 )
 _AGE_TOLERANCE_YEARS = 1.0
@@ -169,15 +163,6 @@ def _invented_comparison(report: str, no_prior: Span | None) -> Iterator[Flag]:
         return
 
 
-def age_of(text: str) -> tuple[float, Span] | None:
-    """The first age that a text states, in years, and where; None where there is none."""
-    match = _AGE.search(text)
-    if match is None:
-        return None
-    years = match[1] or match[2]
-    return (float(years) if years else 0.5), match.span()
-
-
 def _sex_of(text: str) -> tuple[str, Span] | None:
     """The one sex that a text names; None where it names none, or both."""
     lower = text.lower()
@@ -212,10 +197,10 @@ def _patient(report: str, facts: ReportFacts, prompt: str, context: CaseContext)
     if age is None:
         return
     for years, phrase in plausibility().not_after:
-        match = phrase.search(lower)
-        if age > years and match is not None:
+        young = phrase.search(lower)
+        if age > years and young is not None:
             detail = f"not at {age:g} years"
-            yield flag(detail, "false_positive", None, match.span(), age_span)
+            yield flag(detail, "false_positive", None, young.span(), age_span)
     for statement in facts.statements:
         least = plausibility().not_before.get(statement.finding, 0.0)
         if statement.present and statement.certain and age < least:

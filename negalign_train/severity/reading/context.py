@@ -54,17 +54,19 @@ def context_of_text(text: str) -> CaseContext:
     text = text[:MAX_INDICATION]
     match = _INDICATION.search(text)
     indication = match[1].strip(" .\n") if match else ""
-    return CaseContext(_age_in(text), indication or None)
+    stated = age_of(text)
+    return CaseContext(None if stated is None else stated[0], indication or None)
 
 
-def _age_in(text: str) -> float | None:
+def age_of(text: str) -> tuple[float, tuple[int, int]] | None:
+    """The first age that a text states, in years, and where; None where there is none."""
     match = _AGE.search(text)
     if match is None:
         return None
     if match[4]:
-        return 0.0
+        return 0.0, match.span()
     years = float(match[3]) if match[3] else float(match[1]) * _YEARS_PER_UNIT[match[2][0].lower()]
-    return years if years <= MAX_AGE_YEARS else None
+    return (years, match.span()) if years <= MAX_AGE_YEARS else None
 
 
 def context_of(prompt: Prompt) -> CaseContext:
