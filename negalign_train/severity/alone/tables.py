@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import yaml
-
 from negalign_train.vocabulary.errors import DataError
-from negalign_train.vocabulary.resources import data_path
+from negalign_train.vocabulary.resources import data_path, read_table
 from negalign_train.vocabulary.taxonomy import finding_types
 
 PLAUSIBILITY_FILE = "plausibility.yaml"
@@ -39,7 +37,7 @@ def plausibility() -> Plausibility:
         DataError: one names a finding that the catalogue does not have.
     """
     path = data_path(PLAUSIBILITY_FILE)
-    data: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    data: dict[str, Any] = read_table(path)
     not_before = {
         finding: float(rule["years"]) for rule in data["not_before"] for finding in rule["findings"]
     }
