@@ -4,9 +4,9 @@ Figures are taken on the OpenI test half (``cases.openi.part_of``), which nobody
 lexicon and the rules were extended; ``--part reserve`` takes a third of the other half, which was
 set aside later. ``--kinds`` adds pairs with expectations from a file. The
 `finetuned` judge is trained here, on errors injected into the rest. `nli` has random weights, as
-the control of chance, unless `--nli` names a model. A baseline whose package is not installed
-(sacrebleu, rouge-score: `pip install -e .[bench]`) is left out and named in `missing`. Five to six
-minutes of one core, and as much again for the million pairs of memory.
+the control of chance, unless `--nli` names a model. What needs a package that is not installed
+(BLEU and ROUGE: `pip install -e .[bench]`; `encoder`) is left out and named in `missing`. Five to
+six minutes of one core, and as much again for the million pairs of memory.
 
     python scripts/bench_severity.py --openi indiana_reports.csv --out runs/bench_severity.json
 """
@@ -131,7 +131,7 @@ def parse() -> argparse.Namespace:
     )
     add("--only", type=names, default=judges.NAMES, help=f"of {','.join(judges.NAMES)}")
     add("--nli", type=Path, default=None, help="folder of a real NLI model")
-    add("--encoder", type=Path, default=None, help="folder of a real encoder for finetuned")
+    add("--encoder", type=Path, default=None, help="folder of an encoder for finetuned and encoder")
     add("--cases", type=int, default=None, help="at most so many groups")
     add("--limit", type=int, default=1000, help="reports per operation")
     add("--chains", type=int, default=300, help="reports for the ranking")

@@ -55,7 +55,7 @@ def score(
     indication: Annotated[str | None, typer.Option(help="Why the study was made.")] = None,
     judge: Annotated[
         str,
-        typer.Option(help="rules, nli:DIR, finetuned:DIR, self:DIR or ensemble:FILE."),
+        typer.Option(help="rules, encoder, nli:DIR, finetuned:DIR, self:DIR or ensemble:FILE."),
     ] = "rules",
     calibration: Annotated[
         Path | None, typer.Option(help="calibration.json of a cycle, applied to the severities.")

@@ -62,7 +62,7 @@ class SeveritySettings(Strict):
 
     judge: JudgeName = "rules"
     """Gives the severities that readers left out, and scores the held-out reports that the gate
-    decides on: rules, nli:DIR, finetuned:DIR, self, ensemble, ensemble:FILE or server:URL
+    decides on: rules, encoder, nli:DIR, finetuned:DIR, self, ensemble, ensemble:FILE or server:URL
     (docs/judges.md)."""
     server: JudgeServerSettings = DEFAULT_SERVER
     calibrate: bool = True

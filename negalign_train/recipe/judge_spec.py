@@ -15,6 +15,7 @@ from negalign_train.vocabulary.errors import RecipeError
 
 FORMS = {
     "rules": ("rules",),
+    "encoder": ("encoder", "encoder:DIR"),
     "nli": ("nli:DIR",),
     "finetuned": ("finetuned:DIR",),
     "self": ("self", "self:embedded", "self:DIR", "self:DIR#ADAPTER_DIR"),

@@ -14,8 +14,8 @@ from benchmarks.severity_entries import Entry, Settings
 from benchmarks.severity_figures import one_by_one
 from negalign_train.vocabulary.records import Case
 
-NAMES = ("rules", "count", "bleu", "rouge", "finetuned", "ensemble", "nli", "self")
-_MODEL_JUDGES = frozenset(["finetuned", "ensemble", "nli", "self"])
+NAMES = ("rules", "encoder", "count", "bleu", "rouge", "finetuned", "ensemble", "nli", "self")
+_MODEL_JUDGES = frozenset(["encoder", "finetuned", "ensemble", "nli", "self"])
 
 
 def _quick(only: Sequence[str]) -> tuple[list[Entry], list[str]]:

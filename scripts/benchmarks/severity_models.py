@@ -12,9 +12,10 @@ import torch
 from benchmarks import severity_encoder as encoders
 from benchmarks.severity_entries import Entry, Settings, answer_of
 from negalign_train.severity.judges.ensemble import EnsembleJudge, equal_weights
-from negalign_train.severity.judges.opening import open_judge
+from negalign_train.severity.judges.opening import JudgeSetup, open_judge
 from negalign_train.severity.judges.training import JudgeTraining, train_judge
 from negalign_train.training.policy.judge_setup import judge_setup
+from negalign_train.vocabulary.errors import DataError
 from negalign_train.vocabulary.records import Case
 
 
@@ -43,6 +44,17 @@ def _random_nli(settings: Settings, learn_from: Sequence[Case]) -> Path:
     return encoders.write_random_nli(settings.work_dir / "nli", tokenizer, settings.seed)
 
 
+def _encoder(settings: Settings, setup: JudgeSetup, report: dict[str, Any]) -> list[Entry]:
+    """The rules with the sentence encoder; none where its package is not installed."""
+    place = f":{settings.encoder_dir}" if settings.encoder_dir else ""
+    try:
+        judge = open_judge(f"encoder{place}", setup)
+    except DataError:
+        report["missing"].append("encoder")
+        return []
+    return [Entry("encoder", answer_of(judge), settings.finetuned_reports, 200)]
+
+
 def model_entries(
     settings: Settings, learn_from: Sequence[Case], report: dict[str, Any]
 ) -> list[Entry]:
@@ -53,6 +65,8 @@ def model_entries(
     wanted, setup = set(settings.only), judge_setup()
     torch.set_num_threads(1)
     entries: list[Entry] = []
+    if "encoder" in wanted:
+        entries += _encoder(settings, setup, report)
     if wanted & {"finetuned", "ensemble"}:
         finetuned = open_judge(f"finetuned:{_trained(settings, learn_from, report)}", setup)
         members = [open_judge("rules", setup), finetuned]

@@ -72,6 +72,8 @@ def open_judge(text: str, setup: JudgeSetup) -> Judge:
     if spec.kind == "server":
         return ServerJudge(server_address(spec.place), setup.server)
     # Heavy from here on: torch and transformers.
+    if spec.kind == "encoder":
+        return _encoder(spec.place, setup)
     if spec.kind == "nli":
         from negalign_train.severity.judges.nli import NliJudge  # noqa: PLC0415
 
@@ -82,6 +84,17 @@ def open_judge(text: str, setup: JudgeSetup) -> Judge:
         return FinetunedJudge(Path(spec.place), device=setup.device)
     assert spec.kind == "self"  # parse_judge() knows the kinds
     return _self(spec.place, setup)
+
+
+def _encoder(place: str, setup: JudgeSetup) -> Judge:
+    from negalign_train.severity.judges.encoder.judge import EncoderJudge  # noqa: PLC0415
+    from negalign_train.severity.judges.encoder.sentence_encoder import (  # noqa: PLC0415
+        SentenceEncoder,
+        installed_encoder,
+    )
+
+    folder = Path(place) if place else installed_encoder()
+    return EncoderJudge(SentenceEncoder(folder, setup.device))
 
 
 def _ensemble(place: str, setup: JudgeSetup) -> Judge:

@@ -26,8 +26,6 @@ from negalign_train.severity.trust.expert.order import (
 from negalign_train.severity.trust.intervals import Floats, Places, draws, group_places
 from negalign_train.vocabulary.records import CATEGORIES
 
-_BLOCK = 20
-"""Draws between two words of progress."""
 _Measures = Callable[[Floats], Mapping[str, Floats]]
 """From (draws, cases), how often each case is drawn, to the value of each measure in each draw."""
 
@@ -66,7 +64,7 @@ def _estimates(
     """Each measure with every case once, and its interval over drawn cases."""
     once = measures(np.ones((1, num_cases)))
     blocks = []
-    for block in draws(num_cases, settings.num_bootstrap, settings.seed, _BLOCK):
+    for block in draws(num_cases, settings.num_bootstrap, settings.seed):
         blocks.append(measures(block))
         progress(len(block))
     return {
