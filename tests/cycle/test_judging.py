@@ -17,19 +17,23 @@ from build_sample_log import sample_events
 
 from negalign_train.cycle.opening.plan import LocatedRecipe
 from negalign_train.cycle.run import run_cycles
+from negalign_train.cycle.steps import evaluate
 from negalign_train.cycle.steps import train as train_step
 from negalign_train.feedback.snapshot import read_snapshot
 from negalign_train.feedback.store import FeedbackStore
 from negalign_train.recipe.cycle import CycleRecipe
 from negalign_train.report.result import CycleResult
+from negalign_train.severity.judges.base import ReportPair
 from negalign_train.severity.judges.opening import GeneratorFolders, open_judge
+from negalign_train.severity.judges.rules import RulesJudge
 from negalign_train.severity.judges.training import JudgeTraining, train_judge
+from negalign_train.severity.reading.context import CaseContext
 from negalign_train.storage.database import open_database
 from negalign_train.storage.workspace import Workspace, read_json
 from negalign_train.training.policy.judge_setup import judge_setup
 from negalign_train.training.run import main
 from negalign_train.vocabulary.errors import CycleError, DataError, NegalignError, RecipeError
-from negalign_train.vocabulary.records import Event
+from negalign_train.vocabulary.records import Case, Event, ScoredReport
 from negalign_train.vocabulary.resources import data_path
 from tests.cycles import RECIPE, small_recipe
 from tests.judge_servers import ChatServer, by_side, chat_server
@@ -252,3 +256,17 @@ def test_judges_that_do_not_go_together_are_refused_with_the_recipe(specs):
             CycleRecipe.model_validate(changed)
     with pytest.raises(RecipeError, match="give self:DIR"):
         open_judge("self", judge_setup())
+
+
+def test_the_gate_s_judge_knows_age_and_indication_of_each_case(monkeypatch):
+    asked: list[ReportPair] = []
+    monkeypatch.setattr(evaluate, "judgements", lambda _context, _judge, pairs: asked.extend(pairs))
+    prompt = "Indication: 70-year-old man with fever. Comparison: none."
+    case = Case("a", "a", prompt, "Lingular consolidation.")
+    report = ScoredReport("a", "a", "Lingular pneumonia.", 3, False, None)
+    nothing: Any = None
+    evaluate._judged(nothing, RulesJudge(), [case], [report])
+    assert asked == [
+        ReportPair(case.reference, report.completion,
+                   CaseContext(70.0, "70-year-old man with fever"))
+    ]  # fmt: skip

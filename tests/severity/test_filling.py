@@ -10,6 +10,7 @@ import pytest
 from negalign_train.severity.judges.base import Judgement, ReportPair
 from negalign_train.severity.judges.rules import RulesJudge
 from negalign_train.severity.judges.uses.filling import fill_severities
+from negalign_train.severity.reading.context import CaseContext
 from negalign_train.vocabulary.errors import DataError
 from negalign_train.vocabulary.records import CATEGORIES, Event, SeverityScore
 
@@ -77,7 +78,7 @@ def test_any_judge_fills_and_its_label_stands_in_the_record(make_event: MakeEven
     (filled,) = fill_severities([event], {"a": "Right."}, judge, "fixed 1", halved).events
     assert filled.severities == dict.fromkeys(CATEGORIES, 0.0) | {"temporal_error": 0.25}
     assert (filled.severity_source, filled.severity_judge) == ("scorer", "fixed 1")
-    assert judge.asked == [ReportPair("Right.", event.completion)]
+    assert judge.asked == [ReportPair("Right.", event.completion, CaseContext(None, "cough"))]
 
 
 def test_a_judge_that_cannot_score_leaves_severities_unknown(make_event: MakeEvent) -> None:
@@ -91,3 +92,16 @@ def test_a_judge_that_is_down_fills_nothing_in_silence(make_event: MakeEvent) ->
     event = open_event(make_event, "a")
     with pytest.raises(DataError, match="failed on 1 of 1 reports"):
         fill_severities([event], {"a": "Right."}, Fixed(None, "judge_unreachable"))
+
+
+def test_age_and_indication_of_the_prompt_price_what_a_reader_left_out(
+    make_event: MakeEvent,
+) -> None:
+    def filled(prompt: str) -> float | None:
+        event = open_event(make_event, "a", completion="Lingular pneumonia.", prompt=prompt)
+        found = fill_severities([event], {"a": "Lingular consolidation."}, RulesJudge())
+        return found.events[0].total_severity
+
+    # With a fever they are one disease, so the scorer finds nothing where the reader saw an error.
+    assert filled("Indication: Fever and cough. Comparison: none.") is None
+    assert filled("Indication: Fall. Comparison: none.") == 0.0625

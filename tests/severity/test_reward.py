@@ -175,3 +175,13 @@ def test_a_category_that_does_not_exist_is_refused() -> None:
         RewardSettings(
             category_weights={"misses": 2.0}, length_weight=0.0, length_slack=0.0, unscorable=-9
         )
+
+
+def test_age_and_indication_of_the_prompt_price_the_reward() -> None:
+    def earned(prompt: object) -> list[float]:
+        reward = SeverityReward(SETTINGS.model_copy(update={"length_weight": 0.0}), RulesJudge())
+        return reward([prompt], ["Lingular pneumonia."], ["Lingular consolidation."])
+
+    assert earned("Indication: fever. Write the report.") == [0.0]
+    assert earned([{"role": "user", "content": "Indication: fever. Write the report."}]) == [0.0]
+    assert earned("Write the report.") == [-0.0625]

@@ -13,7 +13,6 @@ from negalign_train.feedback.snapshot import read_snapshot
 from negalign_train.preferences.view import newest_events
 from negalign_train.registry.provenance import git_commit, library_versions
 from negalign_train.report.result import Rescaling, ScorerUsed
-from negalign_train.severity.judges.base import ReportPair
 from negalign_train.severity.judges.examples import GradedExample, graded_examples
 from negalign_train.severity.judges.uses.asking import scores_of
 from negalign_train.severity.pricing.calibration import Calibration, identity, read_calibration
@@ -56,7 +55,7 @@ def _fitted(context: Context) -> Calibration:
     if context.plan.cycle == 1:
         return identity(*judge, "the first cycle: no earlier cycle's readers to learn from")
     examples = _examples(context)
-    pairs = [ReportPair(example.reference, example.candidate) for example in examples]
+    pairs = [example.pair for example in examples]
     scores = scores_of(judgements(context, opened, pairs))
     fitted = fit_calibration(
         judge,

@@ -26,6 +26,7 @@ from negalign_train.generation.reports import Sampling
 from negalign_train.generation.writers import ReportWriter, report_writer
 from negalign_train.severity.judges.base import Judge, Judgement, ReportPair
 from negalign_train.severity.judges.uses.asking import scores_of, unscored_reasons
+from negalign_train.severity.reading.context import context_of
 from negalign_train.simulate.panel import truth_for
 from negalign_train.simulate.readers import true_score
 from negalign_train.storage.fingerprint import fingerprint
@@ -164,7 +165,7 @@ def _judged(
 ) -> list[Judgement]:
     """A judge's answers on the reports, against the cases' references."""
     pairs = [
-        ReportPair(case.reference, report.completion)
+        ReportPair(case.reference, report.completion, context_of(case.prompt))
         for case, report in zip(cases, reports, strict=True)
     ]
     return judgements(context, judge, pairs)

@@ -6,6 +6,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from negalign_train.severity.judges.base import ReportPair
+from negalign_train.severity.reading.context import NO_CONTEXT, CaseContext, context_of
 from negalign_train.vocabulary.approval import approved_text, text_key, usable_edit
 from negalign_train.vocabulary.case_ids import CASE_OF_TWO_STUDIES, cases_of_two_studies
 from negalign_train.vocabulary.records import CATEGORIES, Event, Refusals
@@ -21,6 +23,12 @@ class GradedExample:
     reference: str
     candidate: str
     severities: Mapping[str, float]
+    context: CaseContext = NO_CONTEXT
+
+    @property
+    def pair(self) -> ReportPair:
+        """What a judge is asked."""
+        return ReportPair(self.reference, self.candidate, self.context)
 
     @property
     def total(self) -> float:
@@ -85,7 +93,13 @@ def graded_examples(
         group = groups[event.case_id]
         examples.append(
             GradedExample(
-                event.event_id, event.case_id, group, reference, event.completion, event.severities
+                event.event_id,
+                event.case_id,
+                group,
+                reference,
+                event.completion,
+                event.severities,
+                context_of(event.prompt),
             )
         )
     return examples, Refusals(dict(refused))

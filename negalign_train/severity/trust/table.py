@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from negalign_train.cases.splits import group_fraction
-from negalign_train.severity.judges.base import Judge, ReportPair
+from negalign_train.severity.judges.base import Judge
 from negalign_train.severity.judges.ensemble import How, agreement_weights
 from negalign_train.severity.judges.examples import GradedExample
 from negalign_train.severity.trust.agreement import (
@@ -93,7 +93,7 @@ def run_judge(spec: str, judge: Judge, examples: Sequence[GradedExample]) -> Sco
     start = time.perf_counter()
     for first in range(0, len(examples), _BATCH):
         batch = examples[first : first + _BATCH]
-        for judgement in judge.judge([ReportPair(e.reference, e.candidate) for e in batch]):
+        for judgement in judge.judge([example.pair for example in batch]):
             scores.append(judgement.score)
             if judgement.score is None:
                 reasons[judgement.reason or "unknown"] += 1

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from negalign_train.severity.judges.base import Judge, ReportPair
 from negalign_train.severity.judges.uses.asking import judge_all
+from negalign_train.severity.reading.context import context_of
 from negalign_train.vocabulary.marks import has_unpriced_marks, price_marks
 from negalign_train.vocabulary.records import Event, Refusals, SeverityScore
 
@@ -47,7 +48,7 @@ def fill_severities(
         DataError: the judge failed on more than half of the reports.
     """
     asked = [e for e in events if e.severities is None and e.event_id in references]
-    pairs = [ReportPair(references[event.event_id], event.completion) for event in asked]
+    pairs = [ReportPair(references[e.event_id], e.completion, context_of(e.prompt)) for e in asked]
     answers = dict(zip((e.event_id for e in asked), judge_all(judge, pairs), strict=True))
     filled: list[Event] = []
     unknown: dict[str, str] = {}

@@ -11,6 +11,7 @@ from typing import Any
 from negalign_train.recipe.candidate import RewardSettings
 from negalign_train.severity.judges.base import JUDGE_FAILURES, Judge, Judgement, ReportPair
 from negalign_train.severity.judges.uses.asking import judge_all, unscored_reasons
+from negalign_train.severity.reading.context import context_of
 from negalign_train.severity.text.layout import lay_out
 from negalign_train.severity.text.sections import text_sections
 from negalign_train.vocabulary.records import SeverityScore
@@ -110,8 +111,8 @@ class SeverityReward:
             DataError: the judge failed on more than half of the completions.
         """
         pairs = [
-            ReportPair(expected, completion_text(completion))
-            for expected, completion in zip(reference, completions, strict=True)
+            ReportPair(expected, completion_text(completion), context_of(prompt))
+            for prompt, completion, expected in zip(prompts, completions, reference, strict=True)
         ]
         judgements = self._judged(pairs)
         self._completions += len(pairs)

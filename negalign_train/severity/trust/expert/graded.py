@@ -47,4 +47,5 @@ def _example(report: RatedReport) -> GradedExample:
         report.pair.reference,
         report.pair.candidate,
         severities,
+        report.pair.context,
     )
