@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from negalign_train.severity.pricing.score import score_report
 from negalign_train.severity.reading.facts import extract_facts
 from negalign_train.severity.text.layout import lay_out
 from negalign_train.severity.text.sections import text_sections
@@ -68,6 +69,7 @@ def test_a_label_of_the_template_is_no_section() -> None:
         ("Pneumothorax? No. Effusion? Yes.", {"-pneumothorax", "+pleural_effusion"}),
         ("Pneumothorax (-), effusion (+).", {"-pneumothorax", "+pleural_effusion"}),
         ("Pneumothorax -ve. +ve for effusion.", {"-pneumothorax", "+pleural_effusion"}),
+        ("- pneumothorax, + effusion.", {"-pneumothorax", "+pleural_effusion"}),
         ("Pneumothorax - nil. Effusion = yes", {"-pneumothorax", "+pleural_effusion"}),
         ("Pleura: no effusion. Pneumothorax: none.", {"-pleural_effusion", "-pneumothorax"}),
     ],
@@ -76,10 +78,34 @@ def test_a_template_is_answered_in_one_word(text: str, expected: set[str]) -> No
     assert signed(text) == expected
 
 
-@pytest.mark.parametrize("text", ["No acute abnormality.", "Normal.", "Impression: Negative."])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "No acute abnormality.", "Normal.", "Impression: Negative.", "NAD", "CXR: NAD",
+        "Nil acute.",
+        "Nothing abnormal detected.", "The study is within normal limits.", "Otherwise normal.",
+        "No significant pathology seen.", "Normal appearances.",
+        "Impression: no concerning findings",
+    ],
+)  # fmt: skip
 def test_a_sentence_that_only_says_normal_denies_the_acute_findings(text: str) -> None:
     assert {"-pneumothorax", "-pleural_effusion", "-consolidation"} <= signed(text)
 
 
 def test_normal_said_of_an_organ_stays_with_it() -> None:
     assert signed("No acute abnormality of the bones.") <= {"-rib_fracture", "-bone_lesion"}
+
+
+@pytest.mark.parametrize(
+    "text", ["Film is not normal.", "Abnormal study.", "XXXX are normal.", "No acute XXXX.",
+             "No film.", "Limited study.", "Acute finding.", "No pleural abnormality."]
+)  # fmt: skip
+def test_what_denies_no_abnormality_of_the_examination_says_nothing(text: str) -> None:
+    assert extract_facts(text).statements == ()
+
+
+def test_filler_is_no_language_and_costs() -> None:
+    score = score_report("Small left effusion.", "Lorem ipsum dolor sit amet consectetur.")
+    assert score is not None
+    assert score.severities["report_integrity"] > 0
+    assert score.severities["false_negative"] > 0

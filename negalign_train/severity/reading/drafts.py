@@ -18,12 +18,9 @@ _COMPLETING = frozenset(["verb", "negation", "predicate", "normal"])
 _ENDS_LIST = frozenset(["finding", "normal", "negation"])
 _WHOLE = "cardiopulmonary"
 """The summary that a normal examination denies."""
-_SAYS_NOTHING = frozenset(
-    ["the", "a", "an", "is", "are", "was", "were", "it", "this", "all", "seen", "noted", "present",
-     "identified", "visualized", "evident", "appear", "remain", "otherwise", "grossly", "overall",
-     "essentially", "entirely", "completely", "impression", "finding", "result", "within", "here",
-     "today", "there", "on", "of", "in", "at", "time", "detected", "demonstrated", "everything"]
-)  # fmt: skip
+_WHOLE_WORDS = 16
+"""A longer sentence speaks of something."""
+_NO_READINGS = Readings((), {})
 _NEAR_WORDS = 4
 """A predicate reaches an organ on its right over at most this many words."""
 
@@ -278,16 +275,29 @@ def _denied_summary(tables: Lexicon, item: Item, partial: bool) -> list[Statemen
 def whole_examination(
     tables: Lexicon, items: Sequence[Item], words: Sequence[Word]
 ) -> list[StatementDraft]:
-    """The drafts of a sentence that only says "normal" or "no acute abnormality": of the whole
-    examination, then. None where a word could name something.
+    """The drafts of a sentence that names no organ and no finding, and calls something normal or
+    denies all abnormality ("no acute abnormality is seen"): of the whole examination, then.
     """
-    normal = next((item for item in items if item.value("normal")), None)
-    if normal is None:
+    if not words or len(words) > _WHOLE_WORDS or any(item.value("change") for item in items):
         return []
-    around = [*words[: normal.start], *words[normal.end :]]
-    if not all(word.form in _SAYS_NOTHING or not word.form.isalpha() for word in around):
+    whole = tables.whole
+    open_words = set(range(len(words)))
+    normal = partial = False
+    for item in items:
+        if item.value("normal") or item.value("partial"):
+            normal = normal or item.value("normal") is not None
+            partial = partial or item.value("partial") is not None
+            open_words -= set(range(item.start, item.end))
+    around = {words[at].form for at in open_words if words[at].form.isalpha()}
+    if not around <= whole.words:
         return []
-    return _denied_summary(tables, normal, any(item.value("partial") for item in items))
+    denied = not whole.denying.isdisjoint(around)
+    if denied != (not whole.heads.isdisjoint(around)) and "nad" not in around:
+        return []  # "no study", "finding"
+    if not (denied or normal or "nad" in around):
+        return []
+    sentence = Item(_NO_READINGS, 0, 0, len(words))
+    return _denied_summary(tables, sentence, partial or "other" in around)
 
 
 def draft_statements(tables: Lexicon, items: Sequence[Item]) -> list[StatementDraft]:

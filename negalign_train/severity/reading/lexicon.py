@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 from negalign_train.severity.reading.phrases import (
@@ -30,6 +30,21 @@ class Frame:
 
 
 @dataclass(frozen=True)
+class WholeExamination:
+    """The words of a sentence that speaks of no organ: a denied head, or something normal, among
+    ``qualifiers`` and ``plain`` words, is said of the examination."""
+
+    denying: frozenset[str]
+    heads: frozenset[str]
+    qualifiers: frozenset[str]
+    plain: frozenset[str]
+
+    @cached_property
+    def words(self) -> frozenset[str]:
+        return self.denying | self.heads | self.qualifiers | self.plain
+
+
+@dataclass(frozen=True)
 class Lexicon:
     """All tables. ``summaries``: what "no acute abnormality" denies, and ``marked_summaries`` what
     it denies only where it is marked or new. ``relations`` maps (said in the reference, said in
@@ -42,6 +57,7 @@ class Lexicon:
     trie: TrieNode
     frames: Mapping[str, Frame]
     summaries: Mapping[str, tuple[str, ...]]
+    whole: WholeExamination
     marked_summaries: Mapping[str, tuple[str, ...]]
     relations: Mapping[tuple[str, str], str]
     leaps: frozenset[tuple[str, str]]
@@ -123,6 +139,7 @@ def lexicon() -> Lexicon:
     content = {singular(word) for phrase, _ in phrases for word in phrase.split()}
     plain = ("common_words", "real_words", "english_words")
     other = {singular(word) for key in plain for word in data[key]}
+    other |= {word for words in data["whole_examination"].values() for word in words}
     relations = _relations((a, b) for a, b in data["relations"])
     leaps = frozenset((a, b) for a, b in data["leaps"])
     return Lexicon(
@@ -132,6 +149,9 @@ def lexicon() -> Lexicon:
             name: Frame(entry["predicates"], tuple(entry["normal"]))
             for name, entry in data["frames"].items()
         },
+        whole=WholeExamination(
+            **{kind: frozenset(words) for kind, words in data["whole_examination"].items()}
+        ),
         summaries={name: tuple(entry["denies"]) for name, entry in data["summaries"].items()},
         marked_summaries={
             name: tuple(entry["denies_marked"]) for name, entry in data["summaries"].items()

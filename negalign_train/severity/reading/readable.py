@@ -24,6 +24,7 @@ FEW_KNOWN = 0.6
 HARDLY_KNOWN = 0.35
 """Without any English function word, a longer text of which less is known is not English."""
 _LONGER = 6
+_FILLER = "lorem ipsum"
 _MARKS = ".,;:!?()/-"
 _CLAUSE_END = re.compile(r"[.,;:!?\n]")
 _TITLE_CHARACTERS = 80
@@ -99,6 +100,8 @@ def is_other_language(text: str, num_words: int, num_known: int) -> bool:
     english, other = _languages()
     of_english = sum(word in english for word in words)
     of_other = sum(word in other or _FOREIGN_LETTER.search(word) is not None for word in words)
+    if _FILLER in lower:
+        return False  # a placeholder, in no language
     if of_other > of_english and (of_other > 1 or num_known < FEW_KNOWN * num_words):
         return True
     return not of_english and num_words >= _LONGER and num_known < HARDLY_KNOWN * num_words

@@ -188,11 +188,13 @@ def _stated(
     tokens: Sequence[Token], words: Sequence[Word], items: Sequence[Item]
 ) -> tuple[list[Statement], str | None]:
     """The statements of a sentence, and a change that it says of the sentence before."""
-    if not any(item.has(_SAYS_SOMETHING) for item in items):
-        return [], None
     tables = lexicon()
+    if not any(item.has(_SAYS_SOMETHING) for item in items):
+        return [_statement(d, tokens) for d in whole_examination(tables, items, words)], None
     split_clauses(items)
-    drafts = draft_statements(tables, items) or whole_examination(tables, items, words)
+    drafts = draft_statements(tables, items)
+    if not drafts and (whole := whole_examination(tables, items, words)):
+        return [_statement(draft, tokens) for draft in whole], None
     apply_scopes(drafts, items)
     loose = attach_attributes(drafts, items)
     share_attributes(drafts, items, tables.readings)

@@ -40,7 +40,7 @@ _ARROWS = {"\u2191": " increased ", "\u21e7": " increased ", "\u25b2": " increas
 _SIGNS = {"&": " and ", "\u2264": "<", "\u2265": ">", "\ufb00": "ff", "\ufb01": "fi",
           "\ufb02": "fl", "\ufb03": "ffi", "\ufb04": "ffl"} | _ARROWS  # fmt: skip
 _HL7 = {"H": "", "N": "", "F": " ", "S": " ", "T": " and ", "R": " ", "E": " "}
-_DASH = re.compile(r"(?<=[^\s\d]) -(?= \S)")
+_DASH = re.compile(r"(?<=[^\s\d,;.]) -(?= \S)")
 _SOFT_EMPHASIS = re.compile(r"(?<![A-Za-z0-9_])_{1,2}(?=[A-Za-z])|(?<=[A-Za-z.:])_{1,2}(?![\w])")
 _TABLE_ROW = re.compile(r"^[ \t]*\|.*\|[ \t]*$", re.MULTILINE)
 _RULE = re.compile(r"^[-=|:+ \t]{3,}+$", re.MULTILINE)

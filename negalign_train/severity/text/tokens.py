@@ -12,7 +12,9 @@ from negalign_train.severity.text.tables import layout_tables
 _WORD = re.compile(r"[a-z]+|\d+(?:\.\d+)?|[,;/]")
 _SIGNED = re.compile(r"(?<![\w])([-+])\s?ve\b(\s+for\b)?")
 _DENIED = ("is", "absent", ";")
-_HINT = re.compile(r"[:?=(]| ,|[-+]\s?ve\b")
+_PLUS = re.compile(r"(?:^|[,;])\s{0,4}\+\s?[a-z]")
+_PLUS_OR_MINUS = re.compile(r"(?:^|(?<=[,;]))\s{0,4}([-+])\s?(?=[a-z])")
+_HINT = re.compile(r"[:?=(+]| ,|-\s?ve\b")
 """What a sentence needs to hold one answer of a template, or a sign."""
 
 
@@ -47,11 +49,19 @@ def _meant(affirmed: str) -> tuple[str, ...]:
 
 
 def _answered(sentence: str) -> list[tuple[int, int, tuple[str, ...]]]:
-    """[start, end) of each answer of a template ("Pneumothorax: none") with the words it means."""
+    """[start, end) of each answer of a template ("Pneumothorax: none") with the words it means.
+
+    A dash denies where a plus affirms in the same sentence ("+ cardiomegaly, - effusion").
+    """
     found = [
         (m.start(), m.end(), _DENIED if m["denied"] or m["minus"] else _meant(m[0]))
         for m in _answers().finditer(sentence)
     ]
+    if _PLUS.search(sentence) is not None:
+        found += [
+            (m.start(), m.end(), (";", "no") if m[1] == "-" else (";",))
+            for m in _PLUS_OR_MINUS.finditer(sentence)
+        ]
     for match in _SIGNED.finditer(sentence):
         if any(start <= match.start() < end for start, end, _ in found):
             continue
