@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from functools import reduce
 from pathlib import Path
 from typing import Annotated
 
@@ -21,16 +20,17 @@ from negalign_train.commands.support.common import (
     print_json,
     print_table,
 )
-from negalign_train.feedback.batch import ImportReport
+from negalign_train.commands.support.feedback_import import import_exports, show_previews
+from negalign_train.feedback.importers.formats import AUTO, FORMATS
+from negalign_train.feedback.importers.mapping.apply import FieldMapping
+from negalign_train.feedback.importers.mapping.file import read_mapping, set_mapping
+from negalign_train.feedback.importers.run import open_exports
 from negalign_train.feedback.json_schema import event_json_schema
 from negalign_train.feedback.stats import GRADES, LogStats, log_stats
 from negalign_train.feedback.store import FeedbackStore
 from negalign_train.storage.database import open_for_reading
-from negalign_train.vocabulary.errors import FeedbackError
-
-_MANY_LOST = 0.1
-"""A larger share of a file's lines in quarantine is said aloud."""
-_TOP_REASONS = 3
+from negalign_train.storage.pseudonyms import workspace_pseudonyms
+from negalign_train.vocabulary.errors import UsageError
 
 app = typer.Typer(
     help="The feedback log: import, look at, export; the schema of an event.", no_args_is_help=True
@@ -40,8 +40,26 @@ app = typer.Typer(
 @app.command("import")
 def import_(
     files: Annotated[
-        list[Path], typer.Argument(help="JSONL files, one negalign.feedback/1 event per line.")
+        list[Path],
+        typer.Argument(help="Exports, plain or gzip; - for standard input; an Argilla folder."),
     ],
+    format_name: Annotated[
+        str, typer.Option("--format", help=f"{AUTO}, {', '.join(FORMATS)}.")
+    ] = AUTO,
+    map_file: Annotated[
+        Path | None,
+        typer.Option("--map", help="YAML file that says which field is which (docs/importing.md)."),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="NAME=VALUE for the whole file; may be given several times."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be imported, and import nothing.")
+    ] = False,
+    show_text: Annotated[
+        bool, typer.Option("--show-text", help="With --dry-run: show how the texts begin.")
+    ] = False,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     database_url: DatabaseUrlOption = None,
     strict: Annotated[
@@ -50,53 +68,27 @@ def import_(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Append the events of JSONL files to the log; the workspace is made if there is none.
+    """Append graded reports to the log; the workspace is made if there is none.
 
-    Importing a file twice adds nothing. Lines that cannot enter the log are quarantined with their
-    place and reason (`negalign feedback quarantine`) and do not fail the import, but with
-    **--strict**. A file that loses more than a tenth of its lines is named on standard error.
+    Reads its own JSON Lines and what other systems export; the format is recognised. Importing a
+    file twice adds nothing. Lines that cannot enter the log are quarantined with their place and
+    reason (`negalign feedback quarantine`) and do not fail the import, but with **--strict**; they
+    leave the quarantine when the mended file is imported.
 
     Example: `negalign feedback import data/sample_feedback.jsonl --workspace my-workspace`
     """
-    for file in files:
-        if not file.is_file():
-            raise FeedbackError(f"{file}: no such file; nothing was imported")
+    if format_name not in (AUTO, *FORMATS):
+        raise UsageError(f"--format {format_name}: give {AUTO} or one of {', '.join(FORMATS)}")
+    changes = FieldMapping() if map_file is None else read_mapping(map_file)
+    changes = changes.changed_by(set_mapping(settings or []))
+    pseudonym = workspace_pseudonyms(workspace, create=not dry_run)
+    exports = open_exports(files, format_name, changes, pseudonym)
+    if dry_run:
+        show_previews(exports, show_text=show_text, as_json=as_json)
+        return
+    records = [export.survey().records for export in exports]  # refuses before anything is written
     store = FeedbackStore(open_engine(workspace, database_url, create=True))
-    reports = [store.import_jsonl(file) for file in files]
-    report = reduce(ImportReport.plus, reports)
-    if as_json:
-        print_json(asdict(report))
-    else:
-        _print_import(report)
-    for file, part in zip(files, reports, strict=True):
-        if part.quarantined > _MANY_LOST * part.read:
-            typer.echo(_losses(file, part), err=True)
-    if report.accepted + report.duplicate == 0:
-        names = ", ".join(str(file) for file in files)
-        raise FeedbackError(
-            f"{names}: no line could be read as an event ({report.read} lines); give JSONL of "
-            "negalign.feedback/1, and see `negalign feedback quarantine` for the reasons"
-        )
-    if strict and report.quarantined:
-        raise FeedbackError(
-            f"--strict: {report.quarantined} of {report.read} lines were quarantined "
-            f"({_top(report)}); the {report.accepted + report.duplicate} others are in the log. "
-            "Correct the export and import it again: what is there is not added twice"
-        )
-
-
-def _losses(file: Path, report: ImportReport) -> str:
-    share = report.quarantined / report.read
-    return (
-        f"warning: {file}: {report.quarantined} of {report.read} lines ({share:.0%}) did not enter "
-        f"the log: {_top(report)}; `negalign feedback quarantine` lists each with its place"
-    )
-
-
-def _top(report: ImportReport) -> str:
-    """The most frequent reasons of the quarantine, most frequent first."""
-    ordered = sorted(report.reasons.items(), key=lambda item: (-item[1], item[0]))
-    return ", ".join(f"{reason} {count}" for reason, count in ordered[:_TOP_REASONS])
+    import_exports(store, exports, records, strict=strict, as_json=as_json)
 
 
 @app.command()
@@ -120,29 +112,37 @@ def stats(
 
 @app.command()
 def quarantine(
+    resolved: Annotated[
+        bool,
+        typer.Option("--resolved", help="Also those that left it: mended, or gone from the file."),
+    ] = False,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     database_url: DatabaseUrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the lines that did not enter the log, each with its place and reason.
+    """List the lines that did not enter the log, each with its place and reason. A line leaves the
+    list when its event enters the log, or when its file is imported again without it.
 
     Example: `negalign feedback quarantine --workspace my-workspace`
     """
     store = FeedbackStore(open_engine(workspace, database_url, opened=open_for_reading))
-    lines = store.quarantine()
+    lines = store.quarantine(resolved_too=resolved)
     if as_json:
         print_json([asdict(line) for line in lines])
         return
     table = Table("File", "Line", "Byte", "Reason", "What is wrong", "SHA-256")
+    if resolved:
+        table.add_column("Now")
     for line in lines:
-        table.add_row(
+        cells = [
             line.origin,
             str(line.line_number),
             str(line.byte_offset),
             line.reason,
             line.message,
             line.raw_sha256[:12],
-        )
+        ]
+        table.add_row(*cells, *([line.resolution or "stands"] if resolved else []))
     print_table(table)
 
 
@@ -178,19 +178,6 @@ def schema(
         typer.echo(feedback_page(), nl=False)
     else:
         print_json(event_json_schema())
-
-
-def _print_import(report: ImportReport) -> None:
-    typer.echo(
-        f"read {report.read} = accepted {report.accepted} + duplicate {report.duplicate} "
-        f"+ quarantined {report.quarantined} + incomplete {report.incomplete}"
-    )
-    for reason, count in sorted(report.reasons.items()):
-        typer.echo(f"  {reason}: {count}")
-    if report.incomplete:
-        typer.echo("  the last line was not complete yet; import the file again later")
-    if report.new_readers:
-        typer.echo(f"new readers: {', '.join(report.new_readers)}")
 
 
 def _print_stats(statistics: LogStats) -> None:

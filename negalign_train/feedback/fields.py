@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -17,6 +17,7 @@ from negalign_train.vocabulary.errors import FeedbackError
 JsonKind = TypeVar("JsonKind")
 
 MAX_ID_CHARACTERS = 200
+_MAX_NAMED = 5
 MAX_INTEGER = 2**31 - 1
 """Revisions and turns fit a 32-bit database column."""
 
@@ -42,6 +43,31 @@ class QuarantineError(FeedbackError):
         self.code = code
         self.message = message
 
+    def joined_by(self, more: str) -> QuarantineError:
+        """The same reason with further words."""
+        return type(self)(self.code, self.message + more)
+
+
+class Problems(list[QuarantineError]):
+    """The reasons why one event cannot enter the log, all of them, in the order of reading."""
+
+    def read(self, reader: Callable[..., Any], *arguments: Any) -> Any:
+        """What ``reader`` makes of the arguments; None where it refuses, and the reason is kept."""
+        try:
+            return reader(*arguments)
+        except QuarantineError as problem:
+            self.append(problem)
+            return None
+
+    def refuse(self) -> None:
+        """Raises QuarantineError where there is a reason, with the code of the first and the words
+        of all.
+        """
+        if self:
+            first, *others = self
+            also = "".join(f"; also {other}" for other in others)
+            raise first.joined_by(also) from first
+
 
 def kind_of(value: object) -> str:
     """What a JSON value is, without the value."""
@@ -60,23 +86,30 @@ def shown(value: object) -> str:
 
 
 def check_keys(
-    value: object, where: str, required: Collection[str], optional: Collection[str] = ()
+    value: object,
+    where: str,
+    required: frozenset[str],
+    optional: frozenset[str] = frozenset(),
 ) -> Mapping[str, Any]:
     """``value`` as an object that holds all ``required`` keys and no unknown one."""
     if not isinstance(value, Mapping):
         raise QuarantineError("bad_type", f"{where} must be an object, not {kind_of(value)}")
-    allowed = {*required, *optional}
-    unknown = sorted(shown(key) for key in value if key not in allowed)
+    keys = value.keys()
+    if required <= keys <= required | optional:
+        return value
+    unknown = sorted(shown(key) for key in keys - required - optional)
+    missing = sorted(required - keys)
+    reasons = []
     if unknown:
-        raise QuarantineError(
-            "unknown_key",
-            f"{where} holds {len(unknown)} unknown key(s), first {unknown[0]}; "
-            f"allowed: {', '.join(sorted(allowed))}",
-        )
-    missing = sorted(key for key in required if key not in value)
+        allowed = ", ".join(sorted(required | optional))
+        held = ", ".join(unknown[:_MAX_NAMED])
+        reasons.append(f"{where} holds {len(unknown)} unknown key(s): {held}; allowed: {allowed}")
     if missing:
-        raise QuarantineError("missing_key", f"{where} lacks {', '.join(missing)}")
-    return value
+        reasons.append(f"{where} lacks {', '.join(missing)}")
+    words = "; ".join(reasons)
+    raise (
+        QuarantineError("unknown_key", words) if unknown else QuarantineError("missing_key", words)
+    )
 
 
 def typed(value: object, kind: type[JsonKind], where: str) -> JsonKind:
@@ -91,7 +124,8 @@ def typed(value: object, kind: type[JsonKind], where: str) -> JsonKind:
 def text(value: object, where: str) -> str:
     """Any text that can be stored: no NUL, no half of a surrogate pair."""
     words = typed(value, str, where)
-    if _UNREADABLE.search(words):
+    plain = words.isascii() and "\x00" not in words
+    if not plain and _UNREADABLE.search(words):
         raise QuarantineError("bad_text", f"{where} holds a NUL or a lone surrogate")
     return words
 
@@ -99,6 +133,8 @@ def text(value: object, where: str) -> str:
 def identifier(value: object, where: str) -> str:
     """A non-blank text without control characters, at most ``MAX_ID_CHARACTERS`` long."""
     name = typed(value, str, where)
+    if name.isalnum() and len(name) <= MAX_ID_CHARACTERS:
+        return name
     if not name.strip() or len(name) > MAX_ID_CHARACTERS or _CONTROL.search(name):
         raise QuarantineError(
             "bad_id",
@@ -108,7 +144,11 @@ def identifier(value: object, where: str) -> str:
 
 
 def positive_integer(value: object, where: str) -> int:
-    """A whole number from 1 to ``MAX_INTEGER``."""
+    """A whole number from 1 to ``MAX_INTEGER``; 1.0 is one."""
+    if isinstance(value, float):
+        if not value.is_integer():
+            raise QuarantineError("bad_number", f"{where} {shown(value)} is not a whole number")
+        value = int(value)
     count = typed(value, int, where)
     if not 1 <= count <= MAX_INTEGER:
         raise QuarantineError("bad_number", f"{where} {shown(count)} is not in [1, {MAX_INTEGER}]")

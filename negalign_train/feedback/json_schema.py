@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from negalign_train.feedback.fields import MAX_ID_CHARACTERS, MAX_INTEGER
 from negalign_train.feedback.schema import EVENT_SCHEMA, ROLES
-from negalign_train.vocabulary.records import CATEGORIES, Grade
+from negalign_train.vocabulary.records import CATEGORIES, EditType, Grade
 
 Fragment = dict[str, Any]
 
@@ -30,8 +30,9 @@ def _identifier(meaning: str, *, nullable: bool = False) -> Fragment:
     }
 
 
-def _count(meaning: str) -> Fragment:
-    return {"description": meaning, "type": "integer", "minimum": 1, "maximum": MAX_INTEGER}
+def _count(meaning: str, *, nullable: bool = False) -> Fragment:
+    kind: Any = ["integer", "null"] if nullable else "integer"
+    return {"description": meaning, "type": kind, "minimum": 1, "maximum": MAX_INTEGER}
 
 
 def _object(meaning: str, required: Mapping[str, Any], optional: Mapping[str, Any]) -> Fragment:
@@ -101,7 +102,7 @@ _READER = _object(
     "Who graded.",
     {"id": _identifier("Pseudonym of the reader, the same in every event.")},
     {
-        "role": _identifier("Such as radiologist (the default) or resident."),
+        "role": _identifier("Such as resident; default and null: radiologist.", nullable=True),
         "seconds": {
             "description": "Time spent; null: not measured.",
             "type": ["number", "null"],
@@ -159,13 +160,19 @@ EVENT = _object(
         "thread_id": _identifier(
             "Id of the negotiation that this turn belongs to; null: none.", nullable=True
         ),
-        "turn": _count("Number of the turn in its thread; default 1."),
+        "turn": _count("Number of the turn in its thread; default and null: 1.", nullable=True),
         "errors": {
             "description": "Errors that the reader marked; empty or null: none were marked.",
             "type": ["array", "null"],
             "items": _ERROR,
         },
         "edited": _text("The report as the reader corrected it; null: no edit.", nullable=True),
+        "edit_type": {
+            "description": "What the edit did: mended an error, added what was missing, or said "
+            "the same more clearly; null: not said.",
+            "type": ["string", "null"],
+            "enum": [*get_args(EditType), None],
+        },
     },
 )
 _COSTS_NOTHING = {

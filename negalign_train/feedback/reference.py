@@ -40,11 +40,19 @@ QUARANTINE_REASONS: Mapping[str, str] = {
     "duplicate_key": "An object holds the same key twice.",
     "empty_completion": "`completion` is blank.",
     "empty_prompt": "`prompt` is blank.",
+    "event_of_another": "The id is in the log for an event of another reader or another system. An "
+    "id belongs to who used it first; give yours the system's name in front.",
     "grade_contradicts_severities": "Grade, errors and edit contradict each other (rules above).",
     "line_too_long": f"The line is longer than {MAX_EVENT_BYTES} bytes.",
     "missing_key": "A required key is missing.",
+    "no_counterpart": "Only one version of the report is there, or the row has no final text.",
+    "no_text": "The report of a FHIR resource or HL7 message holds no text that can be read.",
+    "not_a_report": "An HL7 message is no ORU.",
+    "not_graded": "Nobody has graded the task or record yet.",
     "not_json": "The line is no JSON.",
     "not_object": "The line is JSON, but no object.",
+    "not_submitted": "The answer was skipped, discarded or is a draft; or a FHIR report was "
+    "cancelled or entered in error.",
     "not_utf8": "The line is not UTF-8.",
     "revision_conflict": "This revision of the event is in the log with other content; give the "
     "correction a higher revision.",
@@ -53,10 +61,12 @@ QUARANTINE_REASONS: Mapping[str, str] = {
     "special_token": "A text holds a control token of a language model, such as `<|eot_id|>` or "
     "`</s>`, which would end or open a turn there.",
     "unknown_category": "A category is none of the nine.",
+    "unknown_edit_type": "`edit_type` is none of correction, addition, clarification.",
     "unknown_grade": "`grade` is none of accept, partial, reject.",
     "unknown_key": "An object holds a key that the schema does not know.",
     "unknown_role": "The role of a message is none of system, user, assistant.",
     "unknown_schema": f"`schema` is not `{EVENT_SCHEMA}`.",
+    "unknown_status": "An HL7 message does not say whether its report is preliminary or final.",
 }
 """What each reason code of the quarantine means."""
 
@@ -85,6 +95,7 @@ ANNOTATED: tuple[tuple[str, Any, str], ...] = (
         "characters 10 to 37 are `Small left pleural effusion`",
     ),
     ("edited", _FINDINGS.replace("left", "right"), "the whole report, not only the changed words"),
+    ("edit_type", "correction", "may be left out"),
     (
         "reader",
         {"id": "r-03", "role": "radiologist", "seconds": 38.5, "saw_ai": True},
@@ -118,7 +129,7 @@ def _takes(part: Fragment) -> str:
     if "const" in part:
         return f"`{part['const']}`"
     if "enum" in part:
-        return ", ".join(f"`{value}`" for value in part["enum"])
+        return ", ".join(f"`{'null' if value is None else value}`" for value in part["enum"])
     if "anyOf" in part:
         return " or ".join(_takes(each) for each in part["anyOf"])
     kinds = part["type"] if isinstance(part["type"], list) else [part["type"]]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, get_args
 
 from negalign_train.feedback.fields import (
+    Problems,
     QuarantineError,
     check_keys,
     identifier,
@@ -22,12 +23,15 @@ from negalign_train.vocabulary.approval import changes_completion
 from negalign_train.vocabulary.marks import has_unpriced_marks, summed_marks
 from negalign_train.vocabulary.records import (
     CATEGORIES,
+    DEFAULT_ROLE,
+    EditType,
     ErrorMark,
     Event,
     Generator,
     Grade,
     Prompt,
     Reader,
+    SeveritySource,
     Source,
 )
 from negalign_train.vocabulary.taxonomy import cap_severities
@@ -36,22 +40,32 @@ __all__ = ["EVENT_SCHEMA", "QuarantineError", "event_to_dict", "parse_event"]
 
 EVENT_SCHEMA = "negalign.feedback/1"
 
-_REQUIRED = (
-    "schema",
-    "event_id",
-    "revision",
-    "case_id",
-    "created_at",
-    "prompt",
-    "completion",
-    "generator",
-    "grade",
-    "reader",
-    "source",
+_REQUIRED = frozenset(
+    [
+        "schema",
+        "event_id",
+        "revision",
+        "case_id",
+        "created_at",
+        "prompt",
+        "completion",
+        "generator",
+        "grade",
+        "reader",
+        "source",
+    ]
 )
-_OPTIONAL = ("study_id", "patient_id", "thread_id", "turn", "errors", "edited")
+_OPTIONAL = frozenset(
+    ["study_id", "patient_id", "thread_id", "turn", "errors", "edited", "edit_type"]
+)
+_MARK, _MARK_MAY = frozenset({"category"}), frozenset({"severity", "span", "comment"})
+_GENERATOR, _GENERATOR_MAY = frozenset({"base"}), frozenset({"adapter"})
+_READER, _READER_MAY = frozenset({"id"}), frozenset({"role", "seconds", "saw_ai"})
+_SOURCE, _SOURCE_MAY = frozenset({"system"}), frozenset({"ref"})
+_MESSAGE = frozenset({"role", "content"})
 ROLES = ("system", "user", "assistant")
-_GRADES: dict[str, Grade] = {"accept": "accept", "partial": "partial", "reject": "reject"}
+_GRADES: dict[str, Grade] = {name: name for name in get_args(Grade)}
+_EDIT_TYPES: dict[str, EditType] = {name: name for name in get_args(EditType)}
 
 
 def parse_event(data: object) -> Event:
@@ -62,7 +76,7 @@ def parse_event(data: object) -> Event:
     them later.
 
     Raises:
-        QuarantineError: not a legal event; ``code`` says why.
+        QuarantineError: not a legal event; ``code`` is the first reason's, the message names all.
     """
     if not isinstance(data, Mapping):
         raise QuarantineError("not_object", f"an event must be an object, not {kind_of(data)}")
@@ -70,47 +84,54 @@ def parse_event(data: object) -> Event:
         raise QuarantineError(
             "unknown_schema", f"schema must be {EVENT_SCHEMA!r}, not {shown(data.get('schema'))}"
         )
-    check_keys(data, "event", _REQUIRED, _OPTIONAL)
-    completion = text(data["completion"], "completion")
+    problems = Problems()
+    problems.read(check_keys, data, "event", _REQUIRED, _OPTIONAL)
+    fields: dict[str, Any] = {}
+    for name, reader in _FIELDS.items():
+        value = data.get(name)
+        if value is not None or (name in _REQUIRED and name in data):
+            try:
+                fields[name] = reader(value, name)
+            except QuarantineError as problem:
+                problems.append(problem)
+    for name, parts_reader in _PARTS.items():
+        if name in data:
+            fields[name] = problems.read(parts_reader, data[name], name, problems)
+    completion, edited = fields.get("completion"), fields.get("edited")
+    errors = fields["errors"] = _errors(data.get("errors"), completion, problems)
+    if not problems:
+        problems.read(_check_grade, fields["grade"], errors, edited, completion)
+    problems.refuse()
+    severities = _reader_severities(fields["grade"], errors)
+    source: SeveritySource | None = None if severities is None else "reader"
+    return Event(severities=severities, severity_source=source, **fields)
+
+
+def _completion(value: object, where: str) -> str:
+    completion = text(value, where)
     if not completion.strip():
-        raise QuarantineError("empty_completion", "completion is blank")
-    grade = _grade(data["grade"])
-    errors = _errors(data.get("errors", []), len(completion))
-    edited = None if data.get("edited") is None else text(data["edited"], "edited")
-    _check_grade(grade, errors, edited, completion)
-    severities = _reader_severities(grade, errors)
-    return Event(
-        event_id=identifier(data["event_id"], "event_id"),
-        revision=positive_integer(data["revision"], "revision"),
-        case_id=identifier(data["case_id"], "case_id"),
-        created_at=utc_text(data["created_at"], "created_at"),
-        prompt=_prompt(data["prompt"]),
-        completion=completion,
-        grade=grade,
-        reader=_reader(data["reader"]),
-        generator=_generator(data["generator"]),
-        source=_source(data["source"]),
-        errors=errors,
-        edited=edited,
-        study_id=_optional_id(data, "study_id"),
-        patient_id=_optional_id(data, "patient_id"),
-        thread_id=_optional_id(data, "thread_id"),
-        turn=positive_integer(data.get("turn", 1), "turn"),
-        severities=severities,
-        severity_source=None if severities is None else "reader",
-    )
+        raise QuarantineError("empty_completion", f"{where} is blank")
+    return completion
+
+
+def _edit_type(value: object, where: str) -> EditType:
+    if not isinstance(value, str) or value not in _EDIT_TYPES:
+        raise QuarantineError(
+            "unknown_edit_type",
+            f"{where} must be one of {', '.join(_EDIT_TYPES)}, not {shown(value)}",
+        )
+    return _EDIT_TYPES[value]
 
 
 def event_to_dict(event: Event) -> dict[str, Any]:
-    """The JSON object of DESIGN 2.1. Study and patient are left out where they are unknown, so that
-    the content and the fingerprint of older events stay the same.
+    """The JSON object of DESIGN 2.1. Study, patient and edit type are left out where unknown, so
+    that the content and the fingerprint of older events stay the same.
 
     Severities are not in it: the reader's follow from grade and errors, and the scorer's belong to
     the snapshot of a cycle, not to the log.
     """
     prompt = event.prompt
-    joins = {"study_id": event.study_id, "patient_id": event.patient_id}
-    return {
+    value: dict[str, Any] = {
         "schema": EVENT_SCHEMA,
         "event_id": event.event_id,
         "revision": event.revision,
@@ -139,53 +160,71 @@ def event_to_dict(event: Event) -> dict[str, Any]:
             "saw_ai": event.reader.saw_ai,
         },
         "source": {"system": event.source.system, "ref": event.source.ref},
-    } | {name: value for name, value in joins.items() if value is not None}
+    }
+    if event.study_id is not None:
+        value["study_id"] = event.study_id
+    if event.patient_id is not None:
+        value["patient_id"] = event.patient_id
+    if event.edit_type is not None:
+        value["edit_type"] = event.edit_type
+    return value
 
 
-def _optional_id(data: Mapping[str, Any], name: str) -> str | None:
-    value = data.get(name)
-    return None if value is None else identifier(value, name)
-
-
-def _grade(value: object) -> Grade:
+def _grade(value: object, where: str) -> Grade:
     if not isinstance(value, str) or value not in _GRADES:
         raise QuarantineError(
-            "unknown_grade", f"grade must be one of {', '.join(_GRADES)}, not {shown(value)}"
+            "unknown_grade", f"{where} must be one of {', '.join(_GRADES)}, not {shown(value)}"
         )
     return _GRADES[value]
 
 
-def _errors(value: object, completion_length: int) -> tuple[ErrorMark, ...]:
-    marks = typed([] if value is None else value, list, "errors")
-    return tuple(
-        _error(mark, f"errors[{index}]", completion_length) for index, mark in enumerate(marks)
+def _errors(value: object, completion: str | None, problems: Problems) -> tuple[ErrorMark, ...]:
+    if value is None or problems.read(typed, value, list, "errors") is None:
+        return ()
+    assert isinstance(value, list)
+    marks = [_mark(mark, f"errors[{n}]", completion, problems) for n, mark in enumerate(value)]
+    return tuple(mark for mark in marks if mark is not None)
+
+
+def _mark(
+    value: object, where: str, completion: str | None, problems: Problems
+) -> ErrorMark | None:
+    mark = problems.read(check_keys, value, where, _MARK, _MARK_MAY)
+    if mark is None:
+        return None
+    return ErrorMark(
+        category=problems.read(_category, mark["category"], where),
+        severity=problems.read(_severity, mark.get("severity"), where),
+        span=problems.read(_span, mark.get("span"), where, completion),
+        comment=problems.read(_comment, mark.get("comment"), where),
     )
 
 
-def _error(value: object, where: str, completion_length: int) -> ErrorMark:
-    mark = check_keys(value, where, ("category",), ("severity", "span", "comment"))
-    if mark["category"] not in CATEGORIES:
+def _comment(value: object, where: str) -> str | None:
+    return None if value is None else text(value, f"{where}.comment")
+
+
+def _category(value: object, where: str) -> str:
+    if not isinstance(value, str) or value not in CATEGORIES:
         raise QuarantineError(
             "unknown_category",
-            f"{where}: category {shown(mark['category'])} is not one of {', '.join(CATEGORIES)}",
+            f"{where}: category {shown(value)} is not one of {', '.join(CATEGORIES)}",
         )
-    severity = mark.get("severity")
-    if severity is not None:
-        severity = real_number(severity, f"{where}.severity")
-    if severity is not None and not 0 <= severity <= 1:
+    return value
+
+
+def _severity(value: object, where: str) -> float | None:
+    if value is None:
+        return None
+    severity = real_number(value, f"{where}.severity")
+    if not 0 <= severity <= 1:
         raise QuarantineError(
             "severity_out_of_range", f"{where}: severity {severity!r} is not in [0, 1]"
         )
-    comment = mark.get("comment")
-    return ErrorMark(
-        category=mark["category"],
-        severity=severity,
-        span=_span(mark.get("span"), where, completion_length),
-        comment=None if comment is None else text(comment, f"{where}.comment"),
-    )
+    return severity
 
 
-def _span(value: object, where: str, completion_length: int) -> tuple[int, int] | None:
+def _span(value: object, where: str, completion: str | None) -> tuple[int, int] | None:
     """Offsets [start, end); an empty span marks the place where something is missing."""
     if value is None:
         return None
@@ -193,11 +232,13 @@ def _span(value: object, where: str, completion_length: int) -> tuple[int, int] 
     if len(offsets) != 2:
         raise QuarantineError("bad_type", f"{where}.span must be [start, end]")
     start, end = (typed(offset, int, f"{where}.span") for offset in offsets)
-    if not 0 <= start <= end <= completion_length:
+    if completion is None:
+        return start, end  # the completion has been refused
+    if not 0 <= start <= end <= len(completion):
         raise QuarantineError(
             "span_out_of_text",
             f"{where}: span [{shown(start)}, {shown(end)}] is not inside the completion's "
-            f"{completion_length} characters",
+            f"{len(completion)} characters",
         )
     return start, end
 
@@ -225,23 +266,25 @@ def _reader_severities(grade: Grade, errors: tuple[ErrorMark, ...]) -> dict[str,
     return cap_severities(summed_marks(errors))
 
 
-def _prompt(value: object) -> Prompt:
+def _prompt(value: object, where: str, problems: Problems) -> Prompt:
     if isinstance(value, str):
         if not value.strip():
-            raise QuarantineError("empty_prompt", "prompt is blank")
-        return text(value, "prompt")
+            raise QuarantineError("empty_prompt", f"{where} is blank")
+        return text(value, where)
     if not isinstance(value, list):
         raise QuarantineError(
-            "bad_type", f"prompt must be text or a list of messages, not {kind_of(value)}"
+            "bad_type", f"{where} must be text or a list of messages, not {kind_of(value)}"
         )
-    messages = tuple(_message(item, f"prompt[{index}]") for index, item in enumerate(value))
-    if not any(message["content"].strip() for message in messages):
-        raise QuarantineError("empty_prompt", "prompt holds no message with content")
+    messages = tuple(
+        problems.read(_message, item, f"{where}[{index}]") for index, item in enumerate(value)
+    )
+    if not any(message is None or message["content"].strip() for message in messages):
+        raise QuarantineError("empty_prompt", f"{where} holds no message with content")
     return messages
 
 
 def _message(value: object, where: str) -> dict[str, str]:
-    message = check_keys(value, where, ("role", "content"))
+    message = check_keys(value, where, _MESSAGE)
     if message["role"] not in ROLES:
         raise QuarantineError(
             "unknown_role",
@@ -250,35 +293,61 @@ def _message(value: object, where: str) -> dict[str, str]:
     return {"role": message["role"], "content": text(message["content"], f"{where}.content")}
 
 
-def _reader(value: object) -> Reader:
-    fields = check_keys(value, "reader", ("id",), ("role", "seconds", "saw_ai"))
-    seconds = fields.get("seconds")
-    if seconds is not None:
-        seconds = real_number(seconds, "reader.seconds")
-        if not 0 <= seconds < math.inf:
-            raise QuarantineError(
-                "bad_number", f"reader.seconds {seconds!r} is not 0 or more, and finite"
-            )
+def _seconds(value: object, where: str) -> float | None:
+    if value is None:
+        return None
+    seconds = real_number(value, where)
+    if not 0 <= seconds < math.inf:
+        raise QuarantineError("bad_number", f"{where} {seconds!r} is not 0 or more, and finite")
+    return seconds
+
+
+def _reader(value: object, where: str, problems: Problems) -> Reader:
+    fields = check_keys(value, where, _READER, _READER_MAY)
+    role = fields.get("role")
     return Reader(
-        id=identifier(fields["id"], "reader.id"),
-        role=identifier(fields.get("role", "radiologist"), "reader.role"),
-        seconds=seconds,
-        saw_ai=typed(fields.get("saw_ai", True), bool, "reader.saw_ai"),
+        id=problems.read(identifier, fields["id"], f"{where}.id"),
+        role=DEFAULT_ROLE if role is None else problems.read(identifier, role, f"{where}.role"),
+        seconds=problems.read(_seconds, fields.get("seconds"), f"{where}.seconds"),
+        saw_ai=problems.read(typed, fields.get("saw_ai", True), bool, f"{where}.saw_ai"),
     )
 
 
-def _generator(value: object) -> Generator:
-    fields = check_keys(value, "generator", ("base",), ("adapter",))
+def _generator(value: object, where: str, problems: Problems) -> Generator:
+    fields = check_keys(value, where, _GENERATOR, _GENERATOR_MAY)
     adapter = fields.get("adapter")
     return Generator(
-        base=identifier(fields["base"], "generator.base"),
-        adapter=None if adapter is None else identifier(adapter, "generator.adapter"),
+        base=problems.read(identifier, fields["base"], f"{where}.base"),
+        adapter=None if adapter is None else problems.read(identifier, adapter, f"{where}.adapter"),
     )
 
 
-def _source(value: object) -> Source:
-    fields = check_keys(value, "source", ("system",), ("ref",))
+def _source(value: object, where: str, problems: Problems) -> Source:
+    fields = check_keys(value, where, _SOURCE, _SOURCE_MAY)
     return Source(
-        system=identifier(fields["system"], "source.system"),
-        ref=text(fields.get("ref", ""), "source.ref"),
+        system=problems.read(identifier, fields["system"], f"{where}.system"),
+        ref=problems.read(text, fields.get("ref", ""), f"{where}.ref"),
     )
+
+
+_FIELDS: Mapping[str, Callable[[Any, str], Any]] = {
+    "event_id": identifier,
+    "revision": positive_integer,
+    "case_id": identifier,
+    "created_at": utc_text,
+    "completion": _completion,
+    "grade": _grade,
+    "edited": text,
+    "edit_type": _edit_type,
+    "study_id": identifier,
+    "patient_id": identifier,
+    "thread_id": identifier,
+    "turn": positive_integer,
+}
+_PARTS: Mapping[str, Callable[[Any, str, Problems], Any]] = {
+    "prompt": _prompt,
+    "reader": _reader,
+    "generator": _generator,
+    "source": _source,
+}
+"""Fields that hold others, and may have several things wrong."""

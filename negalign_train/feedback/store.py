@@ -3,46 +3,38 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, Select, func, select
 
-from negalign_train.feedback.batch import (
-    EVENTS,
-    QUARANTINE,
-    ImportReport,
-    entry_of_event,
-    entry_of_line,
-    plan_batch,
-    write_batch,
+from negalign_train.feedback.batch import EVENTS, Importing, plan_batch, write_batch
+from negalign_train.feedback.entries import Entry, ImportReport, entry_of_event
+from negalign_train.feedback.peer_review import (
+    PeerReview,
+    PeerStats,
+    append_reviews,
+    peer_stats,
 )
-from negalign_train.feedback.lines import read_lines
+from negalign_train.feedback.quarantine import (
+    QuarantinedLine,
+    next_import,
+    quarantined_lines,
+    release_gone,
+)
 from negalign_train.feedback.schema import event_to_dict, parse_event
 from negalign_train.storage.database import DatabaseError, open_database, reading, writing
 from negalign_train.storage.workspace import replacing
 from negalign_train.vocabulary.errors import FeedbackError
 from negalign_train.vocabulary.records import Event
 
-_BATCH_LINES = 200
-_QUARANTINE_COLUMNS = ("origin", "line_number", "byte_offset", "reason", "raw_sha256", "message")
-
-
-@dataclass(frozen=True)
-class QuarantinedLine:
-    """One line that did not enter the log: its place, why, and the SHA-256 of its bytes."""
-
-    origin: str
-    line_number: int
-    byte_offset: int
-    reason: str
-    raw_sha256: str
-    message: str
+_BATCH_EVENTS = 1000
+_BATCH_BYTES = 1 << 21
+"""A batch ends at either bound: one event may hold thousands of marks."""
+_READ_ROWS = 200
 
 
 class FeedbackStore:
@@ -62,26 +54,32 @@ class FeedbackStore:
             self._engine = database if isinstance(database, Engine) else open_database(database)
         self._clock = clock
 
-    def import_jsonl(self, path: Path) -> ImportReport:
-        """Appends the events of a JSONL file, batch by batch, each batch in one transaction.
+    def import_entries(
+        self, entries: Iterable[Entry], origin: str, whole_files: Sequence[str] = ()
+    ) -> Iterator[ImportReport]:
+        """Appends the events of an export, batch by batch, each batch in one transaction, and
+        reports each batch once it is on disk.
 
-        A line that cannot enter the log goes to quarantine with its place and reason. A last line
-        without newline that is not JSON yet counts as incomplete: its writer may still be busy,
-        and the next import reads it again. Importing a file twice adds nothing.
+        An entry that cannot enter the log goes to quarantine with its place and reason. Importing
+        an export twice adds nothing. What stands in quarantine from ``whole_files`` and is not
+        among the entries leaves it at the end.
 
         Raises:
-            FeedbackError: the file or the database cannot be used. Batches already imported stay;
+            FeedbackError: the export or the database cannot be used. Batches already imported stay;
                 the same import then goes on from there.
         """
-        origin = str(path.resolve())
-        report = ImportReport()
-        lines = read_lines(path)
-        while batch := [entry_of_line(line) for line in islice(lines, _BATCH_LINES)]:
+        importing = None
+        for batch in _batches(entries):
             with self._writing() as connection:
+                if importing is None:
+                    importing = Importing(next_import(connection), origin, self._now())
                 plan = plan_batch(connection, batch)
-                written = write_batch(connection, plan, origin, self._clock().isoformat())
-            report = report.plus(written)  # after the commit: nothing undone is reported
-        return report
+                written = write_batch(connection, plan, importing)
+            yield written  # after the commit: nothing undone is reported
+        with self._writing() as connection:
+            number = next_import(connection) if importing is None else importing.number
+            released = [release_gone(connection, file, number) for file in whole_files]
+        yield ImportReport(released=sum(released))
 
     def append(self, events: Sequence[Event], source: str) -> ImportReport:
         """Appends events made in this process, all in one transaction or none.
@@ -94,9 +92,11 @@ class FeedbackStore:
         entries = [entry_of_event(event) for event in events]
         with self._writing() as connection:
             plan = plan_batch(connection, entries)
-            for entry in plan.quarantined:
-                raise FeedbackError(f"{entry.problem}; nothing was appended") from entry.problem
-            return write_batch(connection, plan, source, self._clock().isoformat())
+            for item in plan.refused:
+                problem = item.entry.problem
+                raise FeedbackError(f"{problem}; nothing was appended") from problem
+            importing = Importing(next_import(connection), source, self._now())
+            return write_batch(connection, plan, importing)
 
     def events(self, after_sequence: int = 0) -> list[tuple[int, Event]]:
         """``(sequence, event)`` of the newest revision of each event, in ingest order.
@@ -116,12 +116,22 @@ class FeedbackStore:
         with self._reading() as connection:
             return frozenset(connection.execute(select(EVENTS.c.reader_id).distinct()).scalars())
 
-    def quarantine(self) -> list[QuarantinedLine]:
-        """Every quarantined line, in the order of arrival."""
-        query = select(*(QUARANTINE.c[name] for name in _QUARANTINE_COLUMNS))
+    def quarantine(self, *, resolved_too: bool = False) -> list[QuarantinedLine]:
+        """The lines in quarantine, in the order of arrival; with ``resolved_too`` those that have
+        left it as well.
+        """
         with self._reading() as connection:
-            rows = connection.execute(query.order_by(QUARANTINE.c.sequence))
-            return [QuarantinedLine(*row) for row in rows]
+            return quarantined_lines(connection, resolved_too=resolved_too)
+
+    def append_reviews(self, reviews: Sequence[PeerReview], origin: str) -> int:
+        """Appends grades that peers gave to readers; returns how many are new."""
+        with self._writing() as connection:
+            return append_reviews(connection, reviews, origin, self._now())
+
+    def peer_stats(self) -> tuple[PeerStats, ...]:
+        """Statistics of the readers whom peers have graded."""
+        with self._reading() as connection:
+            return peer_stats(connection)
 
     def export_jsonl(self, path: Path, *, newest_only: bool = False) -> int:
         """Writes the log as JSONL, whole or not at all; returns the number of lines.
@@ -147,6 +157,9 @@ class FeedbackStore:
             ) from error
         return count
 
+    def _now(self) -> str:
+        return self._clock().isoformat()
+
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
         with _as_feedback_error(), reading(self._engine) as connection:
@@ -156,6 +169,19 @@ class FeedbackStore:
     def _writing(self) -> Iterator[Connection]:
         with _as_feedback_error(), writing(self._engine) as connection:
             yield connection
+
+
+def _batches(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
+    batch: list[Entry] = []
+    num_bytes = 0
+    for entry in entries:
+        batch.append(entry)
+        num_bytes += entry.num_bytes
+        if len(batch) >= _BATCH_EVENTS or num_bytes >= _BATCH_BYTES:
+            yield batch
+            batch, num_bytes = [], 0
+    if batch:
+        yield batch
 
 
 @contextmanager
@@ -178,7 +204,7 @@ def _newest() -> Select[Any]:
 
 
 def _stream(connection: Connection, query: Select[Any]) -> Iterator[tuple[int, Event]]:
-    rows = connection.execution_options(yield_per=_BATCH_LINES).execute(
+    rows = connection.execution_options(yield_per=_READ_ROWS).execute(
         query.order_by(EVENTS.c.sequence)
     )
     for sequence, text in rows:

@@ -52,11 +52,14 @@ def newest(connection: Connection, table: TableClause) -> Head:
     return Head(0, _FIRST) if row is None else Head(*row)
 
 
+# repr: a damaged field may hold bytes, which are no JSON.
+_ENCODER = json.JSONEncoder(sort_keys=True, ensure_ascii=False, default=repr)
+
+
 def row_digest(previous: str, values: Mapping[str, Any]) -> str:
     """SHA-256 of a row without its own digest, and of the digest before it."""
     content = {name: value for name, value in values.items() if name != CHAIN}
-    # repr: a damaged field may hold bytes, which are no JSON.
-    text = json.dumps([previous, content], sort_keys=True, ensure_ascii=False, default=repr)
+    text = _ENCODER.encode([previous, content])
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 

@@ -129,7 +129,35 @@ _V3 = (
     "ALTER TABLE locks ADD COLUMN beat_at DOUBLE PRECISION NOT NULL DEFAULT 0",
 )
 
-_MIGRATIONS: tuple[tuple[str | tuple[str, str], ...], ...] = (_V1, _V2, _V3)
+# Which refused records still stand; a reader is looked up, not searched for; grades of readers.
+_V4 = (
+    """
+    CREATE TABLE quarantine_state (
+        sequence BIGINT PRIMARY KEY,
+        event_id TEXT,
+        last_import BIGINT NOT NULL,
+        resolution TEXT CHECK (resolution IN ('mended', 'gone'))
+    )
+    """,
+    "INSERT INTO quarantine_state (sequence, last_import) SELECT sequence, 0 FROM quarantine",
+    "CREATE INDEX quarantine_state_event ON quarantine_state (event_id)",
+    "CREATE INDEX events_reader ON events (reader_id)",
+    """
+    CREATE TABLE peer_reviews (
+        sequence {key},
+        review_id TEXT NOT NULL UNIQUE,
+        reader_id TEXT NOT NULL,
+        reviewer_id TEXT,
+        grade TEXT NOT NULL,
+        reviewed_at TEXT,
+        origin TEXT NOT NULL,
+        ingested_at TEXT NOT NULL,
+        chain TEXT NOT NULL
+    )
+    """,
+)
+
+_MIGRATIONS: tuple[tuple[str | tuple[str, str], ...], ...] = (_V1, _V2, _V3, _V4)
 LATEST_VERSION = len(_MIGRATIONS)
 
 

@@ -7,6 +7,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Grade = Literal["accept", "partial", "reject"]
+EditType = Literal["correction", "addition", "clarification"]
+"""What an edit did, as RADAR tells them apart: mended an error, added what was missing, or said the
+same more clearly.
+"""
 SeveritySource = Literal["reader", "scorer"]
 Message = Mapping[str, str]
 Prompt = str | tuple[Message, ...]
@@ -84,12 +88,15 @@ class Generator:
     adapter: str | None = None
 
 
+DEFAULT_ROLE = "radiologist"
+
+
 @dataclass(frozen=True)
 class Reader:
     """Who graded. ``seconds`` is the time spent, None where it was not measured."""
 
     id: str
-    role: str = "radiologist"
+    role: str = DEFAULT_ROLE
     seconds: float | None = None
     saw_ai: bool = True
 
@@ -123,6 +130,8 @@ class Event:
     source: Source
     errors: tuple[ErrorMark, ...] = ()
     edited: str | None = None
+    edit_type: EditType | None = None
+    """What kind of change the edit is, where the reader or the system said so."""
     thread_id: str | None = None
     turn: int = 1
     study_id: str | None = None

@@ -27,7 +27,9 @@ WELL_KNOWN = re.compile(
 
 def holds_special_token(text: str, own: Iterable[str] = ()) -> bool:
     """Whether ``text`` holds a well-known control token, or one of a tokenizer's ``own``."""
-    return WELL_KNOWN.search(text) is not None or any(token in text for token in own)
+    may_hold = "<" in text or "[" in text  # each begins so, and most texts hold neither
+    known = may_hold and WELL_KNOWN.search(text) is not None
+    return known or any(token in text for token in own)
 
 
 def prompt_texts(prompt: Prompt) -> list[str]:

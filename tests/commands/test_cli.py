@@ -78,6 +78,7 @@ def test_import_sums_several_files_as_json(
         "quarantined": 2,
         "incomplete": 2,
         "newly_quarantined": 1,
+        "released": 0,
         "reasons": {"unknown_schema": 2},
         "new_readers": ["r-03", "r-7"],
     }
@@ -100,7 +101,8 @@ def test_import_of_a_missing_file_imports_nothing(
     code, _, err = negalign("feedback", "import", log_file, tmp_path / "no.jsonl", "-w", workspace)
     assert code == 1
     assert err.startswith("error: ")
-    assert "no such file; nothing was imported" in err
+    assert "No such file or directory" in err
+    assert "Nothing was imported" in err
     assert not workspace.exists()
 
 

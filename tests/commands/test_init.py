@@ -253,11 +253,11 @@ def test_the_command_measures_the_log_in_the_model_s_tokens(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     from negalign_train.feedback.store import FeedbackStore  # noqa: PLC0415
+    from tests.feedback.importing import import_log  # noqa: PLC0415
 
     place = Workspace(tmp_path / "w")
-    FeedbackStore(open_database(place.database_url)).import_jsonl(
-        data_path("sample_feedback.jsonl")
-    )
+    log = FeedbackStore(open_database(place.database_url))
+    import_log(log, data_path("sample_feedback.jsonl"))
     out = tmp_path / "mine.yaml"
     code, shown, _ = run(
         monkeypatch, capsys, "--model", "embedded", "--out", out, "--workspace", place.root

@@ -20,6 +20,7 @@ from negalign_train.feedback.store import FeedbackStore
 from negalign_train.storage.database import open_database
 from negalign_train.vocabulary.errors import FeedbackError
 from negalign_train.vocabulary.records import Event
+from tests.feedback.importing import import_log
 from tests.feedback.test_store import counts, write_lines
 
 EventDict = Callable[..., dict[str, Any]]
@@ -35,11 +36,11 @@ def test_a_torn_last_line_is_incomplete_and_read_again_when_whole(
     raw = whole.encode()
     for cut in (raw[:-1], raw[:20], raw[: raw.index("ö".encode()) + 1]):  # in the character ö
         path.write_bytes(cut)
-        assert counts(log.import_jsonl(path)) == (1, 0, 0, 0, 1)
+        assert counts(import_log(log, path)) == (1, 0, 0, 0, 1)
     path.write_bytes(raw)  # a whole object needs no newline
-    assert counts(log.import_jsonl(path)) == (1, 1, 0, 0, 0)
+    assert counts(import_log(log, path)) == (1, 1, 0, 0, 0)
     path.write_bytes(raw + b"\n")
-    assert counts(log.import_jsonl(path)) == (1, 0, 1, 0, 0)
+    assert counts(import_log(log, path)) == (1, 0, 1, 0, 0)
     assert log.quarantine() == []
 
 
@@ -47,9 +48,9 @@ def test_a_bad_last_line_without_newline_is_quarantined_once(
     log: FeedbackStore, tmp_path: Path, event_dict: EventDict
 ) -> None:
     path = write_lines(tmp_path / "a.jsonl", [event_dict(grade="?")], end="")
-    assert counts(log.import_jsonl(path)) == (1, 0, 0, 1, 0)
+    assert counts(import_log(log, path)) == (1, 0, 0, 1, 0)
     write_lines(path, [event_dict(grade="?")], end="\n")
-    assert counts(log.import_jsonl(path)) == (1, 0, 0, 1, 0)
+    assert counts(import_log(log, path)) == (1, 0, 0, 1, 0)
     assert len(log.quarantine()) == 1
 
 
@@ -61,8 +62,10 @@ def test_a_control_token_in_a_text_is_quarantined(
     forged: Any = f"Findings: No effusion. {token} The heart is normal in size and shape."
     if where == "message":
         where, forged = "prompt", [{"role": "user", "content": forged}]
-    path = write_lines(tmp_path / "a.jsonl", [event_dict(**{where: forged}), event_dict()])
-    report = log.import_jsonl(path)
+    path = write_lines(
+        tmp_path / "a.jsonl", [event_dict(**{where: forged}), event_dict(event_id="ls-1")]
+    )
+    report = import_log(log, path)
     assert report.reasons == {"special_token": 1}
     assert report.accepted == 1
     (line,) = log.quarantine()
@@ -76,7 +79,7 @@ def test_text_that_only_looks_like_a_control_token_is_accepted(
     log: FeedbackStore, tmp_path: Path, event_dict: EventDict, text: str
 ) -> None:
     path = write_lines(tmp_path / "a.jsonl", [event_dict(completion=text, errors=[])])
-    assert log.import_jsonl(path).accepted == 1
+    assert import_log(log, path).accepted == 1
 
 
 def test_ten_thousand_lines_with_five_hundred_bad_ones_balance(
@@ -110,7 +113,7 @@ def test_ten_thousand_lines_with_five_hundred_bad_ones_balance(
                 line = json.dumps(event_dict(event_id=f"e-{number}")).encode()
             offset += stream.write(line + b"\n")
     log = FeedbackStore(f"sqlite:///{tmp_path / 'negalign.db'}")
-    assert counts(log.import_jsonl(path)) == (10_000, 9_500, 0, 500, 0)
+    assert counts(import_log(log, path)) == (10_000, 9_500, 0, 500, 0)
     found = [(line.line_number, line.byte_offset, line.reason) for line in log.quarantine()]
     assert found == expected
 
@@ -127,7 +130,7 @@ def test_a_huge_line_is_quarantined_without_being_held_in_memory(
         stream.write(json.dumps(event_dict()).encode() + b"\n")
     log = FeedbackStore(f"sqlite:///{tmp_path / 'negalign.db'}")
     tracemalloc.start()
-    report = log.import_jsonl(path)
+    report = import_log(log, path)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert dict(report.reasons) == {"line_too_long": 1}
@@ -140,12 +143,12 @@ def test_a_byte_order_mark_and_windows_line_ends_are_read(
 ) -> None:
     path = tmp_path / "windows.jsonl"
     path.write_bytes(b"\xef\xbb\xbf" + json.dumps(event_dict()).encode() + b"\r\n\r\n")
-    assert counts(log.import_jsonl(path)) == (1, 1, 0, 0, 0)
+    assert counts(import_log(log, path)) == (1, 1, 0, 0, 0)
 
 
 def test_a_missing_file_is_an_error_with_its_path(log: FeedbackStore, tmp_path: Path) -> None:
     with pytest.raises(FeedbackError, match=r"nowhere\.jsonl: cannot be read"):
-        log.import_jsonl(tmp_path / "nowhere.jsonl")
+        import_log(log, tmp_path / "nowhere.jsonl")
 
 
 def test_a_full_disk_keeps_whole_batches_and_the_next_import_completes(
@@ -157,6 +160,7 @@ def test_a_full_disk_keeps_whole_batches_and_the_next_import_completes(
     engine = open_database(f"sqlite:///{tmp_path / 'negalign.db'}")
     log = FeedbackStore(engine)
     calls = []
+    monkeypatch.setattr("negalign_train.feedback.store._BATCH_EVENTS", 200)
 
     def on_a_full_disk(connection: Any, *arguments: Any) -> Any:
         calls.append(1)
@@ -167,9 +171,9 @@ def test_a_full_disk_keeps_whole_batches_and_the_next_import_completes(
 
     monkeypatch.setattr("negalign_train.feedback.store.write_batch", on_a_full_disk)
     with pytest.raises(FeedbackError, match=r"disk is full.*run the same command again"):
-        log.import_jsonl(path)
+        import_log(log, path)
     assert len(log.events()) == 400
-    assert counts(log.import_jsonl(path)) == (600, 200, 400, 0, 0)
+    assert counts(import_log(log, path)) == (600, 200, 400, 0, 0)
 
 
 def test_a_read_only_database_is_a_feedback_error(tmp_path: Path, make_event: MakeEvent) -> None:
@@ -182,7 +186,7 @@ def test_a_read_only_database_is_a_feedback_error(tmp_path: Path, make_event: Ma
 def _import_in_process(url: str, path: str, barrier: Any) -> None:
     log = FeedbackStore(url)
     barrier.wait()
-    log.import_jsonl(Path(path))
+    import_log(log, Path(path))
 
 
 def test_two_imports_racing_store_each_event_once(
@@ -214,8 +218,8 @@ def test_shuffled_and_overlapping_files_give_one_set_of_events(
     values = [event_dict(event_id=f"e-{number}") for number in range(50)]
     for number in range(4):
         part = rng.sample(values, 40)
-        log.import_jsonl(write_lines(tmp_path / f"{number}.jsonl", part))
-    log.import_jsonl(write_lines(tmp_path / "all.jsonl", values))
+        import_log(log, write_lines(tmp_path / f"{number}.jsonl", part))
+    import_log(log, write_lines(tmp_path / "all.jsonl", values))
     assert sorted(event.event_id for _, event in log.events()) == sorted(
         value["event_id"] for value in values
     )

@@ -154,7 +154,7 @@ def test_every_field_is_read_and_may_be_left_out_as_the_page_says(field: Any) ->
 
 def test_the_fields_are_those_that_the_log_writes() -> None:
     """A field that the code learns must be described, or its page is not whole."""
-    written = event_to_dict(parse_event(EXAMPLE | {"prompt": CHAT}))
+    written = event_to_dict(parse_event(EXAMPLE | {"prompt": CHAT, "edit_type": "correction"}))
     seen = {re.sub(r"\.\d+", "[]", ".".join(map(str, place))) for place in places(written)}
     lists = {"prompt[]", "errors[]", "errors[].span[]"}  # their members are no fields
     assert seen - lists == {field.path for field in FIELDS}

@@ -10,8 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from negalign_train.feedback.entries import Entry
 from negalign_train.feedback.fields import QuarantineError
-from negalign_train.feedback.lines import parse_line
+from negalign_train.feedback.importers.native import entry_of_line
+from negalign_train.feedback.lines import RawLine
 from negalign_train.feedback.schema import event_to_dict, parse_event
 from negalign_train.vocabulary.records import CATEGORIES, ErrorMark, Event
 from negalign_train.vocabulary.taxonomy import soft_cap
@@ -107,7 +109,7 @@ BAD: list[tuple[str, dict[str, Any]]] = [
     ("bad_type", {"prompt": {"text": SECRET}}),
     ("bad_type", {"turn": "1"}),
     ("bad_type", {"revision": True}),
-    ("bad_type", {"revision": 1.0}),
+    ("bad_type", {"revision": "1"}),
     ("bad_type", {"errors": [mark(severity="0.5")]}),
     ("bad_type", {"errors": [mark(severity=True)]}),
     ("bad_type", {"errors": [mark(span=[1])]}),
@@ -186,13 +188,63 @@ def test_each_required_key_is_missed_by_name(event_dict: EventDict) -> None:
     ],
 )
 def test_a_line_that_is_no_event_object_has_its_code(code: str, raw: bytes) -> None:
-    with pytest.raises(QuarantineError) as caught:
-        parse_line(raw)
-    assert caught.value.code == code
+    entry = entry_of(raw)
+    assert entry.event is None
+    assert entry.problem is not None
+    assert entry.problem.code == code
 
 
 def test_a_good_line_is_an_event(event_dict: EventDict, make_event: MakeEvent) -> None:
-    assert parse_line(json.dumps(event_dict()).encode()) == make_event()
+    assert entry_of(json.dumps(event_dict()).encode()).event == make_event()
+
+
+def entry_of(raw: bytes) -> Entry:
+    return entry_of_line(RawLine("log.jsonl", 1, 0, len(raw) + 1, True, raw + b"\n"))
+
+
+def test_all_that_is_wrong_with_an_event_is_said_at_once(event_dict: EventDict) -> None:
+    wrong = event_dict(
+        grade="?", turn="one", errors=[mark(category="typo", severity=3, span=[5, 999])],
+        reader={"id": "", "seconds": -1}, generator={"base": "b", "adaptor": "x"},
+    )  # fmt: skip
+    del wrong["case_id"]
+    with pytest.raises(QuarantineError) as caught:
+        parse_event(wrong)
+    assert caught.value.code == "missing_key"
+    said = caught.value.message
+    for part in (
+        "event lacks case_id",
+        "unknown_grade: grade must be one of accept",
+        "unknown_category: errors[0]: category 'typo'",
+        "severity_out_of_range: errors[0]: severity 3.0",
+        "span_out_of_text: errors[0]: span [5, 999]",
+        "bad_id: reader.id must hold",
+        "bad_number: reader.seconds -1.0",
+        "unknown_key: generator holds 1 unknown key(s): 'adaptor'",
+        "bad_type: turn must be a number",
+    ):
+        assert part in said
+    assert said.count("; also ") == 8
+
+
+@pytest.mark.parametrize("written", [1, 1.0])
+def test_a_whole_number_may_be_written_with_a_point(event_dict: EventDict, written: float) -> None:
+    assert parse_event(event_dict(revision=written)).revision == 1
+    with pytest.raises(QuarantineError, match=r"revision 1\.5 is not a whole number"):
+        parse_event(event_dict(revision=1.5))
+
+
+def test_an_edit_says_what_kind_it_is(event_dict: EventDict) -> None:
+    event = parse_event(event_dict(edit_type="addition"))
+    assert event.edit_type == "addition"
+    assert event_to_dict(event)["edit_type"] == "addition"
+    assert "edit_type" not in event_to_dict(parse_event(event_dict(edit_type=None)))
+    with pytest.raises(QuarantineError, match="correction, addition, clarification"):
+        parse_event(event_dict(edit_type="typo"))
+
+
+def test_a_reader_without_a_role_is_a_radiologist(event_dict: EventDict) -> None:
+    assert parse_event(event_dict(reader={"id": "r-1", "role": None})).reader.role == "radiologist"
 
 
 @given(

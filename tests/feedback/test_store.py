@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 
-from negalign_train.feedback.batch import ImportReport
-from negalign_train.feedback.store import FeedbackStore, QuarantinedLine
+from negalign_train.feedback.entries import ImportReport
+from negalign_train.feedback.quarantine import QuarantinedLine
+from negalign_train.feedback.store import FeedbackStore
 from negalign_train.vocabulary.errors import FeedbackError
 from negalign_train.vocabulary.records import Event, Reader
+from tests.feedback.importing import import_log
 
 EventDict = Callable[..., dict[str, Any]]
 MakeEvent = Callable[..., Event]
@@ -42,7 +44,7 @@ def counts(report: ImportReport) -> tuple[int, int, int, int, int]:
 def test_an_imported_event_comes_back_equal(
     log: FeedbackStore, tmp_path: Path, event_dict: EventDict, make_event: MakeEvent
 ) -> None:
-    report = log.import_jsonl(write_lines(tmp_path / "a.jsonl", [event_dict()]))
+    report = import_log(log, write_lines(tmp_path / "a.jsonl", [event_dict()]))
     assert counts(report) == (1, 1, 0, 0, 0)
     assert report.new_readers == ("r-03",)
     assert log.events() == [(1, make_event())]
@@ -52,9 +54,9 @@ def test_importing_twice_adds_nothing(
     log: FeedbackStore, tmp_path: Path, event_dict: EventDict
 ) -> None:
     path = write_lines(tmp_path / "a.jsonl", [event_dict(), "{broken", event_dict(grade="?")])
-    first = log.import_jsonl(path)
+    first = import_log(log, path)
     before = (log.events(), log.quarantine(), log.last_sequence())
-    second = log.import_jsonl(path)
+    second = import_log(log, path)
     assert counts(first) == (3, 1, 0, 2, 0)
     assert counts(second) == (3, 0, 1, 2, 0)
     assert (first.newly_quarantined, second.newly_quarantined) == (2, 0)
@@ -68,7 +70,7 @@ def test_a_quarantined_line_keeps_place_reason_and_hash_but_no_text(
     good = json.dumps(event_dict())
     bad = json.dumps(event_dict(event_id="ls-2", grade="declined"))
     path = write_lines(tmp_path / "a.jsonl", [good, "", bad])
-    report = log.import_jsonl(path)
+    report = import_log(log, path)
     assert dict(report.reasons) == {"unknown_grade": 1}
     assert log.quarantine() == [
         QuarantinedLine(
@@ -87,9 +89,9 @@ def test_one_revision_with_two_contents_is_a_conflict_and_the_first_stays(
 ) -> None:
     first, other = event_dict(), event_dict(case_id="another")
     path = write_lines(tmp_path / "a.jsonl", [first, first, other])  # within one batch
-    assert counts(log.import_jsonl(path)) == (3, 1, 1, 1, 0)
+    assert counts(import_log(log, path)) == (3, 1, 1, 1, 0)
     later = write_lines(tmp_path / "b.jsonl", [other])  # against the log
-    report = log.import_jsonl(later)
+    report = import_log(log, later)
     assert dict(report.reasons) == {"revision_conflict": 1}
     assert [event.case_id for _, event in log.events()] == ["openi-1042"]
     assert len(log.quarantine()) == 2
@@ -117,7 +119,7 @@ def test_an_empty_log_has_no_events_and_sequence_zero(log: FeedbackStore, tmp_pa
     assert (log.events(), log.last_sequence(), log.quarantine()) == ([], 0, [])
     empty = tmp_path / "empty.jsonl"
     empty.write_text("\n  \n")
-    assert counts(log.import_jsonl(empty)) == (0, 0, 0, 0, 0)
+    assert counts(import_log(log, empty)) == (0, 0, 0, 0, 0)
 
 
 def test_append_is_all_or_nothing_and_names_the_event(
@@ -153,7 +155,7 @@ def test_an_exported_log_imports_to_the_same_log(
     path = tmp_path / "out.jsonl"
     assert log.export_jsonl(path) == 3
     copy = FeedbackStore(f"sqlite:///{tmp_path / 'copy.db'}")
-    copy.import_jsonl(path)
+    import_log(copy, path)
     assert copy.events() == log.events()
     assert copy.last_sequence() == 3
     assert log.export_jsonl(path, newest_only=True) == 2
@@ -171,7 +173,7 @@ def test_new_readers_are_those_without_events_before(
     log.append([make_event()], source="test")
     readers = ["r-9", "r-03", "r-7", "r-9"]
     values = [event_dict(event_id=f"e-{i}", reader={"id": name}) for i, name in enumerate(readers)]
-    report = log.import_jsonl(write_lines(tmp_path / "a.jsonl", values))
+    report = import_log(log, write_lines(tmp_path / "a.jsonl", values))
     assert report.new_readers == ("r-9", "r-7")
 
 

@@ -15,7 +15,8 @@ import pytest
 from sqlalchemy import inspect, make_url, text
 
 from negalign_train.cycle.closing.seal import SEALS
-from negalign_train.feedback.batch import EVENTS, QUARANTINE
+from negalign_train.feedback.batch import EVENTS
+from negalign_train.feedback.quarantine import QUARANTINE
 from negalign_train.registry.lock import LOCKS
 from negalign_train.registry.log import REGISTRY_LOG, Change, read_changes, write_change
 from negalign_train.registry.rows import ADAPTERS, ALIASES

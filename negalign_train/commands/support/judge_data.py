@@ -6,8 +6,8 @@ from pathlib import Path
 
 from negalign_train.cases.splits import group_fraction
 from negalign_train.commands.support.common import open_engine
-from negalign_train.feedback.fields import QuarantineError
-from negalign_train.feedback.lines import parse_line, read_lines
+from negalign_train.feedback.importers.native import native_entries
+from negalign_train.feedback.source import open_input
 from negalign_train.feedback.store import FeedbackStore
 from negalign_train.preferences.case_groups import case_groups
 from negalign_train.preferences.view import newest_events
@@ -44,16 +44,14 @@ def _read_log(files: list[Path]) -> list[Event]:
     """Every event of the files; a log with a line that is none is refused, as nothing is lost."""
     events = []
     for file in files:
-        for line in read_lines(file):
-            try:
-                if line.content is None:
-                    raise QuarantineError("line_too_long", "the line is too long for an event")
-                events.append(parse_line(line.content))
-            except QuarantineError as error:
+        for number, entry in enumerate(native_entries(open_input(file)), 1):
+            if entry.event is None:
+                line = number if entry.place is None else entry.place.number
                 raise FeedbackError(
-                    f"{file}, line {line.number}: {error}; import the log into a workspace, which "
-                    "sets such lines aside, or mend it"
-                ) from error
+                    f"{file}, line {line}: {entry.problem or 'breaks off'}; import the log into a "
+                    "workspace, which sets such lines aside, or mend it"
+                ) from entry.problem
+            events.append(entry.event)
     return events
 
 

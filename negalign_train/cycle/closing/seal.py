@@ -14,7 +14,8 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, Integer, Text, column, delete, insert, select, table
 
 from negalign_train.cycle.opening.plan import SUMMARY
-from negalign_train.feedback.batch import EVENTS, QUARANTINE
+from negalign_train.feedback.batch import EVENTS
+from negalign_train.feedback.quarantine import QUARANTINE
 from negalign_train.registry import rows
 from negalign_train.registry.log import REGISTRY_LOG
 from negalign_train.report.result import CycleResult
