@@ -15,7 +15,7 @@ RADPEER_SCORES = ("1", "2", "2a", "2b", "3", "3a", "3b", "4")
 is of older sheets: missed almost always to be made.
 """
 _SIGNIFICANT = frozenset({"2b", "3b", "4"})
-_REVIEWS = table(
+PEER_REVIEWS = table(
     "peer_reviews",
     column("sequence", BigInteger),
     column("review_id", Text),
@@ -58,17 +58,17 @@ def append_reviews(
 ) -> int:
     """Adds the reviews that are not there yet; returns how many."""
     ids = [review.review_id for review in reviews]
-    query = select(_REVIEWS.c.review_id).where(_REVIEWS.c.review_id.in_(ids))
+    query = select(PEER_REVIEWS.c.review_id).where(PEER_REVIEWS.c.review_id.in_(ids))
     known = set(connection.execute(query).scalars())
     fresh = {review.review_id: review for review in reviews if review.review_id not in known}
     rows = [asdict(review) | {"origin": origin, "ingested_at": now} for review in fresh.values()]
-    append_rows(connection, _REVIEWS, rows)
+    append_rows(connection, PEER_REVIEWS, rows)
     return len(rows)
 
 
 def peer_stats(connection: Connection) -> tuple[PeerStats, ...]:
     """Statistics by reader, those with most reviews first."""
-    query = select(_REVIEWS.c.reader_id, _REVIEWS.c.grade)
+    query = select(PEER_REVIEWS.c.reader_id, PEER_REVIEWS.c.grade)
     by_reader: dict[str, Counter[str]] = {}
     for reader_id, grade in connection.execute(query):
         by_reader.setdefault(reader_id, Counter())[grade] += 1

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Engine, Integer, Text, column, delete, insert
 
 from negalign_train.cycle.opening.plan import SUMMARY
 from negalign_train.feedback.batch import EVENTS
+from negalign_train.feedback.peer_review import PEER_REVIEWS
 from negalign_train.feedback.quarantine import QUARANTINE
 from negalign_train.registry import rows
 from negalign_train.registry.log import REGISTRY_LOG
@@ -26,7 +27,7 @@ from negalign_train.storage.workspace import Workspace, json_text, read_json, wr
 
 SEAL = "seal.json"
 SCHEMA = "negalign.seal/1"
-CHAINED = (EVENTS, QUARANTINE, REGISTRY_LOG)
+CHAINED = (EVENTS, QUARANTINE, PEER_REVIEWS, REGISTRY_LOG)
 SEALS = table("seals", column("cycle", Integer), column("sha256", Text))
 
 
@@ -97,7 +98,8 @@ def seal_problems(
     before = workspace.cycle_dir(cycle - 1) / SEAL
     if seal["previous"] != (file_sha256(before) if before.is_file() else None):
         yield f"does not follow {before}, which was changed or is missing"
-    for each in CHAINED:
+    sealed_tables = [each for each in CHAINED if each.name in seal["tables"]]  # others came later
+    for each in sealed_tables:
         head = Head(**seal["tables"][each.name])
         query = select(each.c[CHAIN]).where(each.c[SEQUENCE] == head.sequence)
         if head.sequence and connection.execute(query).scalar() != head.chain:
