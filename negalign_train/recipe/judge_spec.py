@@ -13,6 +13,8 @@ from pydantic import AfterValidator, Field
 from negalign_train.recipe.strict import Strict
 from negalign_train.vocabulary.errors import RecipeError
 
+RADEVAL_METRICS = ("radgraph", "chexbert", "green")
+"""Clinical metrics that the package ``radeval`` brings."""
 FORMS = {
     "rules": ("rules",),
     "encoder": ("encoder", "encoder:DIR"),
@@ -21,6 +23,7 @@ FORMS = {
     "self": ("self", "self:embedded", "self:DIR", "self:DIR#ADAPTER_DIR"),
     "ensemble": ("ensemble", "ensemble:FILE"),
     "server": ("server:URL", "server:URL#MODEL"),
+    "radeval": tuple(f"radeval:{name}" for name in RADEVAL_METRICS),
 }
 """Every kind of judge, and what its spec may look like."""
 MAX_SPEC = 2000
@@ -76,6 +79,8 @@ def parse_judge(text: str) -> JudgeSpec:
         # An address may hold a secret, and a mistyped one does not begin with "server".
         shown = repr(text) if "@" not in text and len(text) <= 80 else "(not shown)"
         raise ValueError(f"judge {shown} is none of: {known}")
+    if kind == "radeval" and place not in RADEVAL_METRICS:
+        raise ValueError(f"judge radeval:METRIC takes one of {', '.join(RADEVAL_METRICS)}")
     if kind == "server":
         server_address(place)
     if kind == "self" and place.startswith("#"):
@@ -130,7 +135,11 @@ def is_local(address: str) -> bool:
 
 
 def _check(text: str) -> str:
-    parse_judge(text)
+    if parse_judge(text).kind == "radeval":
+        raise ValueError(
+            f"judge {text} sees some of the nine categories only, and a recipe needs a judge of "
+            "all; ask it in negalign judge bench, negalign judge compare or negalign score"
+        )
     return text
 
 

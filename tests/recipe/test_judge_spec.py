@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
 from negalign_train.recipe.judge_spec import (
+    JudgeName,
     JudgeSpec,
     ServerAddress,
     is_local,
@@ -23,6 +25,9 @@ from negalign_train.recipe.judge_spec import (
         ("self", JudgeSpec("self")),
         ("self:embedded", JudgeSpec("self", "embedded")),
         ("self:base#adapter", JudgeSpec("self", "base#adapter")),
+        ("radeval:green", JudgeSpec("radeval", "green")),
+        ("encoder", JudgeSpec("encoder")),
+        ("encoder:models/minilm", JudgeSpec("encoder", "models/minilm")),
         ("ensemble", JudgeSpec("ensemble")),
         ("ensemble:both.json", JudgeSpec("ensemble", "both.json")),
     ],
@@ -89,3 +94,16 @@ def test_only_this_machine_and_private_networks_are_local():
     assert [is_public(host) for host in ("8.8.8.8", "10.1.2.3", "judge.example.com")] == [
         True, False, False,
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("place", ["", "bleu", "GREEN", "green,radgraph"])
+def test_radeval_has_three_metrics(place):
+    with pytest.raises(ValueError, match=r"is none of: |radgraph, chexbert, green"):
+        parse_judge(f"radeval:{place}")
+
+
+def test_a_recipe_takes_no_judge_that_sees_some_categories_only():
+    adapter = TypeAdapter[str](JudgeName)
+    assert adapter.validate_python("encoder") == "encoder"
+    with pytest.raises(ValidationError, match="a recipe needs a judge of all"):
+        adapter.validate_python("radeval:green")

@@ -82,6 +82,10 @@ def open_judge(text: str, setup: JudgeSetup) -> Judge:
         from negalign_train.severity.judges.finetuned import FinetunedJudge  # noqa: PLC0415
 
         return FinetunedJudge(Path(spec.place), device=setup.device)
+    if spec.kind == "radeval":
+        from negalign_train.severity.judges.radeval.judge import RadevalJudge  # noqa: PLC0415
+
+        return RadevalJudge(spec.place, setup.device)
     assert spec.kind == "self"  # parse_judge() knows the kinds
     return _self(spec.place, setup)
 
@@ -111,6 +115,11 @@ def _ensemble(place: str, setup: JudgeSetup) -> Judge:
         settings = EnsembleSpec("mean", DEFAULT_MEMBERS, equal_weights(len(DEFAULT_MEMBERS)))
     if any(member.partition(":")[0] == "ensemble" for member in settings.judges):
         raise RecipeError(f"{place}: an ensemble of ensembles; name its judges themselves")
+    if any(member.partition(":")[0] == "radeval" for member in settings.judges):
+        raise RecipeError(
+            f"{place}: an ensemble joins nine severities, and a radeval metric sees some of them; "
+            "leave it out"
+        )
     members = [open_judge(member, setup) for member in settings.judges]
     return EnsembleJudge(members, settings.how, settings.weights)
 

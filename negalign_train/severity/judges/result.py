@@ -21,7 +21,7 @@ UNSCORED_REASONS = {
     "judge_timeout": "the judge's server did not answer in time",
     "judge_error": "the judge's server failed or has too much to do",
     "judge_refused": "the judge's server refused the request",
-    "judge_bad_answer": "the judge's answer is not nine severities",
+    "judge_bad_answer": "the judge's answer is not what it was asked for",
 }
 """Every reason why a pair has no score, in words."""
 

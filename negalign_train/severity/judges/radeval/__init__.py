@@ -1,0 +1,1 @@
+"""Clinical metrics of the package ``radeval`` as judges: RadGraph, CheXbert, GREEN."""
