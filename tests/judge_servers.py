@@ -60,7 +60,7 @@ class ChatServer:
                         time.sleep(answer)
                         answer = RIGHT
                     if isinstance(answer, int):
-                        self.reply(answer, {"error": body["messages"][1]["content"]})
+                        self.reply(answer, {"error": body["messages"][-1]["content"]})
                     else:
                         self.reply(200, {"choices": [{"message": {"content": answer}}]})
                 finally:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import pytest
 
 from negalign_train.cases.jsonl import write_cases
 from negalign_train.cases.synthetic import synthetic_cases
+from tests.judge_servers import chat_server
 
 Run = Callable[..., tuple[int, str, str]]
 COMMAND = [sys.executable, "-m", "negalign_train.commands.cli", "inject"]
@@ -177,3 +179,85 @@ def test_memory_stays_flat_over_a_long_file(tmp_path: Path) -> None:
 
     assert resource.getpagesize() > 0
     assert peak(16_000) - peak(2_000) < 30 * 1024
+
+
+def changed(body: Mapping[str, Any]) -> str:
+    """A model that follows: the other side for a wrong location, nothing changed for the rest."""
+    question = body["messages"][0]["content"]
+    report: str = re.findall(r">\n(.*)\n</report-", question, re.DOTALL)[0]
+    if "wrong location" not in question:
+        return report
+    return report.replace("left", "right")
+
+
+def test_a_model_s_errors_are_kept_with_what_the_rules_say_of_them(
+    negalign: Run, cases: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "elicited.jsonl"
+    with chat_server(changed) as server:
+        arguments = ("inject", cases, "--out", out, "--from-model", server.url, "--operations",
+                     "R2,R5", "--untouched", 0.2, "--reworded", 0)  # fmt: skip
+        code, shown, _ = negalign(*arguments, "--json")
+        verified = tmp_path / "verified.jsonl"
+        assert negalign(*arguments[:3], verified, *arguments[4:], "--verified-only")[0] == 0
+        assert "left" not in str(server.headers)
+    summary = json.loads(shown)
+    assert code == 0
+    counted = summary["categories"]
+    assert abs(counted["R2"]["asked"] - counted["R5"]["asked"]) <= 1
+    assert (counted["R2"]["verified"], counted["R2"]["unverified"]) == (0, 0)
+    assert summary["unused"]["model_unchanged"]["count"] >= counted["R2"]["asked"]
+    elicited = [line for line in lines(out) if line["about"]["label"] == "elicited"]
+    assert len(elicited) == counted["R5"]["verified"] + counted["R5"]["unverified"]
+    kinds = [line["about"]["verification"] for line in elicited]
+    assert kinds.count("verified") == counted["R5"]["verified"] > 5
+    for line in elicited:
+        assert line["about"]["model"] == f"{server.url}/v1#judge-model"
+        if line["about"]["verification"] == "verified":
+            assert line["ratings"][0]["rater"] == "rules"
+            assert line["ratings"][0]["errors"]["R5"] > 0
+        else:
+            assert line["expect"] == "R5 > 0"
+            assert "ratings" not in line
+    total = sum(summary["written"].values()) + sum(u["count"] for u in summary["unused"].values())
+    assert total == summary["read"]
+    assert negalign("judge", "bench", "--set", out, "--bootstrap", 100, "--json")[0] == 0
+    kept = [line["about"].get("verification") for line in lines(verified)]
+    assert set(kept) == {"verified", None}
+
+
+def test_the_embedded_model_is_asked_offline_and_what_it_writes_instead_is_counted(
+    negalign: Run, cases: Path, tmp_path: Path
+) -> None:
+    few = tmp_path / "few.jsonl"
+    few.write_text("".join(cases.read_text().splitlines(keepends=True)[:4]))
+    out = tmp_path / "out.jsonl"
+    code, _, err = negalign("inject", few, "--out", out, "--from-model", "embedded", "--untouched",
+                            0, "--reworded", 0, "--max-new-tokens", 24)  # fmt: skip
+    # It was never taught to obey: nothing it writes is the report it was given.
+    assert code == 1
+    assert "none of 4 lines gave an erroneous report (model" in err
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says", "exits"),
+    [
+        (["--from-model", "/nope"], "does not exist", 1),
+        (["--from-model", "http://8.8.8.8"], "use a local one", 1),
+        (["--from-model", "http://u:p@localhost"], "no place for a secret", 1),
+        (["--from-model", "http://127.0.0.1:9#m"], "answered none of the first 8 questions", 1),
+        (["--from-model", "embedded", "--errors", 2], "leave out --errors", 2),
+        (["--verified-only"], "goes with --from-model", 2),
+    ],
+)
+def test_a_model_that_cannot_be_asked_is_one_line_and_writes_nothing(
+    negalign: Run, cases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    arguments: list[object], says: str, exits: int,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("negalign_train.generation.askers._WAIT_SECONDS", 0.0)
+    code, out, err = negalign("inject", cases, "--out", tmp_path / "o.jsonl", *arguments)
+    assert (code, out) == (exits, "")
+    assert says in err
+    assert "u:p" not in err
+    assert not (tmp_path / "o.jsonl").exists()

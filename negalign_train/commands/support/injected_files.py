@@ -58,6 +58,7 @@ class InjectionCounts:
         }
 
 
+_CONTROLS = frozenset(["untouched", "reworded"])
 Lines = Iterator[SourceReport | UnusedLine]
 Handle = Callable[[Iterator[SourceReport], InjectionCounts], Iterator[dict[str, Any]]]
 """From reports to lines of the data set; refusals go into the counts."""
@@ -99,11 +100,14 @@ def write_data_set(
     column: str | None,
     handle: Handle,
     progress: Callable[[int], None],
+    *,
+    only_controls: bool = False,
 ) -> InjectionCounts:
     """Reads ``reports`` (CSV by its suffix, else JSONL) and writes ``out`` (JSONL), in flat memory.
 
     Args:
         progress: is told after every line how many bytes of ``reports`` were read.
+        only_controls: whether a data set without any error is what was asked for.
 
     Raises:
         DataError: the input cannot be read or gives no line, or the output is the input or a
@@ -121,7 +125,7 @@ def write_data_set(
             stream.write(json.dumps(line, ensure_ascii=True, allow_nan=False) + "\n")
             counts.written[line["about"]["label"]] += 1
             progress(position())
-        if not counts.written:
+        if not counts.written.keys() - (frozenset[str]() if only_controls else _CONTROLS):
             reasons = ", ".join(f"{code} {n}" for code, n in counts.unused.items()) or "no line"
             raise DataError(
                 f"{reports}: none of {counts.read} lines gave an erroneous report ({reasons}); "

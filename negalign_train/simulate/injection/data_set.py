@@ -18,7 +18,7 @@ from negalign_train.simulate.injection.several import inject_several
 from negalign_train.simulate.injection.tables import aside_spans
 from negalign_train.simulate.paraphrase import paraphrase
 from negalign_train.vocabulary.errors import RecipeError
-from negalign_train.vocabulary.taxonomy import cap_severities, taxonomy
+from negalign_train.vocabulary.taxonomy import Category, cap_severities, taxonomy
 
 INJECTED_SCHEMA = "negalign.injected/1"
 RATER = "injection"
@@ -69,6 +69,12 @@ class NotLabelled:
     reason: str
 
 
+def categories_of(operations: Sequence[str]) -> tuple[Category, ...]:
+    """The categories of some operations, in order."""
+    made = {OPERATIONS[name].category for name in operations}
+    return tuple(category for category in taxonomy() if category.name in made)
+
+
 def parse_operations(names: str) -> tuple[str, ...]:
     """Operations named by themselves or by their category (id or name), in their fixed order.
 
@@ -102,13 +108,11 @@ class Labeller:
 
     def label(self, report: SourceReport) -> LabelledReport | NotLabelled:
         """The report's line, or why it has none."""
+        control = self.control(report)
+        if control is not None:
+            return control
         settings = self.settings
-        rng = random.Random(f"label:{settings.seed}:{report.number}:{report.id}")
-        drawn = rng.random()
-        if drawn < settings.untouched:
-            return LabelledReport(report, report.text, "untouched")
-        if drawn < settings.untouched + settings.reworded:
-            return self._reworded(report)
+        rng = random.Random(f"order:{settings.seed}:{report.number}:{report.id}")
         order = list(settings.operations)
         rng.shuffle(order)
         order.sort(key=lambda name: self.made[name])
@@ -123,6 +127,16 @@ class Labeller:
         if not errors:
             return NotLabelled("no_place")
         return LabelledReport(report, errors[-1].text, "injected", errors)
+
+    def control(self, report: SourceReport) -> LabelledReport | NotLabelled | None:
+        """The report as a control, where the dice say so; None where it is to get errors."""
+        settings = self.settings
+        drawn = random.Random(f"label:{settings.seed}:{report.number}:{report.id}").random()
+        if drawn < settings.untouched:
+            return LabelledReport(report, report.text, "untouched")
+        if drawn < settings.untouched + settings.reworded:
+            return self._reworded(report)
+        return None
 
     def _reworded(self, report: SourceReport) -> LabelledReport | NotLabelled:
         # The rewording keeps findings and impression alone.
