@@ -11,7 +11,7 @@ from negalign_train.severity.alone.score import (
     explain_unscorable_alone,
     score_alone,
 )
-from negalign_train.severity.judges.result import ReportText
+from negalign_train.severity.judges.result import QuotedReport
 from negalign_train.severity.reading.context import NO_CONTEXT, CaseContext
 from negalign_train.vocabulary.records import Prompt
 from negalign_train.vocabulary.taxonomy import taxonomy
@@ -27,7 +27,7 @@ def alone_object(
     """
     score = score_alone(candidate, prompt, context)
     ids = {category.name: category.id for category in taxonomy()}
-    report, asked = ReportText(candidate), ReportText(asked_text(prompt))
+    report, asked = QuotedReport(candidate), QuotedReport(asked_text(prompt))
     return {
         "schema": ALONE_SCHEMA,
         "without_reference": True,
@@ -46,7 +46,9 @@ def alone_object(
     }
 
 
-def _flag(flag: Flag, ids: dict[str, str], report: ReportText, asked: ReportText) -> dict[str, Any]:
+def _flag(
+    flag: Flag, ids: dict[str, str], report: QuotedReport, asked: QuotedReport
+) -> dict[str, Any]:
     return {
         "kind": flag.kind,
         "id": ids[flag.category],

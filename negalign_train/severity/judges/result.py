@@ -26,7 +26,7 @@ UNSCORED_REASONS = {
 """Every reason why a pair has no score, in words."""
 
 
-class ReportText:
+class QuotedReport:
     """A report whose words and sentences are looked up by place."""
 
     def __init__(self, text: str) -> None:
@@ -48,7 +48,7 @@ class ReportText:
 
 
 def _evidence(
-    item: Evidence, ids: dict[str, str], said: ReportText, expected: ReportText
+    item: Evidence, ids: dict[str, str], said: QuotedReport, expected: QuotedReport
 ) -> dict[str, Any]:
     """One error with the statements it rests on: their places, words and sentences."""
     return {
@@ -82,7 +82,7 @@ def result_object(
         score = calibration.apply(score)
     quality = None if score is None else score.quality
     ids = {category.name: category.id for category in taxonomy()}
-    said, expected = ReportText(pair.candidate), ReportText(pair.reference)
+    said, expected = QuotedReport(pair.candidate), QuotedReport(pair.reference)
     return {
         "schema": SCORE_SCHEMA,
         "scorable": score is not None,
