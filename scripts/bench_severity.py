@@ -36,7 +36,7 @@ from benchmarks.severity_tables import show
 
 from negalign_train.cases.openi import load_openi, part_of
 from negalign_train.quiet import quieten
-from negalign_train.severity.reading.lexicon import lexicon
+from negalign_train.severity.words.lexicon import lexicon
 from negalign_train.vocabulary.records import Case
 
 

@@ -29,7 +29,7 @@ ROOMS = (
 )
 """A module imports from its own room and from the rooms before it."""
 
-SEVERITY = ("text", "reading", "pricing", "judges", "alone", "trust")
+SEVERITY = ("text", "words", "reading", "pricing", "judges", "alone", "trust")
 TRAINING = (
     "distributed",
     "objective",
@@ -58,6 +58,7 @@ LIGHT = (
 )
 LIGHT_PARTS = (
     "severity.text",
+    "severity.words",
     "severity.reading",
     "severity.pricing",
     "severity.alone",

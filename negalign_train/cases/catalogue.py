@@ -7,6 +7,7 @@ from functools import cache
 
 from negalign_train.vocabulary.records import Finding
 from negalign_train.vocabulary.resources import data_path, read_table
+from negalign_train.vocabulary.taxonomy import finding_types
 
 _DEGREES = {
     "mild": "mild",
@@ -37,8 +38,7 @@ def _codes() -> tuple[tuple[str, frozenset[str], str], ...]:
 @cache
 def finding_names() -> frozenset[str]:
     """All ids of the catalogue."""
-    entries = read_table(data_path("findings.yaml"))["findings"]
-    return frozenset(entries)
+    return frozenset(finding_types())
 
 
 def _parts(code: str) -> list[str]:

@@ -33,7 +33,8 @@ class FindingType:
     ``tip``: for a device, the weight of each place its tip may lie in, along its way; 0 where it
     belongs. ``by_degree``: the weight where it has this degree, if that differs.
     ``distance_mm``: (least, greatest, weight outside) of how far its tip lies from where it is
-    measured, None where that decides nothing.
+    measured, None where that decides nothing. ``further``: reports name it, but neither codes nor
+    the synthetic grammar do.
     """
 
     name: str
@@ -43,6 +44,7 @@ class FindingType:
     tip: Mapping[str, float]
     by_degree: Mapping[str, float]
     distance_mm: tuple[float, float, float] | None
+    further: bool = False
 
     def price(self, degrees: Collection[str]) -> float:
         """The weight with these degrees; the highest of several, and ``weight`` without any."""
@@ -80,7 +82,7 @@ def _distances(values: list[float] | None) -> tuple[float, float, float] | None:
 @cache
 def finding_types() -> Mapping[str, FindingType]:
     """The finding catalogue by id."""
-    entries = read_table(data_path("findings.yaml"))["findings"]
+    data = read_table(data_path("findings.yaml"))
     return {
         name: FindingType(
             name,
@@ -90,8 +92,10 @@ def finding_types() -> Mapping[str, FindingType]:
             e.get("tip", {}),
             e.get("by_degree", {}),
             _distances(e.get("distance_mm")),
+            part == "further",
         )
-        for name, e in entries.items()
+        for part in ("findings", "further")
+        for name, e in data[part].items()
     }
 
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 import time
 
 import pytest
-import yaml
 
 from negalign_train.severity.pricing.score import score_report
 from negalign_train.severity.reading.facts import extract_facts
-from negalign_train.severity.reading.lexicon import _check_names, lexicon
-from negalign_train.severity.reading.spelling import read_word
 from negalign_train.severity.reading.statements import STUDY, Statement
+from negalign_train.severity.words.lexicon import _check_names, _tables, lexicon
+from negalign_train.severity.words.spelling import read_word
 from negalign_train.vocabulary.errors import DataError
-from negalign_train.vocabulary.resources import data_path
 from negalign_train.vocabulary.taxonomy import finding_types
 
 
@@ -243,7 +241,7 @@ def test_of_two_numbers_the_larger_is_the_size_and_old_findings_are_marked() -> 
 
 
 def test_a_place_of_a_device_without_phrases_is_refused() -> None:
-    data = yaml.safe_load(data_path("lexicon.yaml").read_text(encoding="utf-8"))
+    data, _ = _tables()
     _check_names(data, "lexicon.yaml")
     del data["positions"]["svc"]
     with pytest.raises(DataError, match="svc not in both lexicon and data/findings"):

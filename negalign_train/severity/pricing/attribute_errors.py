@@ -11,8 +11,8 @@ from collections.abc import Collection, Iterator
 
 from negalign_train.severity.pricing.matching import matching, place_share
 from negalign_train.severity.pricing.prices import Prices
-from negalign_train.severity.reading.lexicon import lexicon
 from negalign_train.severity.reading.mentions import Mention, by_side
+from negalign_train.severity.words.lexicon import lexicon
 from negalign_train.vocabulary.records import Evidence
 from negalign_train.vocabulary.taxonomy import finding_types
 

@@ -26,7 +26,6 @@ from negalign_train.severity.pricing.matching import (
 )
 from negalign_train.severity.pricing.prices import PLAIN, Prices
 from negalign_train.severity.reading.facts import ReportFacts
-from negalign_train.severity.reading.lexicon import lexicon
 from negalign_train.severity.reading.mentions import (
     Mention,
     Mentions,
@@ -35,6 +34,7 @@ from negalign_train.severity.reading.mentions import (
     side_conflicts,
 )
 from negalign_train.severity.reading.statements import STUDY, Statement
+from negalign_train.severity.words.lexicon import lexicon
 from negalign_train.vocabulary.records import CATEGORIES, Evidence, SeverityScore
 from negalign_train.vocabulary.taxonomy import cap_severities, finding_types
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
-from negalign_train.severity.reading.lexicon import lexicon
 from negalign_train.severity.reading.mentions import Mention, Site
+from negalign_train.severity.words.lexicon import lexicon
 from negalign_train.vocabulary.errors import DataError
 from negalign_train.vocabulary.resources import data_path, read_table
 from negalign_train.vocabulary.taxonomy import finding_types

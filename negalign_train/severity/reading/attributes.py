@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Container, Mapping, Sequence
 
 from negalign_train.severity.reading.drafts import Item, StatementDraft
-from negalign_train.severity.reading.lexicon import lexicon
 from negalign_train.severity.reading.shared_attributes import split_sides
+from negalign_train.severity.words.lexicon import lexicon
+from negalign_train.severity.words.unknown import UNKNOWN
 from negalign_train.vocabulary.taxonomy import finding_types
 
-_KINDS = frozenset(["side", "location", "degree", "change", "position", "chronic"])
+_KINDS = frozenset(["side", "location", "degree", "change", "position", "chronic", "subtype"])
 _BETWEEN = _KINDS | {"subject", "qualifier", "and"}
 _PLACES = frozenset(["side", "location", "position"])
-_DIVIDERS = frozenset(["comma", "and", "or", "verb", "negation"])
+_DIVIDERS = frozenset(["comma", "and", "or", "slash", "verb", "negation"])
 _PREPOSITION_REACH_WORDS = 3
+_SUBTYPE_REACH_WORDS = 6
+_DEGREE_ORDER = ("trace", "mild", "moderate", "severe")
 
 
 def _after_preposition(items: Sequence[Item], at: int) -> bool:
@@ -125,21 +128,40 @@ def attach_attributes(drafts: list[StatementDraft], items: Sequence[Item]) -> se
     """
     owners = split_sides(drafts, items)
     live = [draft for draft in drafts if not draft.dropped]
+    heard = [
+        draft
+        for draft in drafts
+        if (not draft.dropped or draft.unsaid) and not says_nothing_else(draft)
+    ]
     loose: set[str] = set()
+    past: list[tuple[StatementDraft, str]] = []
+    compares = any(item.value("comparing") for item in items)
     of_drafts = {id(item) for draft in live for item in draft.items}
     for index, item in enumerate(items):
         used = id(item) in of_drafts and item.value("finding") is None
         if not item.has(_KINDS):
             continue
         for kind, value in item.readings.all:
-            if kind not in _KINDS or (used and kind in ("degree", "change", "chronic")):
+            if kind not in _KINDS:
+                continue
+            if used and (kind in ("degree", "chronic") or (kind == "change" and not compares)):
+                continue
+            if kind == "subtype":
+                _add_subtype(item, value, live)
                 continue
             if index in owners:
                 _add(owners[index], kind, value)
                 continue
             if kind == "degree" and _measures_change(items, index, of_drafts):
                 continue
-            target = target_of(items, index, live) if live else None
+            if kind == "change" and not compares and _describes(items, index, live):
+                continue
+            target = target_of(items, index, heard) if heard else None
+            if target is not None and target.unsaid:
+                continue  # "sensitivity for pneumothorax is diminished"
+            if target is not None and kind == "degree" and _is_past(items, index):
+                past.append((target, value))
+                continue
             if target is not None and kind == "position" and _is_denied(items, index, target):
                 continue
             if target is not None:
@@ -149,10 +171,75 @@ def attach_attributes(drafts: list[StatementDraft], items: Sequence[Item]) -> se
                 if kind == "change":
                     for draft in _said_of_all(items, index, target, live):
                         draft.changes.append(value)
-            elif kind == "change" and not item.value("verb"):  # "remains normal" compares nothing
+            elif kind == "change" and not (
+                item.value("verb") or _qualifies(items, index, drafts)
+            ):  # "remains normal" compares nothing
                 loose.add(value)
     _keep_own_sides(owners)
+    for draft, degree in past:
+        _change_from(draft, degree)
     return loose
+
+
+def says_nothing_else(draft: StatementDraft) -> bool:
+    """Whether a draft is but a sweeping denial ("no acute abnormality"), so that a change in its
+    sentence is one of the whole study."""
+    if draft.present:
+        return False
+    return draft.finding == UNKNOWN or any(item.value("summary") for item in draft.items)
+
+
+def _qualifies(items: Sequence[Item], at: int, drafts: Sequence[StatementDraft]) -> bool:
+    """Whether the change at item ``at`` is a word of a sweeping denial: "no new abnormality"."""
+    behind = [d for d in drafts if d.start >= items[at].end and d.clause == items[at].clause]
+    before = [item for item in items[:at] if item.clause == items[at].clause]
+    return bool(behind) and any(item.value("negation") for item in before)
+
+
+def _add_subtype(item: Item, value: str, live: Sequence[StatementDraft]) -> None:
+    """A subtype to the nearest draft of its finding: "loculated" means nothing of a mass."""
+    finding, name = value.split(".")
+    own = [draft for draft in live if draft.finding == finding]
+    inside = [d for d in own if d.start <= item.start and item.end <= d.end]
+    for draft in inside or own:
+        if inside or abs(draft.start - item.start) <= _SUBTYPE_REACH_WORDS:
+            draft.subtypes.append(name)
+
+
+def _is_past(items: Sequence[Item], at: int) -> bool:
+    """Whether the degree at item ``at`` is that of an earlier study: "previously moderate",
+    "decreased from moderate to small"."""
+    before = items[at - 1] if at else None
+    if before is not None and items[at].start - before.end <= 1:
+        if before.value("past"):
+            return True
+        if before.value("origin"):
+            return any(item.value("goal") for item in items[at + 1 : at + 3])
+    after = items[at + 1] if at + 1 < len(items) else None
+    return after is not None and after.value("past") is not None and after.start == items[at].end
+
+
+def _change_from(draft: StatementDraft, degree: str) -> None:
+    """What has become of a finding that was of this degree, where no other word says it."""
+    steps = [_DEGREE_ORDER.index(now) - _DEGREE_ORDER.index(degree) for now in draft.degrees]
+    if steps and steps[0] and not draft.changes:
+        draft.changes.append("worse" if steps[0] > 0 else "improved")
+
+
+def _describes(items: Sequence[Item], at: int, live: Sequence[StatementDraft]) -> bool:
+    """Whether a change word compares nothing with an earlier study, which no word here names.
+
+    "Increased opacity" is an opacity; "small right and larger left effusion" compares two sides.
+    """
+    item = items[at]
+    behind = [draft for draft in live if draft.start >= item.end and draft.clause == item.clause]
+    if item.value("described") and behind and behind[0].finding in lexicon().described_findings:
+        between = items[at + 1 : behind[0].first]
+        return not any(other.has(_DIVIDERS) for other in between)
+    if not item.value("comparative"):
+        return False
+    sides = {other.value("side") for other in items} & {"left", "right"}
+    return len(sides) > 1
 
 
 def _is_denied(items: Sequence[Item], at: int, device: StatementDraft) -> bool:
@@ -191,12 +278,3 @@ def _add(draft: StatementDraft, kind: str, value: str) -> None:
         draft.chronic = True
     else:
         draft.changes.append(value)
-
-
-def attach_size(drafts: Sequence[StatementDraft], word: int, size_mm: float) -> None:
-    """Adds the size at word ``word`` to the nearest statement; of several the largest counts."""
-    live = [draft for draft in drafts if draft.present and not draft.dropped]
-    if not live:
-        return
-    nearest = min(live, key=lambda d: (max(d.start - word, word - d.end, 0), d.start))
-    nearest.size_mm = max(size_mm, nearest.size_mm or 0.0)

@@ -9,11 +9,13 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from negalign_train.severity.reading.drafts import draft_statements, scan, split_clauses
-from negalign_train.severity.reading.lexicon import lexicon
-from negalign_train.severity.reading.spelling import read_word
+from negalign_train.severity.reading.drafts import scan, split_clauses
+from negalign_train.severity.reading.organs import draft_statements
 from negalign_train.severity.text.sentences import sentences
 from negalign_train.severity.text.tokens import words_and_marks
+from negalign_train.severity.words.lexicon import lexicon
+from negalign_train.severity.words.phrases import ARTICLES
+from negalign_train.severity.words.spelling import read_word
 from negalign_train.vocabulary.records import Prompt
 
 MAX_AGE_YEARS = 130.0
@@ -91,6 +93,7 @@ def named_findings(indication: str) -> frozenset[str]:
 def _named_in(sentence: str) -> list[str]:
     """The findings named, negated or not: "rule out X" names X here, though not in a report."""
     tables = lexicon()
-    items = scan([read_word(token.text) for token in words_and_marks(sentence)], tables.trie)
+    tokens = [token for token in words_and_marks(sentence) if token.text not in ARTICLES]
+    items = scan([read_word(token.text) for token in tokens], tables.trie)
     split_clauses(items)
     return [draft.finding for draft in draft_statements(tables, items) if not draft.implied]

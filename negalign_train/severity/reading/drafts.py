@@ -1,4 +1,4 @@
-"""One sentence to items and drafts: the longest phrases of the trie, organs joined to predicates.
+"""One sentence to items, the longest phrases of the trie, in numbered clauses.
 
 An item is a phrase with its readings; a draft is a statement before negation and attributes.
 """
@@ -8,21 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from negalign_train.severity.reading.lexicon import Lexicon
-from negalign_train.severity.reading.phrases import Readings, TrieNode
-from negalign_train.severity.reading.spelling import Word
+from negalign_train.severity.words.phrases import Readings, TrieNode
+from negalign_train.severity.words.spelling import Word
+from negalign_train.severity.words.unknown import unknown_noun, unknown_phrase
 
-_MARKS = frozenset(["comma", "and", "or", "break"])
+_MARKS = frozenset(["comma", "and", "or", "slash", "break"])
 _JOINTS = frozenset(["comma", "and"])
 _COMPLETING = frozenset(["verb", "negation", "predicate", "normal"])
-_ENDS_LIST = frozenset(["finding", "normal", "negation"])
-_WHOLE = "cardiopulmonary"
-"""The summary that a normal examination denies."""
-_WHOLE_WORDS = 16
-"""A longer sentence speaks of something."""
-_NO_READINGS = Readings((), {})
-_NEAR_WORDS = 4
-"""A predicate reaches an organ on its right over at most this many words."""
 
 
 @dataclass(slots=True)
@@ -53,7 +45,10 @@ class Item:
 @dataclass(slots=True)
 class StatementDraft:
     """A statement in the making, of ``items``; they span the words [start, end);
-    ``first`` is the index of the first of them."""
+    ``first`` is the index of the first of them.
+
+    ``dropped``: it becomes no statement; ``unsaid``: because the text only speaks of it ("to
+    exclude a mass"). ``sweeping``: a bare "fracture", of no bone that is named."""
 
     finding: str
     items: tuple[Item, ...]
@@ -64,6 +59,12 @@ class StatementDraft:
     only_marked: bool = False
     chronic: bool = False
     dropped: bool = False
+    unsaid: bool = False
+    probable: bool = False
+    sweeping: bool = False
+    how_many: int | None = None
+    subtypes: list[str] = field(default_factory=list)
+    numbers: list[str] = field(default_factory=list)
     sides: list[str] = field(default_factory=list)
     locations: list[str] = field(default_factory=list)
     degrees: list[str] = field(default_factory=list)
@@ -96,10 +97,20 @@ def scan(words: Sequence[Word], trie: TrieNode) -> list[Item]:
                 break
             node = node.get(words[end].form)
             end += 1
+        if readings is None:
+            readings, matched_to = _unknown(words, at)
         if readings is not None:
             items.append(Item(readings, len(items), at, matched_to))
         at = max(matched_to, at + 1)
     return items
+
+
+def _unknown(words: Sequence[Word], at: int) -> tuple[Readings | None, int]:
+    """The reading of an unknown word at ``at``, alone or with the noun behind it, and its end."""
+    word = words[at].form
+    if at + 1 < len(words) and (phrase := unknown_phrase(word, words[at + 1].form)) is not None:
+        return phrase, at + 2
+    return unknown_noun(word), at + 1
 
 
 def _has_own_verb(items: Sequence[Item], at: int, verbed: bool) -> bool:
@@ -130,181 +141,3 @@ def split_clauses(items: Sequence[Item]) -> None:
         item.clause = clause
         verbed = verbed or item.value("verb") is not None
         complete = complete or item.has(_COMPLETING)
-
-
-def _meaning(tables: Lexicon, subject: Item, predicate: Item) -> str | None:
-    """The finding an organ and a predicate make, None where they do not belong together."""
-    organ, quality = subject.value("subject"), predicate.value("predicate")
-    return (
-        None if organ is None or quality is None else tables.frames[organ].predicates.get(quality)
-    )
-
-
-def _is_joined(items: Sequence[Item], at: int) -> bool:
-    """Whether an "and" or a comma stands before item ``at``: "tortuous and calcified aorta"."""
-    return at > 0 and items[at - 1].has(_JOINTS)
-
-
-def _goes_on(items: Sequence[Item], at: int) -> bool:
-    """Whether another predicate follows item ``at``: "tortuous, calcified aorta"."""
-    return at + 1 < len(items) and items[at + 1].value("predicate") is not None
-
-
-def _subjects_right(items: Sequence[Item], at: int) -> list[Item]:
-    """The organs that follow a predicate: the first near it, and those listed with it."""
-    predicate = items[at]
-    subjects: list[Item] = []
-    last_end = predicate.end
-    for item in items[at + 1 :]:
-        if item.clause != predicate.clause or item.value("verb"):
-            break
-        if item.value("predicate") and not _is_joined(items, item.index):
-            break
-        if item.has(_ENDS_LIST):
-            break
-        if item.value("subject"):
-            if item.start - last_end > _NEAR_WORDS:
-                break
-            subjects.append(item)
-            last_end = item.end
-        elif not subjects and item.value("comma") and not _goes_on(items, item.index):
-            break
-    return subjects
-
-
-class _Linker:
-    """Joins organs and predicates of one sentence, from left to right."""
-
-    def __init__(self, tables: Lexicon, items: Sequence[Item]) -> None:
-        self.tables, self.items = tables, items
-        self.pending: list[Item] = []
-        self.last: list[Item] = []
-        self.clause = 0
-        self.used: set[int] = set()
-        self.drafts: list[StatementDraft] = []
-
-    def run(self) -> list[StatementDraft]:
-        for index, item in enumerate(self.items):
-            if item.clause != self.clause:
-                self.pending, self.clause = [], item.clause
-            findings = item.values("finding")
-            if findings:
-                self.drafts += [StatementDraft(finding, (item,)) for finding in findings]
-            elif item.value("denial"):
-                denied = item.value("denial")
-                assert denied is not None
-                self.drafts.append(StatementDraft(denied, (item,), present=False))
-            elif item.value("subject") and id(item) not in self.used:
-                self.pending.append(item)
-            elif item.value("predicate"):
-                self._predicate(index, item)
-            if item.value("normal"):
-                self._normal(index, item)
-            self._whole_statement(item)
-        return self.drafts
-
-    def _predicate(self, index: int, item: Item) -> None:
-        right = _subjects_right(self.items, index)[:1]
-        said = {draft.finding for draft in self.drafts if draft.clause == item.clause}
-        for group in (self.pending, right, self.last):
-            fitting = [s for s in group if _meaning(self.tables, s, item)]
-            if group is self.last:
-                # "enlarged, increased since the prior study": the second one is a change.
-                fitting = [s for s in fitting if _meaning(self.tables, s, item) not in said]
-            if not fitting:
-                continue
-            for subject in fitting:
-                finding = _meaning(self.tables, subject, item)
-                assert finding is not None
-                self.drafts.append(StatementDraft(finding, (subject, item)))
-            self._consume(fitting, keep_left=group is right)
-            return
-
-    def _normal(self, index: int, item: Item) -> None:
-        right = [s for s in _subjects_right(self.items, index) if id(s) not in self.used]
-        subjects = self.pending or right or self.last
-        before = self.items[max(0, index - 3) : index]
-        near = [other for other in before if item.start - other.end <= 1]
-        if any(other.value("negation") for other in near):
-            return  # "not normal" denies nothing
-        partial = any(other.value("partial") for other in self.items)
-        for subject in subjects:
-            organ = subject.value("subject")
-            assert organ is not None
-            for finding in self.tables.frames[organ].normal:
-                self.drafts.append(
-                    StatementDraft(
-                        finding, (subject, item), present=False, implied=True, partial=partial
-                    )
-                )
-        self._consume(subjects, keep_left=False)
-
-    def _whole_statement(self, item: Item) -> None:
-        if item.value("normal_examination"):
-            self.drafts += _denied_summary(self.tables, item, partial=False)
-            return
-        summary = item.value("summary")
-        if summary is None:
-            return
-        # Denied when a negation reaches it (see scope).
-        for finding in self.tables.summaries[summary]:
-            self.drafts.append(StatementDraft(finding, (item,), implied=True))
-        for finding in self.tables.marked_summaries[summary]:
-            self.drafts.append(StatementDraft(finding, (item,), implied=True, only_marked=True))
-
-    def _consume(self, subjects: Sequence[Item], keep_left: bool) -> None:
-        self.last = list(subjects)
-        self.used |= {id(subject) for subject in subjects}
-        self.pending = [s for s in self.pending if keep_left and id(s) not in self.used]
-
-
-def _denied_summary(tables: Lexicon, item: Item, partial: bool) -> list[StatementDraft]:
-    """What is denied where the whole examination is called normal."""
-    named = [
-        *((name, False) for name in tables.summaries[_WHOLE]),
-        *((name, True) for name in tables.marked_summaries[_WHOLE]),
-    ]
-    return [
-        StatementDraft(
-            name, (item,), present=False, implied=True, partial=partial, only_marked=marked
-        )
-        for name, marked in named
-    ]
-
-
-def whole_examination(
-    tables: Lexicon, items: Sequence[Item], words: Sequence[Word]
-) -> list[StatementDraft]:
-    """The drafts of a sentence that names no organ and no finding, and calls something normal or
-    denies all abnormality ("no acute abnormality is seen"): of the whole examination, then.
-    """
-    if not words or len(words) > _WHOLE_WORDS or any(item.value("change") for item in items):
-        return []
-    whole = tables.whole
-    open_words = set(range(len(words)))
-    normal = partial = False
-    for item in items:
-        if item.value("normal") or item.value("partial"):
-            normal = normal or item.value("normal") is not None
-            partial = partial or item.value("partial") is not None
-            open_words -= set(range(item.start, item.end))
-    around = {words[at].form for at in open_words if words[at].form.isalpha()}
-    if not around <= whole.words:
-        return []
-    denied = not whole.denying.isdisjoint(around)
-    if denied != (not whole.heads.isdisjoint(around)) and "nad" not in around:
-        return []  # "no study", "finding"
-    if not (denied or normal or "nad" in around):
-        return []
-    sentence = Item(_NO_READINGS, 0, 0, len(words))
-    return _denied_summary(tables, sentence, partial or "other" in around)
-
-
-def draft_statements(tables: Lexicon, items: Sequence[Item]) -> list[StatementDraft]:
-    """The drafts of a sentence in the order of their first words; clauses must be numbered.
-
-    A summary ("acute cardiopulmonary abnormality") gives implied drafts that stay ``present``
-    until a negation reaches them; an asserted summary says nothing and is dropped in scope.
-    """
-    drafts = _Linker(tables, items).run()
-    return sorted(drafts, key=lambda draft: (draft.start, draft.end))

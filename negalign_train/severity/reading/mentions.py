@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from negalign_train.severity.reading.facts import ReportFacts
-from negalign_train.severity.reading.lexicon import lexicon
 from negalign_train.severity.reading.statements import Statement
+from negalign_train.severity.words.lexicon import lexicon
 
 Site = tuple[str | None, str | None]
 """A side and a place of it; None where that is not said."""

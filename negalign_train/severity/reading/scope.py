@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from negalign_train.severity.reading.drafts import Item, StatementDraft
+from negalign_train.severity.words.lexicon import lexicon
 
 _JOINTS = frozenset(["comma", "and"])
-_PARTING = frozenset(["comma", "and", "or", "verb", "preposition"])
+_ENDING = frozenset(["comma", "break", "and", "or", "slash"])
+_LISTING = frozenset(["or", "and", "slash"])
+_NO_SIGNS: frozenset[str] = frozenset()
+_PARTING = frozenset(["comma", "and", "or", "slash", "verb", "preposition"])
+_PART_ITEMS = 3
+"""The tip is named at most this many phrases before its device."""
 _QUALIFYING = frozenset(["qualifier", "degree", "change"])
 
 
@@ -63,7 +69,7 @@ def _reach_back_to_comma(items: Sequence[Item], at: int) -> int:
             continue  # "effusions, if any, are small"
         if item.clause != cue.clause or (item.value("comma") and not listed):
             break
-        listed = listed or bool(item.value("or") or item.value("and"))
+        listed = listed or item.has(_LISTING)
         start = item.start
     return start
 
@@ -86,9 +92,23 @@ def _is_qualified(between: Sequence[Item], draft: StatementDraft) -> bool:
     return between[-1].has(_QUALIFYING)
 
 
+def _denies_backward(drafts: Sequence[StatementDraft], items: Sequence[Item], at: int) -> bool:
+    """Whether the cue at item ``at`` denies what stands before it: "effusion: absent", not "absent
+    breath sounds"."""
+    reach = items[at].values("negation")
+    if len(reach) == 1:
+        return reach[0] == "after"
+    clause, end = items[at].clause, items[at].end
+    before = any(d.clause == clause and d.end <= items[at].start for d in drafts)
+    after = any(d.clause == clause and d.start >= end for d in drafts)
+    return before and not after
+
+
 def _negate(drafts: Sequence[StatementDraft], items: Sequence[Item], at: int) -> None:
-    if items[at].value("negation") == "after":
+    if _denies_backward(drafts, items, at):
         reached = _within(drafts, _reach_back(items, at), items[at].start)
+        if _is_of_a_part(items, at, reached):
+            return  # "its tip is not seen" denies no tube
         for draft in reached[-1:] if _own_clause_is_mixed(reached) else reached:
             _deny(draft, qualified=False)
         return
@@ -100,8 +120,29 @@ def _negate(drafts: Sequence[StatementDraft], items: Sequence[Item], at: int) ->
         _deny(draft, qualified=_is_qualified(items[at + 1 : draft.first], draft))
 
 
+def _is_of_a_part(items: Sequence[Item], at: int, reached: Sequence[StatementDraft]) -> bool:
+    """Whether the cue at item ``at`` speaks of the tip of a device: "NG tube, tip not seen", "the
+    tip of the tube is not seen"."""
+    if not reached:
+        return False
+    before = items[max(0, reached[-1].first - _PART_ITEMS) : at]
+    return any(item.value("part") and item.clause == items[at].clause for item in before)
+
+
+def _ends_phrase(items: Sequence[Item], at: int, num_words: int) -> bool:
+    """Whether a mark or the end of the sentence follows item ``at``: "pneumonia possible"."""
+    end = items[at].end
+    if end == num_words:
+        return True
+    return at + 1 < len(items) and items[at + 1].start == end and items[at + 1].has(_ENDING)
+
+
 def _doubt(
-    drafts: Sequence[StatementDraft], items: Sequence[Item], at: int, reach: Sequence[str]
+    drafts: Sequence[StatementDraft],
+    items: Sequence[Item],
+    at: int,
+    reach: Sequence[str],
+    num_words: int,
 ) -> None:
     """Makes uncertain what a "possible" or "not excluded" at item ``at`` reaches."""
     cue = items[at]
@@ -110,14 +151,19 @@ def _doubt(
         behind = _within(drafts, _reach_back_to_comma(items, at), cue.start)
     if "last" in reach:
         behind = behind[-1:]
-    if "before" in reach and _leads_on(items, at, drafts):
-        behind = []  # "are likely atelectasis"
+    if "before" in reach and (
+        _leads_on(items, at, drafts) or not _ends_phrase(items, at, num_words)
+    ):
+        behind = []  # "are likely atelectasis", "likely benign"
+    probable = cue.value("probable") is not None
     for draft in behind:
         draft.certain = False
         draft.present = True
+        draft.probable = probable
     if "before" in reach and not behind:
         for draft in _within(drafts, cue.end, _reach_forward(items, at)):
             draft.certain = False
+            draft.probable = probable
 
 
 def _own_clause_is_mixed(drafts: Sequence[StatementDraft]) -> bool:
@@ -132,14 +178,28 @@ def _is_close(items: Sequence[Item], left: StatementDraft, right: StatementDraft
     return not any(hedged) and not any(item.value("verb") for item in between)
 
 
+def _same_sign(one: str, other: str) -> bool:
+    """Whether two findings may be readings of one sign, so that "/" between them means "or"."""
+    tables = lexicon()
+    if (one, other) in tables.readings or (other, one) in tables.readings:
+        return True
+    signs = tables.generals
+    return not signs.get(one, _NO_SIGNS).isdisjoint(signs.get(other, _NO_SIGNS))
+
+
 def _alternatives(drafts: Sequence[StatementDraft], items: Sequence[Item]) -> None:
-    """ "atelectasis or scarring", "scarring/atelectasis": neither is certain."""
+    """ "atelectasis or scarring", "scarring/atelectasis": neither is certain.
+
+    But "effusion/atelectasis" names both.
+    """
     for item in items:
-        if not item.value("or"):
+        if not (item.value("or") or item.value("slash")):
             continue
         left = [d for d in drafts if d.end <= item.start and d.clause == item.clause]
         right = [d for d in drafts if d.start >= item.end and d.clause == item.clause]
         pair = bool(left and right) and _is_close(items, left[-1], right[0])
+        if pair and item.value("slash"):
+            pair = _same_sign(left[-1].finding, right[0].finding)
         if pair and left[-1].present and right[0].present:
             left[-1].certain = right[0].certain = False
 
@@ -152,21 +212,36 @@ def _leads_on(items: Sequence[Item], at: int, drafts: Sequence[StatementDraft]) 
     return bool(after) and not any(item.has(_PARTING) for item in between)
 
 
-def apply_scopes(drafts: Sequence[StatementDraft], items: Sequence[Item]) -> None:
+def denied_with(drafts: Sequence[StatementDraft]) -> list[StatementDraft]:
+    """What else "no fracture" denies: every draft that a sweeping denial implies."""
+    covers = lexicon().covers
+    return [
+        StatementDraft(
+            name, draft.items, present=False, implied=True, partial=draft.partial,
+            dropped=draft.dropped,
+        )
+        for draft in drafts
+        if draft.sweeping and not (draft.present or draft.implied)
+        for name in covers.get(draft.finding, ())
+    ]  # fmt: skip
+
+
+def apply_scopes(drafts: Sequence[StatementDraft], items: Sequence[Item], num_words: int) -> None:
     """Sets ``present``, ``certain``, ``partial`` and ``dropped`` of every draft."""
     for index, item in enumerate(items):
         if item.value("negation"):
             _negate(drafts, items, index)
     for index, item in enumerate(items):
         if reach := item.values("uncertainty"):
-            _doubt(drafts, items, index, reach)
+            _doubt(drafts, items, index, reach, num_words)
         if item.value("unassessed"):
-            for draft in _within(drafts, _reach_back(items, index), item.start):
-                draft.dropped = True
+            reached = _within(drafts, _reach_back(items, index), item.start)
+            for draft in () if _is_of_a_part(items, index, reached) else reached:
+                draft.dropped = draft.unsaid = True
         if item.value("hypothetical"):
             resumed = (other.start for other in items[index + 1 :] if other.value("resume"))
             for draft in _within(drafts, item.end, next(resumed, items[-1].end)):
-                draft.dropped = True
+                draft.dropped = draft.unsaid = True
     _alternatives(drafts, items)
     for draft in drafts:
         # An uncertain denial ("possibly no effusion") and an asserted summary say nothing.

@@ -7,6 +7,7 @@ from collections.abc import Container, Sequence
 from itertools import pairwise
 
 from negalign_train.severity.reading.drafts import Item, StatementDraft
+from negalign_train.severity.words.unknown import UNKNOWN
 
 Related = Container[tuple[str, str]]
 _GROUPED = ("side", "degree", "change", "location")
@@ -95,7 +96,10 @@ def share_attributes(
     for at, (before, draft) in enumerate(pairwise(live)):
         if before.finding == draft.finding:
             continue
-        if (before.finding, draft.finding) in related and not _elsewhere(before, draft):
+        if before.items[0] is draft.items[0] and not draft.sides:
+            draft.sides += before.sides  # "fractures of the left scapula and clavicle"
+        same = (before.finding, draft.finding) in related or before.finding == UNKNOWN
+        if same and not _elsewhere(before, draft):
             _share_place(_whole(before, live), draft)
             if _linked(items, before, draft):
                 _share_place(draft, before)

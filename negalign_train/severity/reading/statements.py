@@ -7,32 +7,27 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
-from negalign_train.severity.reading.attributes import attach_attributes, attach_size
+from negalign_train.severity.reading.attributes import attach_attributes, says_nothing_else
 from negalign_train.severity.reading.drafts import (
     Item,
     StatementDraft,
-    draft_statements,
     scan,
     split_clauses,
-    whole_examination,
 )
-from negalign_train.severity.reading.lexicon import lexicon
-from negalign_train.severity.reading.scope import apply_scopes
+from negalign_train.severity.reading.numbers import attach_numbers
+from negalign_train.severity.reading.organs import draft_statements, whole_examination
+from negalign_train.severity.reading.scope import apply_scopes, denied_with
 from negalign_train.severity.reading.shared_attributes import share_attributes
-from negalign_train.severity.reading.spelling import Word, read_word
 from negalign_train.severity.text.sections import TextSection
 from negalign_train.severity.text.tokens import Token, words_and_marks
+from negalign_train.severity.words.lexicon import lexicon
+from negalign_train.severity.words.phrases import ARTICLES
+from negalign_train.severity.words.spelling import Word, read_word
 from negalign_train.vocabulary.taxonomy import finding_types
 
 STUDY = "study"
 """Pseudo-finding of a sentence that compares the study as a whole: "no interval change"."""
-_MM_PER_UNIT = {"mm": 1.0, "cm": 10.0, "millimeter": 1.0, "centimeter": 10.0}
 _DEGREE_ORDER = ("trace", "mild", "moderate", "severe")
-_MOVES = frozenset(
-    ["back", "retracted", "retract", "withdrawn", "withdraw", "advanced", "advance", "advancing",
-     "retraction", "advancement", "retracting", "withdrawing"]
-)  # fmt: skip
-_FROM_HERE = frozenset(["above", "from", "below", "beyond", "proximal", "distal", "past"])
 _SAYS_SOMETHING = frozenset(
     ["finding", "subject", "predicate", "denial", "normal", "normal_examination", "summary",
      "change"]
@@ -109,9 +104,10 @@ def _telling(changes: Sequence[str]) -> str | None:
 
 
 def _leaves_open(draft: StatementDraft) -> bool:
-    """Whether a denial is one of a side or of a device's place, and leaves the others open."""
+    """Whether a denial is one of a side, a lobe or a device's place, and leaves the others open."""
     is_device = finding_types()[draft.finding].kind == "device"
-    return len(_sides(draft.sides)) == 1 or (is_device and bool(draft.locations))
+    in_a_place = (is_device or draft.implied) and bool(draft.locations)
+    return in_a_place or len(_sides(draft.sides)) == 1
 
 
 def _statement(draft: StatementDraft, tokens: Sequence[Token]) -> Statement:
@@ -128,34 +124,12 @@ def _statement(draft: StatementDraft, tokens: Sequence[Token]) -> Statement:
         implied=draft.implied,
         partial=draft.partial or (not draft.present and _leaves_open(draft)),
         only_marked=draft.only_marked,
-        probable=False,
-        subtypes=(),
-        numbers=(),
-        how_many=None,
+        probable=draft.probable,
+        subtypes=tuple(sorted(set(draft.subtypes))),
+        numbers=tuple(sorted(set(draft.numbers))),
+        how_many=draft.how_many,
         span=(tokens[draft.start].start, tokens[draft.end - 1].end),
     )
-
-
-def _is_advice(words: Sequence[Word], at: int) -> bool:
-    """Whether the measurement at word ``at`` says how far a device should be moved."""
-    behind = words[at + 2].form if at + 2 < len(words) else ""
-    before = {word.form for word in words[max(0, at - 3) : at]}
-    return behind not in _FROM_HERE and not before.isdisjoint(_MOVES)
-
-
-def _sizes(tokens: Sequence[Token], words: Sequence[Word]) -> list[tuple[int, float]]:
-    """(word index, millimetres) of every measurement; of "2 x 3 cm" the largest number counts."""
-    sizes = []
-    for index in range(len(tokens) - 1):
-        unit = _MM_PER_UNIT.get(words[index + 1].form)
-        if unit is None or not tokens[index].text[0].isdigit() or _is_advice(words, index):
-            continue
-        numbers, at = [float(tokens[index].text)], index
-        while at > 1 and tokens[at - 1].text in ("x", "by") and tokens[at - 2].text[0].isdigit():
-            at -= 2
-            numbers.append(float(tokens[at].text))
-        sizes.append((index, max(numbers) * unit))
-    return sizes
 
 
 def _slips(
@@ -174,6 +148,16 @@ def _slips(
             doubled.append((token.start, token.end))
         before = text
     return misspelt, doubled, placeholder
+
+
+def without_articles(
+    tokens: Sequence[Token], words: Sequence[Word]
+) -> tuple[Sequence[Token], Sequence[Word]]:
+    """Both without "a", "the" and the like, as the phrases of the lexicon are."""
+    kept = [at for at, token in enumerate(tokens) if token.text not in ARTICLES]
+    if len(kept) == len(tokens):
+        return tokens, words
+    return [tokens[at] for at in kept], [words[at] for at in kept]
 
 
 def _of_study(change: str, span: tuple[int, int]) -> Statement:
@@ -195,13 +179,13 @@ def _stated(
     drafts = draft_statements(tables, items)
     if not drafts and (whole := whole_examination(tables, items, words)):
         return [_statement(draft, tokens) for draft in whole], None
-    apply_scopes(drafts, items)
+    apply_scopes(drafts, items, len(words))
+    drafts += denied_with(drafts)
     loose = attach_attributes(drafts, items)
     share_attributes(drafts, items, tables.readings)
-    for index, size_mm in _sizes(tokens, words):
-        attach_size(drafts, index, size_mm)
+    attach_numbers(drafts, items, tokens, words)
     statements = [_statement(draft, tokens) for draft in drafts if not draft.dropped]
-    change = min(loose, default=None) if not drafts else None
+    change = min(loose, default=None) if all(map(says_nothing_else, drafts)) else None
     anaphoric = any(item.value("anaphor") and not item.value("study") for item in items[:2])
     if change is not None and not anaphoric:
         statements.append(_of_study(change, (tokens[0].start, tokens[-1].end)))
@@ -211,14 +195,15 @@ def _stated(
 
 def _read(sentence: str) -> SentenceFacts:
     tables = lexicon()
-    tokens = words_and_marks(sentence, tables.content)
-    words = [read_word(token.text) for token in tokens]
+    all_tokens = words_and_marks(sentence, tables.content)
+    all_words = [read_word(token.text) for token in all_tokens]
+    tokens, words = without_articles(all_tokens, all_words)
     items = scan(words, tables.trie)
     statements, change = _stated(tokens, words, items)
-    known = [w.known for token, w in zip(tokens, words, strict=True) if token.text.isalpha()]
-    misspelt, doubled, placeholders = _slips(tokens, words, tables.placeholders)
+    known = [w.known for t, w in zip(all_tokens, all_words, strict=True) if t.text.isalpha()]
+    misspelt, doubled, placeholders = _slips(all_tokens, all_words, tables.placeholders)
     return SentenceFacts(
-        " ".join(token.text for token in tokens if token.text.isalnum()),
+        " ".join(token.text for token in all_tokens if token.text.isalnum()),
         tuple(statements),
         change,
         tuple(misspelt),

@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from negalign_train.severity.reading.drafts import Item, scan
-from negalign_train.severity.reading.lexicon import lexicon
-from negalign_train.severity.reading.spelling import read_word
 from negalign_train.severity.reading.statements import read_sentence
 from negalign_train.severity.text.sentences import sentences
 from negalign_train.severity.text.tokens import Token, words_and_marks
+from negalign_train.severity.words.lexicon import lexicon
+from negalign_train.severity.words.phrases import ARTICLES
+from negalign_train.severity.words.spelling import read_word
 
 MAX_WORDS = 25
 """A longer sentence without a statement is not one phrase."""
@@ -81,11 +82,17 @@ class GlossedReport:
         )
 
 
+def _tokens(text: str) -> list[Token]:
+    """Words and marks without articles, as the phrases of the lexicon are."""
+    tokens = words_and_marks(text, lexicon().content)
+    return [token for token in tokens if token.text not in ARTICLES]
+
+
 @lru_cache(maxsize=_CACHED_SENTENCES)
 def _unread(text: str) -> UnreadSentence | None:
     """The sentence, at 0, where the rules read nothing and nothing says that this is right."""
     facts = read_sentence(text)
-    tokens = words_and_marks(text, lexicon().content)
+    tokens = _tokens(text)
     if facts.statements or facts.change_of_previous is not None or len(tokens) > MAX_WORDS:
         return None
     items = scan([read_word(token.text) for token in tokens], lexicon().trie)
@@ -100,7 +107,7 @@ def _unread(text: str) -> UnreadSentence | None:
 
 def phrase_of(sentence: str) -> str:
     """The words of a sentence that may name a finding, attributes and grammar left out."""
-    tokens = words_and_marks(sentence, lexicon().content)
+    tokens = _tokens(sentence)
     items = scan([read_word(token.text) for token in tokens], lexicon().trie)
     return _joined(tokens, _content(tokens, items))
 
@@ -163,7 +170,7 @@ def gloss(sentence: UnreadSentence, finding: str) -> str:
 
 def _places(run: str) -> str:
     """The places that a run names: "air outlines the apex" keeps its apex."""
-    tokens = words_and_marks(run, lexicon().content)
+    tokens = _tokens(run)
     items = scan([read_word(token.text) for token in tokens], lexicon().trie)
     named = [item for item in items if item.has(frozenset(["location"]))]
     return " ".join(run[tokens[i.start].start : tokens[i.end - 1].end] for i in named)

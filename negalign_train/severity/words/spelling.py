@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
-from negalign_train.severity.reading.lexicon import MIN_TYPO_LETTERS, lexicon, one_letter_cut
-from negalign_train.severity.reading.phrases import singular
+from negalign_train.severity.words.lexicon import MIN_TYPO_LETTERS, lexicon, one_letter_cut
+from negalign_train.severity.words.phrases import singular
 
 _CACHED_WORDS = 1 << 16
 
@@ -33,6 +33,25 @@ def _is_one_slip(word: str, meant: str) -> bool:
     return swapped and word[wrong[0]] == meant[wrong[1]] and word[wrong[1]] == meant[wrong[0]]
 
 
+_BRITISH = (
+    ("ae", "e"), ("oe", "e"), ("our", "or"), ("is", "iz"), ("ys", "yz"), ("re", "er"),
+    ("ll", "l"), ("ogue", "og"),
+)  # fmt: skip
+"""British spellings and the American ones, as in "oedema", "tumour", "localised", "centre"."""
+
+
+def _american(word: str, vocabulary: frozenset[str]) -> str:
+    """A British word as the lexicon spells it; the word itself where that is none of its words."""
+    for british, american in _BRITISH:
+        at = word.find(british)
+        while at >= 0:
+            other = word[:at] + american + word[at + len(british) :]
+            if other in vocabulary:
+                return other
+            at = word.find(british, at + 1)
+    return word
+
+
 @lru_cache(maxsize=_CACHED_WORDS)
 def read_word(raw: str) -> Word:
     """A lower-case word to its lexicon form, with accepted spellings and slips resolved."""
@@ -42,6 +61,8 @@ def read_word(raw: str) -> Word:
     if raw in tables.wrong_words:
         return Word(raw, True, False)
     form = singular(tables.variants.get(raw, raw))
+    if form not in tables.vocabulary and raw not in tables.vocabulary:
+        form = _american(form, tables.vocabulary)
     if form in tables.vocabulary or raw in tables.vocabulary:
         return Word(form, False, True)
     if len(form) >= MIN_TYPO_LETTERS and form.isalpha() and len(form) < 40:

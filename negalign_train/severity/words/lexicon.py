@@ -1,15 +1,18 @@
-"""The lexicon, ``data/lexicon.yaml``: its phrases, and the tables beside them."""
+"""The lexicon: the phrases of ``data/lexicon.yaml`` and ``data/terms.yaml``, and the tables beside
+them."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
 
-from negalign_train.severity.reading.phrases import (
+from negalign_train.severity.words.phrases import (
     TrieNode,
     build_trie,
+    merged,
     phrases_of,
     singular,
 )
@@ -45,12 +48,29 @@ class WholeExamination:
 
 
 @dataclass(frozen=True)
+class UnknownWords:
+    """How an abnormal word looks that no phrase knows: ``endings`` of nouns ("-oma"), those of
+    ``procedures`` ("-ectomy"), ``adjectives`` that make one of a ``heads`` word ("necrotic
+    change"); ``never``: words of that form that are none ("diagnosis").
+    """
+
+    endings: re.Pattern[str]
+    procedures: re.Pattern[str]
+    adjectives: re.Pattern[str]
+    heads: frozenset[str]
+    never: frozenset[str]
+
+
+@dataclass(frozen=True)
 class Lexicon:
     """All tables. ``summaries``: what "no acute abnormality" denies, and ``marked_summaries`` what
     it denies only where it is marked or new. ``relations`` maps (said in the reference, said in
     the candidate) to ``leap`` or ``vague``; ``leaps`` holds pairs that
-    are no stand-in: the sign is still missed; ``readings`` holds both; ``content`` the words of
-    all phrases; ``typo_index`` maps a word with one letter cut to the full words.
+    are no stand-in: the sign is still missed; ``readings`` holds both; ``generals`` maps a finding
+    to the signs it may be a reading of; ``covers``: what the denial of a finding denies too;
+    ``described_findings``: where "increased" is a description and no comparison; ``content``: the
+    words of all phrases; ``countable`` and ``numbered``: findings that have a number, or ribs and
+    vertebrae by number; ``typo_index`` maps a word with one letter cut to the full words.
     """
 
     version: int
@@ -61,6 +81,12 @@ class Lexicon:
     marked_summaries: Mapping[str, tuple[str, ...]]
     relations: Mapping[tuple[str, str], str]
     leaps: frozenset[tuple[str, str]]
+    generals: Mapping[str, frozenset[str]]
+    covers: Mapping[str, tuple[str, ...]]
+    described_findings: frozenset[str]
+    countable: frozenset[str]
+    numbered: frozenset[str]
+    unknown: UnknownWords
     readings: frozenset[tuple[str, str]]
     mimics: Mapping[str, frozenset[str]]
     midline: frozenset[str]
@@ -96,6 +122,13 @@ def _relations(pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
     return table
 
 
+def _generals(pairs: Iterable[tuple[str, str]]) -> dict[str, frozenset[str]]:
+    table: dict[str, set[str]] = {}
+    for general, specific in pairs:
+        table.setdefault(specific, set()).add(general)
+    return {name: frozenset(signs) for name, signs in table.items()}
+
+
 def _check_names(data: Mapping[str, Any], path: str) -> None:
     """Every finding named in a table is one of the catalogue, every one of it has phrases, and so
     has every place of its devices.
@@ -106,7 +139,13 @@ def _check_names(data: Mapping[str, Any], path: str) -> None:
         *data["natural_places"],
         *data["benign_when_old"],
         *data["denials"],
+        *data["described_findings"],
+        *data["countable"],
+        *data["numbered"],
+        *data["subtypes"],
+        *data["covers"],
     }
+    named |= {name for covered in data["covers"].values() for name in covered}
     named |= {name for pair in (*data["relations"], *data["leaps"]) for name in pair}
     for frame in data["frames"].values():
         named |= set(frame["normal"]) | set(frame["predicates"].values())
@@ -125,6 +164,16 @@ def _check_names(data: Mapping[str, Any], path: str) -> None:
         )
 
 
+def _tables() -> tuple[dict[str, Any], str]:
+    """The tables of both files as one, and the path of the first."""
+    path = data_path("lexicon.yaml")
+    data, terms = read_table(path), read_table(data_path("terms.yaml"))["tables"]
+    unknown = sorted(terms.keys() - data.keys())
+    if unknown:
+        raise DataError(f"terms.yaml: {unknown} are no tables of lexicon.yaml; correct the names")
+    return data | {key: merged(data[key], more) for key, more in terms.items()}, str(path)
+
+
 @cache
 def lexicon() -> Lexicon:
     """The lexicon of this package, read once.
@@ -132,9 +181,8 @@ def lexicon() -> Lexicon:
     Raises:
         DataError: the file is missing, or names findings that the catalogue does not have.
     """
-    path = data_path("lexicon.yaml")
-    data = read_table(path)
-    _check_names(data, str(path))
+    data, path = _tables()
+    _check_names(data, path)
     phrases = list(phrases_of(data))
     content = {singular(word) for phrase, _ in phrases for word in phrase.split()}
     plain = ("common_words", "real_words", "english_words")
@@ -158,6 +206,18 @@ def lexicon() -> Lexicon:
         },
         relations=relations,
         leaps=leaps,
+        generals=_generals(data["relations"]),
+        covers={name: tuple(covered) for name, covered in data["covers"].items()},
+        described_findings=frozenset(data["described_findings"]),
+        countable=frozenset(data["countable"]),
+        numbered=frozenset(data["numbered"]),
+        unknown=UnknownWords(
+            re.compile("|".join(data["unknown"]["endings"])),
+            re.compile("|".join(data["unknown"]["procedures"])),
+            re.compile("|".join(data["unknown"]["adjectives"])),
+            frozenset(data["unknown"]["heads"]),
+            frozenset(data["unknown"]["never"]),
+        ),
         readings=leaps | relations.keys(),
         mimics={name: frozenset(mimicked) for name, mimicked in data["mimics"].items()},
         midline=frozenset(data["midline"]),
