@@ -14,6 +14,8 @@ from negalign_train.vocabulary.records import Event, Prompt
 SPECIAL_TOKEN = "special_token"
 """The reason code of a text that holds one."""
 
+TAKEN_OUT = "[control token]"
+"""Stands for a control token in a text that a model is asked about."""
 WELL_KNOWN = re.compile(
     # <|im_end|>, <|eot_id|>, <|end_of_text|>, <|END_OF_TURN_TOKEN|>: Qwen, Llama 3 and 4, Phi,
     # Granite, Cohere, GLM, StarCoder, gpt-oss; with full-width bars DeepSeek's.
@@ -30,6 +32,15 @@ def holds_special_token(text: str, own: Iterable[str] = ()) -> bool:
     may_hold = "<" in text or "[" in text  # each begins so, and most texts hold neither
     known = may_hold and WELL_KNOWN.search(text) is not None
     return known or any(token in text for token in own)
+
+
+def quotable(text: str, own: Iterable[str] = ()) -> str:
+    """``text`` as it may be quoted in a question, where a control token would end the turn: each
+    well-known one, and each of a tokenizer's ``own``, becomes ``TAKEN_OUT``.
+    """
+    for token in own:
+        text = text.replace(token, TAKEN_OUT)
+    return WELL_KNOWN.sub(TAKEN_OUT, text)
 
 
 def prompt_texts(prompt: Prompt) -> list[str]:

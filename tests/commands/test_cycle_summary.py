@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from negalign_train.commands.support.cycle_summary import print_result
-from negalign_train.report.result import Check, CycleResult
+from negalign_train.evaluation.bootstrap import Interval
+from negalign_train.evaluation.second_opinion import SecondOpinion
+from negalign_train.report.result import Check, CycleResult, ScorerUsed
 from tests.results import make_data, make_refused, make_result
 
 
@@ -62,6 +64,26 @@ def test_four_reasons_are_printed_and_the_others_counted(printed):
         "  reason            criterion 3",
         "  reason            and 3 more criteria; the page lists all",
     ]
+
+
+def test_judges_and_their_warnings_stand_before_the_reasons(printed):
+    change = Interval(0.8, 0.7, 0.9)
+    second = SecondOpinion("server", "77aa", "disagrees", True, 390, 0.1, 0.9, change, {})
+    scorer = ScorerUsed("nli", "1-ab", "ef" * 32, {}, "the first cycle", {"too_long_for_model": 2})
+    lines = printed(make_result(second_judge=second, warnings=("they disagree",), scorer=scorer))
+    at = lines.index("  WARNING           they disagree")
+    assert lines[at + 1] == (
+        "  reason            mean S is shown to be lower and every guardrail holds"
+    )
+    assert lines[at - 2 : at] == [
+        "  second judge      0.100 → 0.900 (by server, which disagrees: 390 cases, change [0.700, "
+        "0.900])",
+        "  calibration       nli, the first cycle",
+    ]
+    assert "  not scored        too_long_for_model 2 of the candidate's reports" in lines
+    mute = replace(second, verdict="unknown", change=None, mean_S_before=None, mean_S_after=None)
+    lines = printed(make_result(second_judge=mute))
+    assert "  second judge      server scored no case for both sides" in lines
 
 
 def test_the_first_cycle_of_a_log_says_only_what_was_measured(printed):

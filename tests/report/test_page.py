@@ -135,6 +135,14 @@ def test_page_shows_the_readers_scale_beside_the_gates_and_who_gave_severities()
     assert "Severities by rules 0123abcd; calibration: re-scaled: wrong_location." in seen
 
 
+def test_page_warns_where_the_second_judge_disagrees():
+    records = sealed()
+    assert "Warning:" not in text_of(render_cycle_page(page()))
+    told = tuple(dict(record) | {"warnings": ["judge <b> disagrees"]} for record in records)
+    seen = text_of(render_cycle_page(page(gate_records=told)))
+    assert seen.count("Warning: judge <b> disagrees.") == 1
+
+
 def test_page_shows_the_decision_and_what_it_rests_on():
     seen = text_of(render_cycle_page(page()))
     for expected in (

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from negalign_train.evaluation.bootstrap import Interval
+from negalign_train.evaluation.second_opinion import SecondOpinion
 from negalign_train.report.result import SCHEMA, CycleResult, read_result
 from negalign_train.storage.workspace import write_json
 from negalign_train.vocabulary.errors import CycleError
@@ -19,6 +21,15 @@ from tests.results import make_data, make_result
         make_result(),
         make_result(since_first_cycle=None, readers_check=None, mean_S_before=None),
         make_result(data=make_data(drafts=30, drafts_empty=4)),
+        make_result(
+            second_judge=SecondOpinion(
+                "nli", "1", "disagrees", False, 9, 0.1, 0.2, Interval(0.1, -0.1, 0.3), {"x": 1}
+            ),
+            warnings=("one", "two"),
+        ),
+        make_result(
+            second_judge=SecondOpinion("nli", "1", "unknown", False, 0, None, None, None, {})
+        ),
     ],
 )
 def test_a_result_is_the_same_after_json(result):

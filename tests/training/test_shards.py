@@ -6,8 +6,15 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from transformers.integrations.deepspeed import set_hf_deepspeed_config, unset_hf_deepspeed_config
 
-from negalign_train.training.distributed.shards import ExactInputs, even_share, whole_adapter
+from negalign_train.training.distributed.shards import (
+    ExactInputs,
+    base_is_sharded,
+    even_share,
+    loaded_whole,
+    whole_adapter,
+)
 from negalign_train.training.policy.loading import POLICY_ADAPTER, load_policy
 from tests.tiny import write_run, write_tiny_model
 
@@ -31,6 +38,30 @@ def test_a_batch_keeps_its_dtypes_on_the_way_to_the_device():
     assert moved["ref_logps"].dtype == moved["parts"][0].dtype == torch.float64
     assert moved["ref_logps"].item() == -153.3
     assert moved["label"].dtype == torch.bool
+
+
+def test_a_judge_is_loaded_whole_while_the_policy_lies_in_pieces():
+    """ZeRO-3 is what transformers finds in a weak reference when it loads a model."""
+
+    class Config:
+        def is_zero3(self) -> bool:
+            return True
+
+    config = Config()
+    set_hf_deepspeed_config(config)
+    try:
+        assert base_is_sharded()
+        with loaded_whole():
+            assert not base_is_sharded()
+        assert base_is_sharded()
+        with pytest.raises(KeyError), loaded_whole():
+            raise KeyError
+        assert base_is_sharded()
+    finally:
+        unset_hf_deepspeed_config()
+    with loaded_whole():
+        pass
+    assert not base_is_sharded()
 
 
 def test_an_adapter_in_half_precision_is_handed_over_in_float32(tmp_path):

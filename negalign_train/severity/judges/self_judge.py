@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -17,6 +18,7 @@ from negalign_train.severity.judges.base import MIN_SEVERITY, Judgement, ReportP
 from negalign_train.severity.pricing.score import explain_unscorable
 from negalign_train.storage.fingerprint import fingerprint
 from negalign_train.vocabulary.errors import DataError
+from negalign_train.vocabulary.special_tokens import quotable
 from negalign_train.vocabulary.taxonomy import Category, taxonomy
 
 PROMPT = (
@@ -28,15 +30,26 @@ PROMPT = (
 DIGITS = ("0", "1", "2", "3", "4")
 _BATCH = 9
 _DETAIL = "the generator's own expected answer"
-LoadedGenerator = tuple[PreTrainedModel, PreTrainedTokenizerBase]
-"""A generator in evaluation mode, and its tokenizer."""
 
 
-def render(pair: ReportPair, category: Category) -> str:
-    """The fixed question on one category."""
+class LoadedGenerator(NamedTuple):
+    """A generator in evaluation mode, its tokenizer, and what that takes for control tokens."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    control_tokens: tuple[str, ...]
+
+
+def render(pair: ReportPair, category: Category, own: Sequence[str] = ()) -> str:
+    """The fixed question on one category. Control tokens in a report, those of the tokenizer
+    (``own``) too, are taken out: none may end the question and begin an answer.
+    """
+    reference, candidate = (
+        quotable(text, own).strip() for text in (pair.reference, pair.candidate)
+    )
     return PROMPT.format(
-        reference=pair.reference.strip(),
-        candidate=pair.candidate.strip(),
+        reference=reference,
+        candidate=candidate,
         label=category.name.replace("_", " "),
         definition=category.definition,
     )
@@ -86,11 +99,11 @@ class SelfJudge:
 
     @property
     def _model(self) -> PreTrainedModel:
-        return self._loaded[0]
+        return self._loaded.model
 
     @property
     def _tokenizer(self) -> PreTrainedTokenizerBase:
-        return self._loaded[1]
+        return self._loaded.tokenizer
 
     @cached_property
     def _digits(self) -> torch.Tensor:
@@ -101,7 +114,7 @@ class SelfJudge:
         judgements: list[Judgement] = []
         for pair in pairs:
             reason = explain_unscorable(pair.reference, pair.candidate)
-            rows = [] if reason else [self._ids(render(pair, c)) for c in taxonomy()]
+            rows = [] if reason else [self._ids(text) for text in self._questions(pair)]
             limit = context_length(self._model.config)
             if limit is not None and any(len(row) >= limit for row in rows):
                 reason = "too_long_for_model"
@@ -110,6 +123,10 @@ class SelfJudge:
             )
             judgements.append(Judgement(self.name, self.version, score, reason))
         return judgements
+
+    def _questions(self, pair: ReportPair) -> list[str]:
+        own = self._loaded.control_tokens
+        return [render(pair, category, own) for category in taxonomy()]
 
     def _ids(self, question: str) -> list[int]:
         text = self._tokenizer.apply_chat_template(

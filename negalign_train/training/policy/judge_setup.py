@@ -10,6 +10,7 @@ from negalign_train.severity.judges.base import Judge
 from negalign_train.severity.judges.opening import GeneratorFolders, JudgeSetup, open_judge
 from negalign_train.severity.judges.self_judge import LoadedGenerator
 from negalign_train.training.policy.loading import load_for_inference, load_tokenizer
+from negalign_train.training.rows.turns import special_strings
 
 
 def judge_setup(
@@ -29,7 +30,8 @@ def judge_setup(
 
     def load(model_dir: Path, adapter_dir: Path | None) -> LoadedGenerator:
         model = load_for_inference(model_dir, adapter_dir, dtype, device)
-        return model, load_tokenizer(model_dir)
+        tokenizer = load_tokenizer(model_dir)
+        return LoadedGenerator(model, tokenizer, special_strings(tokenizer))
 
     return JudgeSetup(load, own_generator, device, server)
 

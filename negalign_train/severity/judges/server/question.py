@@ -20,11 +20,9 @@ import yaml
 from negalign_train.severity.judges.base import ReportPair
 from negalign_train.storage.fingerprint import fingerprint
 from negalign_train.vocabulary.resources import data_path
-from negalign_train.vocabulary.special_tokens import WELL_KNOWN
+from negalign_train.vocabulary.special_tokens import TAKEN_OUT, quotable
 from negalign_train.vocabulary.taxonomy import taxonomy
 
-TAKEN_OUT = "[control token]"
-"""Stands for a control token of a chat template in what the server is sent."""
 _PLACES = ("nonce", "categories", "reference", "candidate")
 
 
@@ -49,7 +47,9 @@ def ask_about(pair: ReportPair, draw: Callable[[], str]) -> Question:
     Args:
         draw: gives a new number as text; drawn again while a report holds it.
     """
-    reference, candidate = (_as_data(text) for text in (pair.reference, pair.candidate))
+    reference, candidate = (
+        quotable(text).strip() for text in (pair.reference, pair.candidate)
+    )
     nonce = draw()
     while nonce in reference or nonce in candidate:
         nonce = draw()
@@ -92,10 +92,6 @@ def _filled(template: str, values: Mapping[str, str]) -> str:
         parts += [rest[: found[name]], values[name]]
         rest = rest[found[name] + len(name) + 2 :]
     return "".join([*parts, rest]).strip()
-
-
-def _as_data(text: str) -> str:
-    return WELL_KNOWN.sub(TAKEN_OUT, text).strip()
 
 
 def answer_schema() -> dict[str, Any]:
