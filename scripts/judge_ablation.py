@@ -35,21 +35,17 @@ def say(line: str) -> None:
 
 def prepare(out: Path, seed: int, size: Size, judges: list[str], injected: int) -> dict[str, str]:
     """The logs of a seed, and what each judge's recipe says."""
-    from benchmarks.judge_arms import READERS, simulation_recipe
+    from benchmarks.judge_arms import READERS, read_log, simulation_recipe
     from benchmarks.judge_log import train_finetuned, write_logs
-
-    from negalign_train.feedback.lines import parse_line, read_lines
 
     folder = out / f"seed{seed}"
     folder.mkdir(parents=True, exist_ok=True)
     write_logs(folder, simulation_recipe(size), size.cycles, seed, say)
     specs = {judge: judge for judge in judges} | ({READERS: READERS} if READERS in judges else {})
     if "finetuned" in judges:
-        lines = read_lines(folder / f"graded-{size.cycles + 1}.jsonl")
-        events = [parse_line(line.content) for line in lines if line.content is not None]
-        specs["finetuned"] = (
-            f"finetuned:{train_finetuned(folder, events, injected, seed, say).resolve()}"
-        )
+        events = read_log(folder / f"graded-{size.cycles + 1}.jsonl")
+        trained = train_finetuned(folder, events, injected, seed, say)
+        specs["finetuned"] = f"finetuned:{trained.resolve()}"
     return specs
 
 

@@ -20,14 +20,14 @@ from negalign_train.evaluation.bootstrap import (
     Interval,
     paired_bootstrap,
 )
-from negalign_train.feedback.lines import parse_line, read_lines
+from negalign_train.feedback.schema import parse_event
 from negalign_train.feedback.snapshot import read_snapshot
 from negalign_train.recipe.cycle import CycleRecipe
 from negalign_train.report.result import CycleResult
 from negalign_train.simulate.panel import truth_for
 from negalign_train.simulate.readers import true_score
 from negalign_train.storage.workspace import Workspace
-from negalign_train.vocabulary.records import Case, ScoredReport
+from negalign_train.vocabulary.records import Case, Event, ScoredReport
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "recipes" / "embedded" / "cycle.yaml"
@@ -107,6 +107,12 @@ def judge_recipe(size: Size, judge: str) -> dict[str, Any]:
     return copy.deepcopy(data)
 
 
+def read_log(path: Path) -> list[Event]:
+    """The events of a log that this program wrote."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [parse_event(json.loads(line)) for line in lines]
+
+
 class CommandError(Exception):
     """A command failed; its last words."""
 
@@ -152,8 +158,7 @@ def run_cycle_of(
 
 def without_pairs(folder: Path, judge: str, seed: int, cycle: int) -> CycleOutcome:
     """A cycle that the judge's labels could not train."""
-    lines = read_lines(folder / f"hidden-{cycle}.jsonl")
-    events = [parse_line(line.content) for line in lines if line.content is not None]
+    events = read_log(folder / f"hidden-{cycle}.jsonl")
     labels = tuple(Label("", None, 0.0) for event in events if event.grade != "accept")
     return CycleOutcome(judge, seed, cycle, NO_PAIRS, None, ((), ()), labels, 0.0)
 

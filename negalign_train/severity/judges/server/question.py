@@ -47,9 +47,7 @@ def ask_about(pair: ReportPair, draw: Callable[[], str]) -> Question:
     Args:
         draw: gives a new number as text; drawn again while a report holds it.
     """
-    reference, candidate = (
-        quotable(text).strip() for text in (pair.reference, pair.candidate)
-    )
+    reference, candidate = (quotable(text).strip() for text in (pair.reference, pair.candidate))
     nonce = draw()
     while nonce in reference or nonce in candidate:
         nonce = draw()
