@@ -127,6 +127,8 @@ def test_indication_and_technique_state_nothing() -> None:
         ("Small plural effusion.", ["misspelt"]),
         ("Small pnuemothroax.", []),
         ("There is is no effusion.", ["doubled_word"]),
+        ("Follow up in one week. Plain film.", []),
+        ("Week inspiration. Plain of the pleura.", ["misspelt", "misspelt"]),
     ],
 )
 def test_slips_of_the_text_are_found(text: str, kinds: list[str]) -> None:
@@ -259,6 +261,7 @@ def test_a_place_of_a_device_without_phrases_is_refused() -> None:
         ("Heart normal.\n\nSmall effusion on the left", True),
         ("Heart normal. No effusion. There is a pleural effusion", True),
         ("Heart normal\nNo effusion\nClear lungs", False),
+        ("Findings: Heart normal.\ni. No effusion\nii. Clear lungs", False),
     ],
 )
 def test_a_section_of_one_phrase_needs_no_stop(text: str, cut: bool) -> None:

@@ -26,6 +26,10 @@ def signed(text: str) -> set[str]:
         "Exam: Chest 2 views\nComparison: None\nSmall left effusion. No pneumothorax.",
         "Indication: cough. Pleura: Small left effusion. No pneumothorax.",
         "CLINICAL INFORMATION: ?edema. OPINION: Small left effusion. No pneumothorax.",
+        "INDICATION: Rule out edema. Small left effusion. No pneumothorax.",
+        "Clinical Indication - cough, r/o edema. Small left effusion. No pneumothorax.",
+        "?Edema. Small left effusion. No pneumothorax.",
+        "EXAM: XR CHEST, HISTORY: edema. Small left effusion. No pneumothorax.",
         "Wet Read: Small left effusion. Comment: No pneumothorax.",
         "PRELIM: Small left effusion. Recommendation: CT for edema.\n\nNo pneumothorax.",
         "Reason for exam: edema. FINDINGS Small left effusion. IMPRESSION: No pneumothorax.",
@@ -111,3 +115,12 @@ def test_filler_is_no_language_and_costs() -> None:
     assert score is not None
     assert score.severities["report_integrity"] > 0
     assert score.severities["false_negative"] > 0
+
+
+@pytest.mark.parametrize(
+    "text", ["Opacity at the left base, ?TB.", "Left basal opacity ?pneumonia"]
+)
+def test_a_question_mark_before_a_reading_makes_it_possible(text: str) -> None:
+    reading = next(s for s in extract_facts(text).statements if s.finding == "pneumonia")
+    assert reading.present
+    assert not reading.certain

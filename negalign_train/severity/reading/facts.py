@@ -85,6 +85,8 @@ _BEFORE_NOUN = frozenset(
 )  # fmt: skip
 """These words stand before a noun: a phrase that ends with one is not whole."""
 _LAST_WORD = re.compile(r"([A-Za-z]+)[^A-Za-z]*$")
+_STOPS = (".", "!", "?")
+_ITEM_MARK = re.compile(r"[^A-Za-z]*|\W*(?i:[a-h]|[ivx]{1,4})\W*")
 _SIDE_LAST = re.compile(r"(?i:\bthe |:[^.\n]{0,40} )(?i:left|right)$")
 """A sentence may end with a side: "on the left", "Effusion: small left"."""
 _ENDED_BEFORE = re.compile(r"[a-z)]\.\s")
@@ -104,8 +106,10 @@ def _stands_alone(text: str, read: Read) -> bool:
     if len(read) < 2:
         return True
     before, last = read[-2][0], read[-1][0]
-    is_number = not any(map(str.isalpha, before.text))
-    return is_number or before.section != last.section or "\n" in text[before.end : last.start]
+    is_number = _ITEM_MARK.fullmatch(before.text) is not None
+    gap = text[before.end : last.start]
+    own_line = gap.count("\n") > 1 or ("\n" in gap and not before.text.endswith(_STOPS))
+    return is_number or before.section != last.section or own_line
 
 
 def _is_cut(text: str, read: Read) -> bool:
@@ -117,7 +121,7 @@ def _is_cut(text: str, read: Read) -> bool:
     stripped = text.rstrip()
     if stripped.endswith((",", "-", "/", "(", ";", ":")):
         return True
-    if stripped.endswith((".", "!", "?", ")", '"', "'")):
+    if stripped.endswith((*_STOPS, ")", '"', "'")):
         return False
     last = _LAST_WORD.search(stripped[-60:])
     if last is not None and last[1].lower() in _NEVER_LAST and not _SIDE_LAST.search(stripped):

@@ -132,14 +132,25 @@ def _statement(draft: StatementDraft, tokens: Sequence[Token]) -> Statement:
     )
 
 
+def _is_right_here(words: Sequence[Word], at: int) -> bool:
+    """Whether a word that is mostly a slip is none beside its neighbours: "last week"."""
+    tables = lexicon()
+    if words[at].form not in tables.wrong_words:
+        return False
+    before = words[at - 1].form if at else ""
+    behind = words[at + 1].form if at + 1 < len(words) else ""
+    pairs = {(before, words[at].form), (words[at].form, behind)}
+    return before.isdigit() or not pairs.isdisjoint(tables.wrong_words_right)
+
+
 def _slips(
     tokens: Sequence[Token], words: Sequence[Word], placeholders: frozenset[str]
 ) -> tuple[list[tuple[int, int]], list[tuple[int, int]], list[tuple[int, int]]]:
     """Spans of misspelt words, of words doubled, and of placeholders."""
     misspelt, doubled, placeholder = [], [], []
     before: str | None = None
-    for token, word in zip(tokens, words, strict=True):
-        if word.misspelt:
+    for at, (token, word) in enumerate(zip(tokens, words, strict=True)):
+        if word.misspelt and not _is_right_here(words, at):
             misspelt.append((token.start, token.end))
         text = token.text
         if text in placeholders or (text[:2] == "xx" and set(text) == {"x"}):

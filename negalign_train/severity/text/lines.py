@@ -14,7 +14,7 @@ from typing import NamedTuple
 from negalign_train.severity.text.tables import layout_tables
 
 _ENDED = (".", "!", "?")
-_LIST_MARK = re.compile(r"(?:\.|\(?\d{1,2}[.)]|[a-h]\))(?=\s|$)")
+_LIST_MARK = re.compile(r"(?:\.|\(?\d{1,2}[.)]|[a-h]\)|\(?[ivx]{1,4}[.)])(?=\s|$)")
 _DASH_MARK = re.compile(r"[-+>](?=\s)")
 _LABEL = re.compile(r"[A-Z][A-Za-z /&,()'-]{1,40}:")
 _COLUMNS = re.compile(r"[^\s.:;!?]\s{3,}\S")
@@ -33,6 +33,8 @@ _BEGINS = frozenset(["the", "there", "no", "this", "lungs", "heart", "impression
 """With a capital, these words begin a sentence whatever the lines around look like."""
 _WIDE = 40
 """Characters: a line this long was hardly ended for its own sake."""
+_NARROW = 28
+"""Of shorter lines the first words tell more than the lengths."""
 _MANY = 3
 """So many breaks that all look like a wrap are one."""
 
@@ -164,18 +166,20 @@ def _wraps(lines: Sequence[_Line], block: Sequence[int], dashed: bool) -> list[i
     opening = _LABEL.sub("", lines[block[0]].text) or lines[block[1]].text
     cased = _has_case(" ".join(lines[at].text for at in block))
     letter = _LETTER.search(opening)
+    width = max(len(lines[b.at].raw) for b in breaks)
     if not cased or letter is None or not letter[0].isupper():
         # Capitals say nothing: only the lengths do.
-        wide = max(len(lines[b.at].raw) for b in breaks) >= _WIDE
+        wide = width >= _WIDE
         filled = (wide or len(every) >= _MANY) and not any(b.fits for b in every)
         return [b.at for b in breaks if filled or _goes_on(lines[b.at].text)]
     wrapped = any(b.lower and not b.fits for b in breaks)
+    wide = width >= _NARROW
     joined = []
     for b in breaks:
         joins = b.lower or _goes_on(lines[b.at].text)
         if not joins and not b.fits:
             word = _first_word(lines[b.at + 1].text)
-            joins = _is_name(word) or (wrapped and word.lower() not in _BEGINS)
+            joins = _is_name(word) or (wrapped and wide and word.lower() not in _BEGINS)
         if joins:
             joined.append(b.at)
     return joined

@@ -105,6 +105,14 @@ def _replaced() -> re.Pattern[str]:
     )
 
 
+@cache
+def _heading_dash() -> re.Pattern[str]:
+    """A heading with a dash in place of its colon: "Impression - ..."."""
+    ordered = sorted(layout_tables().sections, key=len, reverse=True)
+    names = "|".join(map(re.escape, ordered))
+    return re.compile(rf"((?:^|(?<=[.;]\s))(?ai:{names}) )-(?= )", re.MULTILINE)
+
+
 def _hex(digits: str) -> str:
     try:
         read = bytes.fromhex(digits).decode("utf-8")
@@ -196,5 +204,5 @@ def read_marks(text: str) -> tuple[str, Places | None]:
     if "\n" in read:
         read = _RULE.sub(lambda m: " " * len(m[0]), read)
     if " - " in read:
-        read = _DASH.sub(" ,", read)
+        read = _DASH.sub(" ,", _heading_dash().sub(r"\1:", read))
     return read, places

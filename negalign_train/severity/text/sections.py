@@ -145,7 +145,12 @@ def _observation(text: str, start: int, end: int, kind: str, is_last: bool) -> i
         if number > _TRIED_SENTENCES:
             break
         words = set(_LETTERS.findall(text[at:stop].lower()))
-        apart = kind == "technique" or _is_own_line(text, at) or _LABEL.match(text, at, stop)
+        apart = (
+            kind == "technique"
+            or (len(words) > 1 and _first_word(text, at, stop) in tables.openers)
+            or _is_own_line(text, at)
+            or _LABEL.match(text, at, stop)
+        )
         observes = (is_last and apart) or not words.isdisjoint(tables.observing)
         if number and words and observes and words.isdisjoint(tables.asking):
             return at
@@ -153,19 +158,33 @@ def _observation(text: str, start: int, end: int, kind: str, is_last: bool) -> i
     return end
 
 
+def _first_word(text: str, start: int, end: int) -> str:
+    match = _LETTERS.search(text[start : min(end, start + 40)].lower())
+    return "" if match is None else match[0]
+
+
 def _is_own_line(text: str, at: int) -> bool:
     """Whether a line begins at ``at``, and the one before ended without a stop: not by a wrap."""
     return text[at - 1] == "\n" and text[max(0, at - 40) : at].rstrip()[-1:] not in (".", "!", "?")
 
 
+def _asks_on(text: str, at: int, end: int) -> bool:
+    """Whether the sentence goes on behind the question mark that stands before ``at``."""
+    if _ANSWER.match(text, at, end):
+        return True
+    before = text[at - 2] if at > 1 else " "
+    return at < end and text[at].isalpha() and before in " ,(/\n"
+
+
 def stops(text: str, start: int, end: int) -> Sequence[int]:
     """The places in [start, end) where a sentence ends, and ``end`` itself.
 
-    A question that its next word answers ("Fracture? No.") is one sentence with it.
+    A question that its next word answers ("Fracture? No.") is one sentence with it, and the mark
+    before a word ("?TB") ends none.
     """
     found = [match.end() for match in _STOP.finditer(text, start, end)]
     if "?" in text:
-        found = [at for at in found if text[at - 1] != "?" or not _ANSWER.match(text, at, end)]
+        found = [at for at in found if text[at - 1] != "?" or not _asks_on(text, at, end)]
     if not found or found[-1] < end:
         found.append(end)
     return found

@@ -12,6 +12,7 @@ from negalign_train.severity.text.tables import layout_tables
 _WORD = re.compile(r"[a-z]+|\d+(?:\.\d+)?|[,;/]")
 _SIGNED = re.compile(r"(?<![\w])([-+])\s?ve\b(\s+for\b)?")
 _DENIED = ("is", "absent", ";")
+_ASKED = re.compile(r"(?:^|(?<=[\s,(/]))\?\s?(?=[a-z])")
 _PLUS = re.compile(r"(?:^|[,;])\s{0,4}\+\s?[a-z]")
 _PLUS_OR_MINUS = re.compile(r"(?:^|(?<=[,;]))\s{0,4}([-+])\s?(?=[a-z])")
 _HINT = re.compile(r"[:?=(+]| ,|-\s?ve\b")
@@ -56,6 +57,11 @@ def _answered(sentence: str) -> list[tuple[int, int, tuple[str, ...]]]:
     found = [
         (m.start(), m.end(), _DENIED if m["denied"] or m["minus"] else _meant(m[0]))
         for m in _answers().finditer(sentence)
+    ]
+    # "?pneumonia" behind a finding is a possible reading of it, at the begin it is a question.
+    found += [
+        (m.start(), m.end(), ("evaluate", "for") if not m.start() else ("possible",))
+        for m in _ASKED.finditer(sentence)
     ]
     if _PLUS.search(sentence) is not None:
         found += [

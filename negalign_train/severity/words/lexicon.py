@@ -96,6 +96,7 @@ class Lexicon:
     misspellings: Mapping[str, str]
     placeholders: frozenset[str]
     wrong_words: frozenset[str]
+    wrong_words_right: frozenset[tuple[str, str]]
     vocabulary: frozenset[str]
     content: frozenset[str]
     typo_index: Mapping[str, tuple[str, ...]]
@@ -229,6 +230,9 @@ def lexicon() -> Lexicon:
         misspellings=data["misspellings"],
         placeholders=frozenset(data["placeholders"]),
         wrong_words=frozenset(data["wrong_words"]),
+        wrong_words_right=frozenset(
+            (first, second) for first, second in map(str.split, data["wrong_words_right"])
+        ),
         vocabulary=frozenset(content | other),
         content=frozenset(content),
         typo_index=_typo_index(word for word in content if len(word) >= MIN_TYPO_LETTERS),
