@@ -18,6 +18,7 @@ from negalign_train.commands.support.common import (
     open_engine,
 )
 from negalign_train.commands.support.cycle_summary import print_result
+from negalign_train.progress import TimeLeft, now_and_then
 from negalign_train.quiet import quieten
 from negalign_train.recipe.candidate import MAX_SEED
 from negalign_train.recipe.cycle import CycleRecipe, load_yaml
@@ -68,11 +69,15 @@ def cycle(
     console = Console(stderr=True, soft_wrap=True)
     with console.status("starting") if console.is_terminal else _Quiet() as status:
 
-        def progress(what: str) -> None:
-            if console.is_terminal:
-                status.update(what)
+        def write(what: str) -> None:
             console.print(f"[dim]· {what}[/dim]", highlight=False)
 
+        def show(what: str) -> None:
+            status.update(what)
+            if not isinstance(what, TimeLeft):
+                write(what)
+
+        progress = show if console.is_terminal else now_and_then(write)
         place = Workspace(workspace)
         try:
             for result in run_cycles(place, engine, located, seed, progress, cycles, wait):

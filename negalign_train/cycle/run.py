@@ -42,14 +42,12 @@ from negalign_train.cycle.steps.split import SPLIT
 from negalign_train.cycle.steps.train import TrainedCandidate, train
 from negalign_train.evaluation.gate_terms import GateRecord
 from negalign_train.preferences.replay import COUNTS_FILE
+from negalign_train.progress import Progress
 from negalign_train.registry.lock import Lease, LockOwner, cycle_lock
 from negalign_train.report.result import CycleData, CycleResult, read_result
 from negalign_train.severity.pricing.calibration import Calibration
 from negalign_train.storage.workspace import Workspace
 from negalign_train.vocabulary.errors import CycleError
-
-Progress = Callable[[str], None]
-"""Called with what starts; the command line shows it."""
 
 
 @dataclass
@@ -90,7 +88,7 @@ def run_cycle(context: Context, progress: Progress) -> CycleResult:
 
 def _gather_feedback(context: Context, calibration: Calibration, clock: _Clock) -> Snapshot:
     with clock.step("feedback", f"cycle {context.plan.cycle}: gathering graded feedback"):
-        snapshot = take_snapshot(context, calibration)
+        snapshot = take_snapshot(context, calibration, clock.progress)
     others = other_generators(context, (event for _, event in snapshot))
     if context.recipe.feedback.other_generators == "warn" and others:
         clock.progress(f"warning: events on another model's reports: {in_words(others)}")
@@ -126,11 +124,12 @@ def _evaluate_ancestors(context: Context, cases: HeldOutCases, clock: _Clock) ->
     """Before any training: held-out cases that cannot be evaluated show now, not hours later."""
     parent_id, origin_id = context.plan.parent, read_plan(context.workspace, 1).parent
     with clock.step("evaluate", f"evaluating the parent on {len(cases.gate)} held-out cases"):
-        parent = evaluate(context, parent_id, cases)
+        parent = evaluate(context, parent_id, cases, clock.progress)
     if origin_id == parent_id:
         return Evaluations(parent, parent, {})
     with clock.step("evaluate", "evaluating the model of the first cycle"):
-        return Evaluations(parent, evaluate(context, origin_id, replace(cases, retention={})), {})
+        first = replace(cases, retention={})
+        return Evaluations(parent, evaluate(context, origin_id, first, clock.progress), {})
 
 
 def _train_candidates(
@@ -139,7 +138,7 @@ def _train_candidates(
     trained = {}
     for candidate in context.recipe.candidates:
         with clock.step(f"train {candidate.name}", f"training candidate {candidate.name}"):
-            trained[candidate.name] = train(context, candidate, calibration)
+            trained[candidate.name] = train(context, candidate, calibration, clock.progress)
     return trained
 
 
@@ -160,7 +159,7 @@ def _evaluate_candidates(
     evaluations = {}
     for name, adapter_id in adapter_ids.items():
         with clock.step("evaluate", f"evaluating candidate {name}"):
-            evaluations[name] = evaluate(context, adapter_id, cases)
+            evaluations[name] = evaluate(context, adapter_id, cases, clock.progress)
     return replace(ancestors, candidates=evaluations)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,14 +15,23 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from negalign_train.evaluation.metrics import Divergence
 from negalign_train.generation.decode import left_padded, positions_of
+from negalign_train.generation.packed_linear import packed_linears
+from negalign_train.progress import Tick, no_tick
 from negalign_train.recipe.estimate import HEAD_CELLS
+from negalign_train.training.forward.head import logit_transform
 from negalign_train.training.policy.loading import load_for_inference
 from negalign_train.training.rows.tokenise import render_prompt
 from negalign_train.training.rows.turns import end_of_turn
 from negalign_train.vocabulary.errors import GateError
 from negalign_train.vocabulary.records import Prompt
 
+View = Callable[[], AbstractContextManager[None]]
+"""Inside it the model computes as candidate, parent or base."""
+
 _PARENT_ADAPTER = "parent"
+_FORWARD_TOKENS = 2048
+_FORWARD_TOKENS_ON_GPU = 32768
+"""Tokens of one forward, padding counted."""
 
 
 @dataclass(frozen=True)
@@ -40,15 +49,16 @@ class Sequences:
 
 @dataclass(frozen=True)
 class _Batch:
-    """``ids``, ``mask``, ``positions`` (batch, tokens), padded left; ``targets`` and ``kept``
-    (batch, longest completion), ``kept`` False on padding.
+    """``ids``, ``mask``, ``positions`` (batch, tokens), padded left; ``scored`` (completion
+    tokens,), the places in the flattened rows from which ``targets`` (completion tokens,) are
+    predicted.
     """
 
     ids: Tensor
     mask: Tensor
     positions: Tensor
+    scored: Tensor
     targets: Tensor
-    kept: Tensor
 
 
 def tokenise_completions(
@@ -80,7 +90,9 @@ def load_beside_parent(
     return model.eval()
 
 
-def divergence(model: PeftModel, sequences: Sequences, batch_size: int) -> Divergence:
+def divergence(
+    model: PeftModel, sequences: Sequences, batch_size: int, tick: Tick = no_tick
+) -> Divergence:
     """Exact KL(candidate || parent) and KL(candidate || base), a sum over the whole vocabulary.
 
     ``model`` comes from ``load_beside_parent`` and stands on the candidate before and after.
@@ -89,30 +101,44 @@ def divergence(model: PeftModel, sequences: Sequences, batch_size: int) -> Diver
     Raises:
         GateError: there is no completion, or a divergence is not finite.
     """
-    candidate = model.active_adapter
     has_parent = _PARENT_ADAPTER in model.peft_config
-    sums = torch.zeros(2, dtype=torch.float64)
-    with torch.inference_mode():
-        for batch in _batches(sequences, batch_size, model):
-            logps = _logps(model, batch, nullcontext)
-            to_base = _kl_sum(logps, _logps(model, batch, model.disable_adapter), batch.kept)
-            to_parent = to_base
-            if has_parent:
-                model.set_adapter(_PARENT_ADAPTER, inference_mode=True)
-                to_parent = _kl_sum(logps, _logps(model, batch, nullcontext), batch.kept)
-                model.set_adapter(candidate, inference_mode=True)
-            sums += torch.tensor([to_parent, to_base], dtype=torch.float64)
-    to_parent, to_base = (sums / _tokens_of(sequences)).tolist()
+    views: list[View] = [nullcontext, model.disable_adapter]
+    if has_parent:
+        views.append(lambda: _as_parent(model))
+    sums = torch.zeros(len(views) - 1, dtype=torch.float64)
+    with torch.inference_mode(), packed_linears(model):
+        for batch in _batches(sequences, batch_size, model, tick):
+            states = [_scored_states(model, batch, view) for view in views]
+            for part in _tiles(len(batch.targets), model):
+                own, *others = (
+                    _logps(model, rows[part], view)
+                    for rows, view in zip(states, views, strict=True)
+                )
+                sums += torch.tensor([_kl_sum(own, other) for other in others])
+    means = (sums / _tokens_of(sequences)).tolist()
     if not (sums.isfinite().all()):
         raise GateError(
             "the KL divergence of the candidate is not finite; its adapter holds NaN or "
             "infinite weights: discard it and train again"
         )
-    return Divergence(to_parent, to_base, sequences.num_tokens)
+    return Divergence(means[-1], means[0], sequences.num_tokens)
+
+
+@contextmanager
+def _as_parent(model: PeftModel) -> Iterator[None]:
+    candidate = model.active_adapter
+    model.set_adapter(_PARENT_ADAPTER, inference_mode=True)
+    try:
+        yield
+    finally:
+        model.set_adapter(candidate, inference_mode=True)
 
 
 def reference_logps(
-    model: PreTrainedModel | PeftModel, sequences: Sequences, batch_size: int
+    model: PreTrainedModel | PeftModel,
+    sequences: Sequences,
+    batch_size: int,
+    tick: Tick = no_tick,
 ) -> float:
     """Mean log-probability, in nats per token, that ``model`` gives to reference reports.
 
@@ -120,11 +146,13 @@ def reference_logps(
         GateError: there is no completion.
     """
     total = 0.0
-    with torch.inference_mode():
-        for batch in _batches(sequences, batch_size, model):
-            logps = _logps(model, batch, nullcontext)
-            taken = logps.gather(-1, batch.targets.unsqueeze(-1)).squeeze(-1)
-            total += float(taken[batch.kept].sum(dtype=torch.float64))
+    with torch.inference_mode(), packed_linears(model):
+        for batch in _batches(sequences, batch_size, model, tick):
+            states = _scored_states(model, batch, nullcontext)
+            for part in _tiles(len(batch.targets), model):
+                logps = _logps(model, states[part], nullcontext)
+                taken = logps.gather(-1, batch.targets[part].unsqueeze(-1))
+                total += float(taken.sum(dtype=torch.float64))
     return total / _tokens_of(sequences)
 
 
@@ -135,66 +163,77 @@ def _tokens_of(sequences: Sequences) -> int:
 
 
 def _batches(
-    sequences: Sequences, size: int, model: PreTrainedModel | PeftModel
+    sequences: Sequences, size: int, model: PreTrainedModel | PeftModel, tick: Tick
 ) -> Iterator[_Batch]:
-    """Length-sorted batches of at most ``size`` rows, fewer where their logits would exceed
-    ``HEAD_CELLS``: the sums do not depend on the order or the batches, padding is kept small.
+    """Length-sorted batches of at most ``size`` rows and ``_FORWARD_TOKENS`` tokens, padding
+    counted, but at least one row: the sums do not depend on the order or the batches.
     """
     pairs = sorted(
         zip(sequences.prompts, sequences.completions, strict=True),
         key=lambda pair: len(pair[0]) + len(pair[1]),
     )
-    vocabulary = model.config.get_text_config().vocab_size
+    limit = _FORWARD_TOKENS if model.device.type == "cpu" else _FORWARD_TOKENS_ON_GPU
     first = 0
+    tick(0, len(pairs))
     while first < len(pairs):
-        last = first + _rows_that_fit(pairs[first : first + size], vocabulary)
-        part, first = pairs[first:last], last
+        last = first + 1
+        while last < min(len(pairs), first + size) and (
+            (last + 1 - first) * len(pairs[last][0] + pairs[last][1]) <= limit
+        ):
+            last += 1
+        part = pairs[first:last]
         ids, mask = left_padded([prompt + done for prompt, done in part], sequences.pad_token_id)
-        targets, kept = left_padded([done for _, done in part], sequences.pad_token_id)
+        # A token is predicted at the position before it.
+        ends = ids.shape[1] - 1
+        scored = [
+            row * ids.shape[1] + column
+            for row, (_, done) in enumerate(part)
+            for column in range(ends - len(done), ends)
+        ]
         yield _Batch(
             ids.to(model.device),
             mask.to(model.device),
             positions_of(mask).to(model.device),
-            targets.to(model.device),
-            kept.bool().to(model.device),
+            torch.tensor(scored, device=model.device),
+            torch.tensor([token for _, done in part for token in done], device=model.device),
         )
+        first = last
+        tick(first, len(pairs))
 
 
-def _rows_that_fit(
-    pairs: Sequence[tuple[tuple[int, ...], tuple[int, ...]]], vocabulary: int
-) -> int:
-    """How many of the first rows, padded to their longest completion, keep to ``HEAD_CELLS``."""
-    longest = 0
-    for number, (_, completion) in enumerate(pairs):
-        longest = max(longest, len(completion) + 1)  # the head sees the position before, too
-        if number and (number + 1) * longest * vocabulary > HEAD_CELLS:
-            return number
-    return len(pairs)
+def _tiles(tokens: int, model: PreTrainedModel | PeftModel) -> Iterator[slice]:
+    """Parts of the scored tokens whose log-probabilities keep to ``HEAD_CELLS``."""
+    size = max(1, HEAD_CELLS // model.config.get_text_config().vocab_size)
+    return (slice(first, first + size) for first in range(0, tokens, size))
 
 
-def _logps(
-    model: PreTrainedModel | PeftModel,
-    batch: _Batch,
-    using: Callable[[], AbstractContextManager[None]],
-) -> Tensor:
-    """Log-probabilities (batch, longest completion, vocabulary), float32.
-
-    Rows are padded on the left, so the completions are the last columns and only those reach the
-    language-model head.
-    """
-    length = batch.targets.shape[1]
-    with using():
-        logits = model(
+def _scored_states(model: PreTrainedModel | PeftModel, batch: _Batch, view: View) -> Tensor:
+    """Hidden states (scored tokens, hidden) from which the head predicts them."""
+    with view():
+        output = _base_of(model).base_model(
             input_ids=batch.ids,
             attention_mask=batch.mask,
             position_ids=batch.positions,
-            logits_to_keep=length + 1,
             use_cache=False,
-        ).logits
-    return F.log_softmax(logits[:, :-1].float(), dim=-1)
+        )
+    hidden: Tensor = output.last_hidden_state
+    return hidden.flatten(0, 1).index_select(0, batch.scored.to(hidden.device))
 
 
-def _kl_sum(logps: Tensor, other_logps: Tensor, kept: Tensor) -> float:
-    """Sum over kept tokens of KL(p || q) = sum_v p (log p - log q), in nats."""
-    kl = (logps.exp() * (logps - other_logps)).sum(-1)
-    return float(kl[kept].sum(dtype=torch.float64))
+def _logps(model: PreTrainedModel | PeftModel, states: Tensor, view: View) -> Tensor:
+    """Log-probabilities (tokens, vocabulary), float32."""
+    base = _base_of(model)
+    head = base.get_output_embeddings()  # type: ignore[no-untyped-call]
+    with view():  # the head may carry an adapter, too
+        logits = head(states).float()
+    return F.log_softmax(logit_transform(base).apply(logits), dim=-1)
+
+
+def _base_of(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
+    return model.get_base_model() if isinstance(model, PeftModel) else model
+
+
+def _kl_sum(logps: Tensor, other_logps: Tensor) -> float:
+    """Sum over tokens of KL(p || q) = sum_v p (log p - log q), in nats."""
+    kl = (logps - other_logps).mul_(logps.exp()).sum(-1)
+    return float(kl.sum(dtype=torch.float64))

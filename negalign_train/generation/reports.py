@@ -7,9 +7,18 @@ from dataclasses import dataclass
 
 import torch
 from peft import PeftModel
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from negalign_train.generation.decode import Chooser, decode_batch, greedy, sampler
+from negalign_train.generation.decode import (
+    Chooser,
+    decode_batch,
+    greedy,
+    read_prefix,
+    sampler,
+)
+from negalign_train.generation.packed_linear import packed_linears
+from negalign_train.progress import Tick, no_tick
 from negalign_train.recipe.context_length import context_length
 from negalign_train.training.rows.tokenise import render_prompt
 from negalign_train.training.rows.turns import end_tokens
@@ -48,6 +57,7 @@ def generate_reports(
     max_new_tokens: int,
     batch_size: int,
     sampling: Sampling | None = None,
+    tick: Tick = no_tick,
 ) -> list[Generated]:
     """One completion per prompt, in the order of ``prompts``; greedy where ``sampling`` is None.
 
@@ -68,19 +78,21 @@ def generate_reports(
     order = sorted(numbers, key=lambda number: (len(rows[number]), number))
     choosers = _choosers(sampling, len(rows), max_new_tokens)
     reports: dict[int, Generated] = {}
-    for first in range(0, len(order), batch_size):
-        batch = order[first : first + batch_size]
-        with torch.inference_mode():
+    with torch.inference_mode(), packed_linears(model):
+        prefix = read_prefix(model, [rows[number] for number in order])
+        for first in range(0, len(order), batch_size):
+            batch = order[first : first + batch_size]
             written = decode_batch(
                 model,
                 [rows[number] for number in batch],
-                choosers(batch),
+                _ticking(choosers(batch), tick, (first, len(batch), len(order)), max_new_tokens),
                 max_new_tokens,
                 end_ids,
                 tokenizer.pad_token_id,
+                prefix,
             )
-        done = [_finished(tokenizer, tokens, end_ids) for tokens in written]
-        reports.update(zip(batch, done, strict=True))
+            done = [_finished(tokenizer, tokens, end_ids) for tokens in written]
+            reports.update(zip(batch, done, strict=True))
     return [
         reports[number if sampling is not None else first_of[row]]
         for number, row in enumerate(rows)
@@ -102,6 +114,22 @@ def _choosers(
     generator = torch.Generator().manual_seed(sampling.seed)
     uniforms = torch.rand(num_rows, max_new_tokens, generator=generator)
     return lambda batch: sampler(uniforms[batch], temperature)
+
+
+def _ticking(
+    choose: Chooser, tick: Tick, place: tuple[int, int, int], max_new_tokens: int
+) -> Chooser:
+    """``choose``, which also says how far it is, in tokens of reports as long as they may be.
+    ``place``: the batch's first report, its number of them, and all.
+    """
+    first, count, total = place
+
+    def ticking(logits: Tensor, numbers: Sequence[int], step: int) -> Tensor:
+        finished = first + count - len(numbers)
+        tick(finished * max_new_tokens + len(numbers) * step, total * max_new_tokens)
+        return choose(logits, numbers, step)
+
+    return ticking
 
 
 def _check_positions(

@@ -24,6 +24,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from negalign_train.generation.reports import Generated, Sampling
+from negalign_train.progress import Tick, no_tick
 from negalign_train.recipe.gate import RolloutSettings
 from negalign_train.storage.fingerprint import file_sha256, fingerprint
 from negalign_train.storage.workspace import read_json
@@ -198,7 +199,11 @@ class ServerWriter:
     end_ids: Collection[int]
 
     def write(
-        self, prompts: Sequence[Prompt], max_new_tokens: int, sampling: Sampling | None = None
+        self,
+        prompts: Sequence[Prompt],
+        max_new_tokens: int,
+        sampling: Sampling | None = None,
+        tick: Tick = no_tick,
     ) -> list[Generated]:
         """One completion per prompt, in their order; greedy where ``sampling`` is None.
 
@@ -219,7 +224,11 @@ class ServerWriter:
             return self._ask(row, max_new_tokens, _decoding(sampling, number))
 
         with ThreadPoolExecutor(self.served.server.settings.concurrency) as pool:
-            done = dict(zip((number for number, _ in asked), pool.map(ask, asked), strict=True))
+            done: dict[int, Generated] = {}
+            tick(0, len(asked))
+            for (number, _), report in zip(asked, pool.map(ask, asked), strict=True):
+                done[number] = report
+                tick(len(done), len(asked))
         return [
             done[number if sampling is not None else first_of[row]]
             for number, row in enumerate(rows)

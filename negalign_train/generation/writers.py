@@ -13,6 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from negalign_train.generation.reports import Generated, Sampling, generate_reports
 from negalign_train.generation.vllm_server import ServerWriter, serving
+from negalign_train.progress import Tick, no_tick
 from negalign_train.recipe.gate import EvaluationSettings
 from negalign_train.training.rows.turns import end_tokens, read_generation_config
 from negalign_train.vocabulary.records import Prompt
@@ -22,7 +23,11 @@ class ReportWriter(Protocol):
     """Writes reports with one model, a base and perhaps an adapter on it."""
 
     def write(
-        self, prompts: Sequence[Prompt], max_new_tokens: int, sampling: Sampling | None = None
+        self,
+        prompts: Sequence[Prompt],
+        max_new_tokens: int,
+        sampling: Sampling | None = None,
+        tick: Tick = no_tick,
     ) -> list[Generated]:
         """One completion per prompt, in their order; greedy where ``sampling`` is None."""
         ...
@@ -37,10 +42,14 @@ class LocalWriter:
     batch_size: int
 
     def write(
-        self, prompts: Sequence[Prompt], max_new_tokens: int, sampling: Sampling | None = None
+        self,
+        prompts: Sequence[Prompt],
+        max_new_tokens: int,
+        sampling: Sampling | None = None,
+        tick: Tick = no_tick,
     ) -> list[Generated]:
         return generate_reports(
-            self.model, self.tokenizer, prompts, max_new_tokens, self.batch_size, sampling
+            self.model, self.tokenizer, prompts, max_new_tokens, self.batch_size, sampling, tick
         )
 
 

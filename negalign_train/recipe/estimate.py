@@ -21,9 +21,9 @@ _NF4_BYTES = 0.5 + 0.127 / 8
 """Four bits, and 0.127 for doubly quantised scales (QLoRA, arXiv 2305.14314, Sec. 3)."""
 _TRAINED_BYTES = 16
 """Weight, gradient and Adam's two moments of an adapter parameter, float32."""
-HEAD_CELLS = 2**25
-"""Completion tokens times vocabulary that one forward at the gate holds: 134 MB a float32 tensor,
-of which about six are alive at once. A longer completion stands alone.
+HEAD_CELLS = 2**22
+"""Tokens times vocabulary of which the gate holds log-probabilities: 17 MB a float32 tensor, of
+which about six are alive at once. A single token stands alone, however large the vocabulary.
 """
 HEAD_TILE_BYTES = 3 * 4096 * 32768 * 4
 """Three float32 tiles of TRL 1.16's chunked head (trl/kernels/chunked_logprob.py)."""

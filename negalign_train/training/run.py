@@ -35,6 +35,7 @@ from negalign_train.training.running.outputs import (
     save_adapter,
     write_results,
 )
+from negalign_train.training.running.progress_file import RunProgress, StepTicks
 from negalign_train.training.running.session import Stopwatch, Task, build_session, run_metrics
 from negalign_train.training.settings.arguments import trainer_config
 from negalign_train.training.settings.combinations import (
@@ -90,10 +91,14 @@ def _train_alone(run: CandidateRun, config: TrainingArguments) -> None:
         tokenizer = load_tokenizer(run.model_dir)
         policy = load_policy(run)
         policy.to(config.device)
-    callbacks = run_callbacks(run, identity)
+    progress = RunProgress(run.output_dir, _say)
+    callbacks = [*run_callbacks(run, identity), StepTicks(progress.ticks("optimiser steps"))]
     refuse_several_adapters(policy)
     with forwards_on_shards(policy), adapter_kept(policy):
-        session = build_session(Task(run, config, policy, tokenizer, callbacks, stopwatch))
+        reference_tick = progress.ticks("log-probabilities of the reference")
+        session = build_session(
+            Task(run, config, policy, tokenizer, callbacks, stopwatch, reference_tick)
+        )
         before = session.watch()
     session.trainer.remove_callback(PrinterCallback)
     _say(f"{label}: {session.num_examples} examples, seed {run.seed}")
@@ -106,6 +111,7 @@ def _train_alone(run: CandidateRun, config: TrainingArguments) -> None:
     if PartialState().is_main_process:
         shutil.rmtree(run.output_dir / "checkpoints", ignore_errors=True)
         write_results(run.output_dir, metrics, identity)
+    progress.close()
     PartialState().wait_for_everyone()
     _say(f"{label}: {_headline(metrics)}")
 

@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM
 from negalign_train.cycle.steps import evaluate as judge_step
 from negalign_train.cycle.steps.evaluate import HeldOutCases, _measure
 from negalign_train.generation.reports import Generated
+from negalign_train.progress import no_tick
 from negalign_train.vocabulary.records import Case
 from tests.cycles import small_recipe
 from tests.evaluation_support import save_adapter, save_base
@@ -21,7 +22,7 @@ class Elsewhere:
     def __init__(self, loads: list[int]) -> None:
         self.loads = loads
 
-    def write(self, prompts, max_new_tokens, sampling=None):
+    def write(self, prompts, max_new_tokens, sampling=None, tick=no_tick):
         assert self.loads == []
         return [Generated("heart normal .", 4, False) for _ in prompts]
 

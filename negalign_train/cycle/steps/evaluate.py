@@ -24,6 +24,7 @@ from negalign_train.evaluation.divergence import (
 from negalign_train.evaluation.metrics import Divergence
 from negalign_train.generation.reports import Sampling
 from negalign_train.generation.writers import ReportWriter, report_writer
+from negalign_train.progress import Progress, Tick, silent, time_left
 from negalign_train.severity.judges.base import Judge, Judgement, ReportPair
 from negalign_train.severity.judges.uses.asking import scores_of, unscored_reasons
 from negalign_train.severity.reading.context import context_of
@@ -138,7 +139,7 @@ def _check_more_than_one_group(context: Context) -> None:
 
 
 def _generate(
-    context: Context, writer: ReportWriter, cases: Sequence[Case]
+    context: Context, writer: ReportWriter, cases: Sequence[Case], tick: Tick
 ) -> tuple[ScoredReport, ...]:
     """Reports as the generator writes them where it is deployed, not yet scored."""
     recipe, plan = context.recipe, context.plan
@@ -146,7 +147,7 @@ def _generate(
     # One seed for parent and candidates: what differs is the model, not the dice.
     sampling = Sampling(temperature, seed=plan.seed) if temperature > 0 else None
     prompts = [case.prompt for case in cases]
-    reports = writer.write(prompts, recipe.model.max_new_tokens, sampling)
+    reports = writer.write(prompts, recipe.model.max_new_tokens, sampling, tick)
     return tuple(
         ScoredReport(
             case.case_id,
@@ -180,7 +181,9 @@ def with_scores(
     )
 
 
-def _measure(context: Context, adapter_dir: Path | None, cases: HeldOutCases) -> Evaluation:
+def _measure(
+    context: Context, adapter_dir: Path | None, cases: HeldOutCases, progress: Progress = silent
+) -> Evaluation:
     recipe, plan = context.recipe, context.plan
     parent_dir = context.adapter_dir(plan.parent)
     tokenizer = load_tokenizer(context.model_dir)
@@ -193,13 +196,18 @@ def _measure(context: Context, adapter_dir: Path | None, cases: HeldOutCases) ->
     with report_writer(
         recipe.evaluation, context.served_base, adapter_dir, tokenizer, model
     ) as writer:
-        reports = _generate(context, writer, cases.gate)
+        tick = time_left(f"writing {len(cases.gate)} held-out reports", progress)
+        reports = _generate(context, writer, cases.gate, tick)
         retention = {
-            cycle: _generate(context, writer, some) for cycle, some in cases.retention.items()
+            cycle: _generate(
+                context, writer, some, time_left(f"retention on cycle {cycle}", progress)
+            )
+            for cycle, some in cases.retention.items()
         }
     prompts = [case.prompt for case in cases.gate]
     references = tokenise_completions(tokenizer, prompts, [case.reference for case in cases.gate])
-    logps = reference_logps(model(), references, recipe.evaluation.batch_size)
+    tick = time_left("log-probabilities of the references", progress)
+    logps = reference_logps(model(), references, recipe.evaluation.batch_size, tick)
     moved = None
     if adapter_dir is not None and adapter_dir != parent_dir:
         first = recipe.evaluation.num_kl_cases
@@ -208,7 +216,8 @@ def _measure(context: Context, adapter_dir: Path | None, cases: HeldOutCases) ->
         )
         moving = model()
         assert isinstance(moving, PeftModel)
-        moved = divergence(moving, own, recipe.evaluation.batch_size)
+        tick = time_left("KL to parent and base", progress)
+        moved = divergence(moving, own, recipe.evaluation.batch_size, tick)
     readers = None
     if recipe.feedback.source == "simulated" and recipe.cases.num_evaluation_cases:
         truth = truth_for(recipe.cases.source)
@@ -249,14 +258,16 @@ def evaluation_path(workspace: Workspace, cycle: int, adapter_id: str | None) ->
     return workspace.cycle_dir(cycle) / "evaluation" / f"{adapter_id or BASE}.json"
 
 
-def evaluate(context: Context, adapter_id: str | None, cases: HeldOutCases) -> Evaluation:
+def evaluate(
+    context: Context, adapter_id: str | None, cases: HeldOutCases, progress: Progress = silent
+) -> Evaluation:
     """Evaluates one adapter (None: the base model), or reads what was measured on this very adapter
     with these very cases and settings: ``evaluation/<adapter id>.json``.
     """
     path = evaluation_path(context.workspace, context.plan.cycle, adapter_id)
     identity = fingerprint(_made_of(context, adapter_id, cases))
     if not path.is_file() or read_json(path).get("identity") != identity:
-        evaluation = _measure(context, context.adapter_dir(adapter_id), cases)
+        evaluation = _measure(context, context.adapter_dir(adapter_id), cases, progress)
         write_json(path, {"identity": identity} | _to_dict(evaluation))
     return read_evaluation(path)
 

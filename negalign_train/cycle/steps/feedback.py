@@ -14,6 +14,7 @@ from negalign_train.cycle.steps.judging import first_judge
 from negalign_train.feedback.snapshot import read_snapshot, write_snapshot
 from negalign_train.generation.reports import Sampling
 from negalign_train.generation.writers import report_writer
+from negalign_train.progress import Progress, silent, time_left
 from negalign_train.severity.judges.uses.filling import fill_severities
 from negalign_train.severity.pricing.calibration import Calibration
 from negalign_train.simulate.panel import truth_for
@@ -32,7 +33,7 @@ Snapshot = Sequence[tuple[int, Event]]
 _DRAFTS = pa.schema([("case_id", pa.string()), ("completion", pa.string())])
 
 
-def _write_drafts(context: Context) -> None:
+def _write_drafts(context: Context, progress: Progress) -> None:
     """The champion's reports on this cycle's cases, ``drafts.parquet``."""
     path = context.folder / DRAFTS
     if path.is_file():
@@ -50,7 +51,8 @@ def _write_drafts(context: Context) -> None:
         lambda: load_for_inference(context.model_dir, adapter_dir, recipe.model.dtype),
     ) as writer:
         prompts = [case.prompt for case in cases]
-        reports = writer.write(prompts, recipe.model.max_new_tokens, sampling)
+        tick = time_left(f"drafting {len(cases)} reports", progress)
+        reports = writer.write(prompts, recipe.model.max_new_tokens, sampling, tick)
     rows = [
         {"case_id": case.case_id, "completion": report.text}
         for case, report in zip(cases, reports, strict=True)
@@ -120,7 +122,9 @@ def freeze_events(context: Context, events: Snapshot, calibration: Calibration) 
     write_snapshot(context.folder / SNAPSHOT, list(zip(sequences, filled.events, strict=True)))
 
 
-def take_snapshot(context: Context, calibration: Calibration) -> Snapshot:
+def take_snapshot(
+    context: Context, calibration: Calibration, progress: Progress = silent
+) -> Snapshot:
     """Freezes the events that are new since the last cycle, and returns them.
 
     Raises:
@@ -132,7 +136,7 @@ def take_snapshot(context: Context, calibration: Calibration) -> Snapshot:
         return read_snapshot(path)
     settings = context.recipe.feedback
     if settings.source == "simulated":
-        _write_drafts(context)
+        _write_drafts(context, progress)
         _read_by_panel(context)
     events = context.store.events(after_sequence=context.plan.after_sequence)
     if len(events) < settings.min_events:

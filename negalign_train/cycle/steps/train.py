@@ -18,6 +18,7 @@ from negalign_train.cycle.opening.plan import Context
 from negalign_train.cycle.steps.calibration import CALIBRATION
 from negalign_train.cycle.steps.judging import reward_judge, reward_judge_spec
 from negalign_train.preferences.replay import PAIRS_FILE, PROMPTS_FILE, UNPAIRED_FILE
+from negalign_train.progress import Progress, Tick, silent, time_left
 from negalign_train.recipe.candidate import CandidateRun, CandidateSettings
 from negalign_train.recipe.launch_file import read_launch_file
 from negalign_train.severity.pricing.calibration import Calibration
@@ -25,9 +26,12 @@ from negalign_train.storage.fingerprint import fingerprint
 from negalign_train.storage.workspace import read_json, replacing, write_json
 from negalign_train.training.running.failure import forget_failure, read_failure
 from negalign_train.training.running.outputs import ADAPTER_DIR, METRICS, is_finished, run_facts
+from negalign_train.training.running.progress_file import read_place
 from negalign_train.vocabulary.errors import CycleError
 
 IDENTITY = "identity.json"
+_LOOK_SECONDS = 1.0
+"""Between two looks at how far a training is."""
 
 
 @dataclass(frozen=True)
@@ -102,8 +106,9 @@ def _write_run(run: CandidateRun) -> Path:
     return path
 
 
-def _launch(accelerate_config: Path, config: Path, log: Path) -> int:
-    """Runs the training process with its output in ``log``; returns its exit code.
+def _launch(accelerate_config: Path, config: Path, log: Path, progress: Progress = silent) -> int:
+    """Runs the training process with its output in ``log``; returns its exit code. Says how far
+    the process is by what it writes beside its candidate file.
 
     In safe-path mode (Python 3.11 and later), the workers too: a ``yaml.py`` in the folder where
     somebody stands is not run.
@@ -120,7 +125,7 @@ def _launch(accelerate_config: Path, config: Path, log: Path) -> int:
             start_new_session=True,
         )  # fmt: skip
         try:
-            return process.wait()
+            return _watched(process, config.parent, progress)
         except BaseException:
             # Its own session: end the launcher and its workers together, then pass on why.
             os.killpg(process.pid, signal.SIGTERM)
@@ -128,8 +133,25 @@ def _launch(accelerate_config: Path, config: Path, log: Path) -> int:
             raise
 
 
+def _watched(process: subprocess.Popen[bytes], folder: Path, progress: Progress) -> int:
+    """The exit code; meanwhile ticks for each part of the run."""
+    ticks: dict[str, Tick] = {}
+    while True:
+        try:
+            return process.wait(timeout=_LOOK_SECONDS)
+        except subprocess.TimeoutExpired:
+            place = read_place(folder)
+        if place is not None:
+            what = f"candidate {folder.name}, {place.what}"
+            tick = ticks.setdefault(place.what, time_left(what, progress))
+            tick(place.done, place.total)
+
+
 def train(
-    context: Context, candidate: CandidateSettings, calibration: Calibration
+    context: Context,
+    candidate: CandidateSettings,
+    calibration: Calibration,
+    progress: Progress = silent,
 ) -> TrainedCandidate:
     """Trains one candidate, or finds this very training done.
 
@@ -144,7 +166,7 @@ def train(
         config = _write_run(run)
         log = output_dir / "train.log"
         forget_failure(output_dir)
-        code = _launch(context.located.accelerate_config(), config, log)
+        code = _launch(context.located.accelerate_config(), config, log, progress)
         if code != 0 or not is_finished(output_dir, identity):
             reason, who = read_failure(output_dir), f"candidate {candidate.name}"
             cause = reason if reason.startswith(who) else f"{who}: {reason}"

@@ -49,7 +49,7 @@ class LogitTransform:
         return (1 - capped.square()) * (self.scale / self.temperature)
 
 
-def _logit_transform(model: PreTrainedModel) -> LogitTransform:
+def logit_transform(model: PreTrainedModel) -> LogitTransform:
     """What the architecture does to its logits (as trl 1.16.0, trainer/utils.py:1577-1590)."""
     config = model.config.get_text_config()
     softcap = getattr(config, "final_logit_softcapping", None)
@@ -163,7 +163,7 @@ def add_completion_head(model: PreTrainedModel) -> None:
     wrapped model, so that DDP, ZeRO, checkpointing and PEFT need not know.
     """
     original_forward = model.forward
-    transform = _logit_transform(model)
+    transform = logit_transform(model)
     read = read_only(model)
 
     @functools.wraps(type(model).forward)

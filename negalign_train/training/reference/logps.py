@@ -15,6 +15,7 @@ from accelerate import PartialState
 from accelerate.utils import gather_object
 from peft import PeftModel
 
+from negalign_train.progress import Tick, no_tick
 from negalign_train.recipe.candidate import CandidateRun
 from negalign_train.training.distributed.shards import even_share
 from negalign_train.training.forward.packing import completion_logps, model_inputs, pack
@@ -82,6 +83,7 @@ def sequence_logps(
     batch_size: int,
     pad_token_id: int,
     sharing: Sharing | None = None,
+    tick: Tick = no_tick,
 ) -> list[float]:
     """Token-weighted log-probability of each completion, in nats, in order.
 
@@ -95,12 +97,16 @@ def sequence_logps(
     device = next(policy.parameters()).device
     was_training = policy.training
     policy.eval()
+    shares = list(even_share(batches, state.process_index, state.num_processes))
+    total = sum(map(len, shares))
+    tick(0, total)
     with torch.no_grad(), _autocast(policy):
-        for members in even_share(batches, state.process_index, state.num_processes):
+        for members in shares:
             packed = pack([sequences[index] for index in members], pad_token_id, trees)
             batch = {name: value.to(device) for name, value in packed.items()}
             logps = completion_logps(policy(**model_inputs(batch)), batch)
             scored += zip(members, logps.tolist(), strict=True)
+            tick(len(scored), total)
     policy.train(was_training)
     gathered = dict(gather_object(scored))
     return [gathered[index] for index in range(len(sequences))]
@@ -134,6 +140,7 @@ def _distinct_logps(
     batch_size: int,
     pad_token_id: int,
     sharing: Sharing | None,
+    tick: Tick = no_tick,
 ) -> list[float]:
     """As :func:`sequence_logps`, each distinct sequence once (edits share completions)."""
     keys = [
@@ -142,7 +149,7 @@ def _distinct_logps(
     ]
     distinct = dict(zip(keys, sequences, strict=True))
     values = list(distinct.values())
-    logps = sequence_logps(policy, values, batch_size, pad_token_id, sharing)
+    logps = sequence_logps(policy, values, batch_size, pad_token_id, sharing, tick)
     by_key = dict(zip(distinct, logps, strict=True))
     return [by_key[key] for key in keys]
 
@@ -154,12 +161,13 @@ def _reference_logps(
     batch_size: int,
     pad_token_id: int,
     sharing: Sharing | None,
+    tick: Tick,
 ) -> list[float]:
     """Log-probabilities under the run's reference, from the cycle's cache where it has them."""
 
     def compute(missing: Sequence[TokenSequence]) -> list[float]:
         with as_reference(policy, run):
-            return _distinct_logps(policy, missing, batch_size, pad_token_id, sharing)
+            return _distinct_logps(policy, missing, batch_size, pad_token_id, sharing, tick)
 
     return cached_logps(reference_cache(run, policy, reference_dir(run)), sequences, compute)
 
@@ -205,10 +213,11 @@ def add_pair_reference(
     batch_size: int,
     pad_token_id: int,
     sharing: Sharing | None = None,
+    tick: Tick = no_tick,
 ) -> None:
     """:func:`score_pairs` by the run's reference, from the cycle's cache where it has them."""
     sequences = _pair_sequences(rows)
-    logps = _reference_logps(policy, run, sequences, 2 * batch_size, pad_token_id, sharing)
+    logps = _reference_logps(policy, run, sequences, 2 * batch_size, pad_token_id, sharing, tick)
     _fill_pairs(rows, logps)
 
 
@@ -251,8 +260,9 @@ def add_unpaired_reference(
     batch_size: int,
     pad_token_id: int,
     sharing: Sharing | None = None,
+    tick: Tick = no_tick,
 ) -> None:
     """:func:`score_unpaired` by the run's reference, from the cycle's cache where it has them."""
     sequences = _unpaired_sequences(rows)
-    logps = _reference_logps(policy, run, sequences, batch_size, pad_token_id, sharing)
+    logps = _reference_logps(policy, run, sequences, batch_size, pad_token_id, sharing, tick)
     _fill_unpaired(rows, logps)

@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback, Trai
 from trl import DPOConfig, GRPOConfig, KTOConfig
 
 from negalign_train.preferences.files import read_pairs, read_prompts, read_unpaired
+from negalign_train.progress import Tick, no_tick
 from negalign_train.recipe.candidate import CandidateRun
 from negalign_train.recipe.context_length import context_length
 from negalign_train.training.forward.tree_choice import Sharing, find_sharing, plain
@@ -84,6 +85,7 @@ class Task:
     tokenizer: PreTrainedTokenizerBase
     callbacks: Sequence[TrainerCallback]
     stopwatch: Stopwatch
+    reference_tick: Tick = no_tick
 
     @property
     def pad_token_id(self) -> int:
@@ -177,8 +179,9 @@ def _pair_session(task: Task) -> Session:
     if task.run.candidate.method == "dpo":
         with task.stopwatch.phase("reference"):
             add_pair_reference(
-                task.policy, rows, task.run, task.scoring_batch_size, task.pad_token_id, sharing
-            )
+                task.policy, rows, task.run, task.scoring_batch_size, task.pad_token_id, sharing,
+                task.reference_tick,
+            )  # fmt: skip
     trainer = WeightedDPOTrainer(
         task.policy, task.config, rows, task.tokenizer, task.callbacks, sharing
     )
@@ -201,8 +204,9 @@ def _unpaired_session(task: Task) -> Session:
     sharing = task.sharing(max(len(sequence) for _, sequence in sequences))
     with task.stopwatch.phase("reference"):
         add_unpaired_reference(
-            task.policy, rows, task.run, task.scoring_batch_size, task.pad_token_id, sharing
-        )
+            task.policy, rows, task.run, task.scoring_batch_size, task.pad_token_id, sharing,
+            task.reference_tick,
+        )  # fmt: skip
     trainer = WeightedKTOTrainer(
         task.policy, task.config, rows, task.tokenizer, task.callbacks, sharing
     )
