@@ -1,6 +1,7 @@
 """What a launched run says of how far it is."""
 
 from types import SimpleNamespace
+from typing import Any
 
 from negalign_train.training.running.progress_file import (
     PROGRESS,
@@ -41,7 +42,7 @@ def test_it_goes_with_the_run(tmp_path):
 
 def test_optimiser_steps_tick_from_where_a_resumed_run_starts():
     ticks: list[tuple[int, int]] = []
-    callback = StepTicks(lambda done, total: ticks.append((done, total)))
+    callback: Any = StepTicks(lambda done, total: ticks.append((done, total)))
     state = SimpleNamespace(global_step=4, max_steps=6)
     callback.on_train_begin(None, state, None)
     state.global_step = 5
