@@ -56,7 +56,7 @@ def launches(monkeypatch):
     """Launches that write an adapter, without training one; the run file of each."""
     told = []
 
-    def launch(_accelerate: Path, config: Path, log: Path) -> int:
+    def launch(_accelerate: Path, config: Path, log: Path, _progress: object) -> int:
         run = load_yaml(config, CandidateRun)
         told.append(run)
         write_adapter(run.output_dir / "adapter")
@@ -165,7 +165,7 @@ def test_what_was_measured_is_filed_under_the_adapter_and_what_it_was_measured_w
 ):
     measured = []
 
-    def measure(_context, adapter_dir, _cases):
+    def measure(_context, adapter_dir, _cases, _progress):
         measured.append(adapter_dir)
         return Evaluation((), {}, None, None, float(len(measured)))
 

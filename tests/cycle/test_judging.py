@@ -95,7 +95,7 @@ def log() -> list[Event]:
 
 @pytest.fixture(autouse=True)
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    def launch(_accelerate: Path, config: Path, log: Path) -> int:
+    def launch(_accelerate: Path, config: Path, log: Path, _progress: object) -> int:
         log.write_text("")
         return main(["--config", str(config)])
 

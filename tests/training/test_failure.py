@@ -66,7 +66,7 @@ def test_the_first_process_to_fail_is_the_one_that_is_heard(tmp_path):
 def fake_cycle(run: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """``train`` on a run of the tests, launched in this process as accelerate would launch it."""
 
-    def launch(_: Path, config: Path, log: Path) -> int:
+    def launch(_: Path, config: Path, log: Path, _progress: object) -> int:
         with log.open("a") as stream:
             try:
                 code = training_run.main(["--config", str(config)])
