@@ -10,11 +10,12 @@ import argparse
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import get_args
 
 from benchmarks.alone_figures import false_flags, recall_rows
 from benchmarks.severity_material import one_per_group
 
-from negalign_train.cases.openi import load_openi, part_of
+from negalign_train.cases.openi import Part, load_openi, part_of
 from negalign_train.severity.alone.score import alone_version
 from negalign_train.storage.atomic import replacing
 from negalign_train.vocabulary.records import Case
@@ -23,8 +24,8 @@ from negalign_train.vocabulary.records import Case
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--openi", type=Path, required=True, help="the CSV of OpenI's reports")
-    parser.add_argument("--part", choices=("development", "test"), default="test",
-                        help="the half of OpenI that is measured")  # fmt: skip
+    parser.add_argument("--part", choices=get_args(Part), default="test",
+                        help="the part of OpenI that is measured")  # fmt: skip
     parser.add_argument("--limit", type=int, default=300, help="reports for each kind of error")
     parser.add_argument("--seed", type=int, default=1, help="seed of the errors")
     parser.add_argument("--out", type=Path, help="JSON file of the figures")
@@ -39,7 +40,7 @@ def main() -> None:
     chosen = options()
     cases = cases_of(chosen.openi, chosen.part)
     alone, beside = (false_flags(cases, with_prompt=each) for each in (False, True))
-    print(f"{len(cases)} reports, {chosen.part} half, one per group, version {alone_version()}\n")
+    print(f"{len(cases)} reports, {chosen.part} part, one per group, version {alone_version()}\n")
     print("| flag on a real report | alone | with its prompt |\n|---|---|---|")
     for kind in sorted({*alone, *beside}, key=lambda kind: (kind == "any", kind)):
         print(f"| {kind} | {alone[kind] / len(cases):.1%} | {beside[kind] / len(cases):.1%} |")

@@ -14,7 +14,7 @@ from functools import cache
 from typing import Any, Literal
 
 from negalign_train.generation.reports import Generated
-from negalign_train.severity.alone.tables import plausibility
+from negalign_train.severity.alone.tables import flat, plausibility
 from negalign_train.severity.pricing.score import explain_unscorable, score_report
 from negalign_train.vocabulary.errors import DataError
 from negalign_train.vocabulary.records import CATEGORIES, Evidence
@@ -127,7 +127,7 @@ def _refusal(report: str, text: str, truncated: bool) -> str | None:
         return "model_empty"
     if _words(text) == _words(report):
         return "model_unchanged"
-    if plausibility().chatter.search(text.lower()):
+    if plausibility().chatter.search(flat(text)):
         return "model_chatter"
     if not _keeps(report, text):
         return "model_rewritten"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import time
 
 import pytest
@@ -212,6 +213,23 @@ def test_a_comparison_in_a_report_that_knows_of_no_prior_contradicts_itself() ->
     (flag,) = flags(report)
     assert (flag.kind, flag.category) == ("self_contradiction", "temporal_error")
     assert words(report, flag) == "since the prior"
+
+
+@pytest.mark.parametrize("width", [12, 20, 33])
+def test_a_wrapped_report_raises_the_same_flags(width: int) -> None:
+    report = (
+        "The left pleural effusion has increased since the prior study. Left middle lobe opacity "
+        "is seen. There is a 9 cm nodule in the right upper lobe. I hope this helps. "
+        "This 27-year-old woman has no pneumothorax."
+    )
+    prompt = "72-year-old man. Comparison: none. Observations: pneumothorax, right."
+    wrapped = textwrap.fill(report, width, break_long_words=False)
+
+    def kinds_of(text: str) -> list[tuple[str, str, str]]:
+        return sorted((f.kind, f.category, f.detail) for f in flags(text, prompt))
+
+    assert len(kinds_of(report)) >= 6
+    assert kinds_of(wrapped) == kinds_of(report)
 
 
 def test_chat_messages_are_read_by_their_user_and_the_age_of_the_context_counts() -> None:

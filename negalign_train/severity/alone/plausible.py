@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from negalign_train.severity.alone.flags import Flag
-from negalign_train.severity.alone.tables import plausibility
+from negalign_train.severity.alone.tables import flat, plausibility
 from negalign_train.severity.pricing.compare import CONTRADICTION
 from negalign_train.severity.reading.facts import ReportFacts
 from negalign_train.severity.reading.statements import Statement
@@ -26,7 +26,7 @@ def flags_of_plausibility(report: str, facts: ReportFacts) -> Iterator[Flag]:
 
 
 def _impossible_phrases(report: str) -> Iterator[Flag]:
-    lower = report.lower()
+    lower = flat(report)
     for pattern, why in plausibility().phrases:
         for match in pattern.finditer(lower):
             yield Flag("impossible", "wrong_location", None, None, why, match.span())

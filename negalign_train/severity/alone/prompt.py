@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from negalign_train.severity.alone.flags import Flag, Span
-from negalign_train.severity.alone.tables import plausibility
+from negalign_train.severity.alone.tables import flat, plausibility
 from negalign_train.severity.pricing.score import score_report
 from negalign_train.severity.reading.context import CaseContext, age_of
 from negalign_train.severity.reading.facts import ReportFacts, extract_facts
@@ -147,10 +147,11 @@ def _against(stated: Mention, said: Mention, denials: bool) -> tuple[str, str] |
 
 def _invented_comparison(report: str, no_prior: Span | None) -> Iterator[Flag]:
     """A comparison where prompt or report say that there is nothing to compare with."""
-    own = _SAYS_NO_PRIOR.search(report)
+    text = flat(report)
+    own = _SAYS_NO_PRIOR.search(text)
     if no_prior is None and own is None:
         return
-    for match in _COMPARES.finditer(report):
+    for match in _COMPARES.finditer(text):
         if own is not None and own.start() <= match.start() < own.end():
             continue
         kind = "self_contradiction" if own is not None else "prompt_contradicted"
@@ -165,7 +166,7 @@ def _invented_comparison(report: str, no_prior: Span | None) -> Iterator[Flag]:
 
 def _sex_of(text: str) -> tuple[str, Span] | None:
     """The one sex that a text names; None where it names none, or both."""
-    lower = text.lower()
+    lower = flat(text)
     matches = {sex: pattern.search(lower) for sex, pattern in plausibility().sex.items()}
     named = [(sex, match.span()) for sex, match in matches.items() if match is not None]
     return named[0] if len(named) == 1 else None
@@ -179,7 +180,7 @@ def _patient(report: str, facts: ReportFacts, prompt: str, context: CaseContext)
     age_span = stated_age[1] if stated_age and prompt else None
     sex = _sex_of(text)
     sex_span = sex[1] if sex and prompt else None
-    lower = report.lower()
+    lower = flat(report)
 
     def flag(detail: str, category: str, finding: str | None, span: Span, at: Span | None) -> Flag:
         return Flag("prompt_contradicted", category, None, finding, detail, span, None, at)

@@ -29,6 +29,17 @@ class Plausibility:
     not_after: tuple[tuple[float, re.Pattern[str]], ...]
 
 
+_WHITE = re.compile(r"\s")
+
+
+def flat(text: str) -> str:
+    """Lower case, with a space for every white character: as long as the text, and its places the
+    same, so that patterns read a wrapped line like any other.
+    """
+    lower = text.lower()
+    return _WHITE.sub(" ", lower if len(lower) == len(text) else text)
+
+
 @cache
 def plausibility() -> Plausibility:
     """The tables.

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from negalign_train.severity.alone.flags import Flag
-from negalign_train.severity.alone.tables import plausibility
+from negalign_train.severity.alone.tables import flat, plausibility
 from negalign_train.severity.pricing.compare import SLIP_WEIGHTS
 from negalign_train.severity.reading.statements import read_sentence
 from negalign_train.severity.text.sentences import sentences
@@ -21,7 +21,7 @@ _UNREAD_KNOWN = 0.5
 
 
 def flags_of_wording(report: str) -> Iterator[Flag]:
-    lower = report.lower()
+    lower = flat(report)
     for start, end in _loops(lower):
         weight = SLIP_WEIGHTS["repeated_sentence"]
         yield Flag("integrity", "report_integrity", weight, None, "words in a loop", (start, end))
