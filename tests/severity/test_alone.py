@@ -197,6 +197,7 @@ def test_a_report_against_its_prompt_is_flagged(prompt: str, report: str, kind: 
             "Observations: none. Comparison: prior study.",
             "Small effusion, unchanged since the prior.",
         ),
+        ("Observations: medical device.", "A pacemaker is in place."),
         ("Comparison: none.", "Small left effusion. Stable appearance of old rib fractures."),
         ("71-year-old woman, cough.", "This 71-year-old woman has degenerative changes."),
         ("45-year-old male.", "Nipple shadows. No effusion."),

@@ -21,6 +21,8 @@ _ASKED = (
 )  # fmt: skip
 _OTHERS = ("comparison", "technique", "age", "sex", "gender", "task", "examination")
 _HEADING = re.compile(rf"\b({'|'.join((*_OBSERVED, *_ASKED, *_OTHERS))})[ \t]*:", re.IGNORECASE)
+_GENERAL = ("other_device", "other_abnormality")
+"""What no phrase names closer ("medical device"): any device or finding answers it."""
 _NO_PRIOR = re.compile(
     r"\s*(?:none\b|no (?:prior|previous|comparison|earlier)|not available|unavailable|n/a|nil)",
     re.IGNORECASE,
@@ -103,6 +105,8 @@ def _observations(report: str, facts: ReportFacts, observed: str) -> Iterator[Fl
     spoken_of = {s.finding for s in facts.statements if not s.only_marked}
     for name in listed.asserted:
         at = listed[name].span
+        if name in _GENERAL and any(_kind(other) == _kind(name) for other in said.asserted):
+            continue
         if name in missed and name not in spoken_of:
             detail = "listed in the prompt, not in the report"
             category = missed[name].category
@@ -113,6 +117,10 @@ def _observations(report: str, facts: ReportFacts, observed: str) -> Iterator[Fl
                 category, detail = against[0], f"{against[1]} (against the prompt)"
                 span = said[name].span
                 yield Flag("prompt_contradicted", category, None, name, detail, span, None, at)
+
+
+def _kind(name: str) -> str | None:
+    return finding_types()[name].kind if name in finding_types() else None
 
 
 def _indication(facts: ReportFacts, asked: str, place_known: bool) -> Iterator[Flag]:
