@@ -83,7 +83,7 @@ def test_both_halves_have_enough_of_every_kind_and_share_no_reference() -> None:
          ["+subcutaneous_emphysema"]),
         # devices
         ("ETT 1 cm above the carina, should be pulled back 3 cm.",
-         ["+endotracheal_tube above_carina 10.0"]),
+         ["+endotracheal_tube above_carina misplaced 10.0"]),
         ("The ET tube has been removed and replaced by a tracheostomy.",
          ["-endotracheal_tube", "+tracheostomy"]),
         ("LVAD and intra-aortic balloon pump.", ["+circulatory_support", "+circulatory_support"]),

@@ -208,3 +208,51 @@ def test_a_graver_disease_for_a_grave_sign_is_a_leap_and_a_harmless_one_is_not()
     leap = costs("Wide mediastinum.", "Aortic aneurysm.")
     assert leap == {"artifact_overinterpretation": 0.5}
     assert costs("Right nodule.", "Right calcified granuloma.") == {"wrong_severity": 0.125}
+
+
+@pytest.mark.parametrize(
+    ("reference", "candidate", "expected"),
+    [
+        # How many: several for several an eighth, one for several a quarter, left out an eighth.
+        ("Two nodules.", "Five nodules.", {"wrong_severity": 0.0625}),
+        ("Single nodule.", "Four nodules.", {"wrong_severity": 0.125}),
+        ("Two masses in the right lung.", "Mass in the right lung.", {"wrong_severity": 0.0625}),
+        ("Nodules.", "Three nodules.", {}),
+        ("Two chest tubes.", "Three chest tubes.", {"device_error": 0.03125}),
+        # Which rib, vertebra, node group or bone.
+        ("Fracture of the left third rib.", "Fractures of the left eighth and ninth ribs.",
+         {"wrong_location": 0.25}),
+        ("Wedge fractures of T7 and T8.", "Wedge fracture of T7.", {"wrong_location": 0.125}),
+        ("Hilar and mediastinal lymphadenopathy.", "Hilar lymphadenopathy.",
+         {"false_negative": 0.25}),
+        ("Fractures of the left scapula and clavicle.", "Fracture of the left scapula.",
+         {"false_negative": 0.5}),
+        # Which device, statement by statement.
+        ("Left PICC.", "Left dialysis catheter.", {"device_error": 0.25}),
+        ("UAC tip at T7. UVC tip at T8.", "UVC tip at T8.", {"device_error": 0.25}),
+        ("Right jugular dialysis catheter.", "Right dialysis catheter.", {}),
+        # What kind of finding.
+        ("Loculated right effusion.", "Free-flowing right effusion.", {"wrong_severity": 0.125}),
+        ("Left lung mass.", "Malignant left lung mass.", {"artifact_overinterpretation": 0.25}),
+        # What a report only calls misplaced.
+        ("Low-lying endotracheal tube.", "Endotracheal tube in good position.",
+         {"device_error": 0.5}),
+        ("Endotracheal tube in good position.", "Endotracheal tube, too high.",
+         {"device_error": 0.5}),
+        ("NG tube coiled in the hypopharynx.", "NG tube in the stomach.", {"device_error": 0.5}),
+        # A degree over-called is priced at what it is called.
+        ("Borderline heart size.", "Severe cardiomegaly.", {"wrong_severity": 0.25}),
+        # A general word for what is urgent leaves half of it unsaid.
+        ("Right apical pneumothorax.", "Lucency at the right apex.", {"false_negative": 0.5}),
+        # Another pattern is another finding.
+        ("Airspace opacity at the right base.", "Reticular opacities at the right base.",
+         {"false_positive": 0.5, "false_negative": 0.5}),
+        # A sign whose reading is only possible in the candidate is half said.
+        ("Opacity at the left base. Possible pneumonia.", "Possible pneumonia at the left base.",
+         {"false_negative": 0.25}),
+    ],
+)  # fmt: skip
+def test_which_how_many_and_what_kind(
+    reference: str, candidate: str, expected: dict[str, float]
+) -> None:
+    assert costs(reference, candidate) == pytest.approx(expected)

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator
 from negalign_train.severity.pricing.matching import matching, place_share
 from negalign_train.severity.pricing.prices import Prices
 from negalign_train.severity.reading.mentions import Mention, by_side
+from negalign_train.severity.reading.numbers import MANY
 from negalign_train.severity.words.lexicon import lexicon
 from negalign_train.vocabulary.records import Evidence
 from negalign_train.vocabulary.taxonomy import finding_types
@@ -34,6 +35,8 @@ PROBABLE = 0.75
 MOSTLY_MISSED = 0.5
 """Share of a certain finding of which the candidate only says that it is possible."""
 _LEVEL = {"trace": 0, "mild": 0, "moderate": 1, "severe": 2}
+MISPLACED = "misplaced"
+"""The position of what a report only calls malpositioned, too low or in need of moving."""
 _SIZE_MARGIN_MM = 2.0
 _SIZE_MARGIN = 0.2
 """Measurements this near, in millimetres or as a share of the larger, are reading error."""
@@ -100,8 +103,10 @@ def _tip_weight(
     """Of the places named in one statement, the one farthest along the device's way counts; a
     distance that is too short or too long makes a right place a wrong one."""
     entry = finding_types()[finding]
-    named = [w for place, w in entry.tip.items() if place in places]
+    named = [w for place, w in entry.tip.items() if place in places and place != MISPLACED]
     weight = named[-1] if named else 0.0
+    if MISPLACED in places:  # "too low": wherever it is, that is not where it belongs
+        weight = max(weight, entry.tip.get(MISPLACED, 0.0))
     if entry.distance_mm and not weight and sizes_mm:
         low, high, misplaced = entry.distance_mm
         if any(size < low or size > high for size in sizes_mm):
@@ -177,18 +182,46 @@ def place_errors(reference: Mention, candidate: Mention, prices: Prices) -> Iter
         yield Evidence("device_error", cost, name, detail, *spans)
 
 
+def _unlike(devices: Mention, others: Mention) -> frozenset[str]:
+    """The kinds of those devices, statement by statement, that are of no kind of the others: a
+    jugular dialysis catheter is a dialysis catheter, an arterial line is no venous one."""
+    here, there = (
+        [frozenset(s.subtypes) for s in m.asserted if s.subtypes] or [m.subtypes]
+        for m in (devices, others)
+    )
+    return frozenset(
+        kind for kinds in here if all(kinds.isdisjoint(other) for other in there) for kind in kinds
+    )
+
+
+def _count_share(expected: frozenset[int], said: frozenset[int]) -> float:
+    """One for several is more than two for three; a number left out costs what a detail does."""
+    if not expected or expected & said:
+        return 0.0
+    if not said:
+        return SLIGHT if max(expected) > 1 and MANY not in expected else 0.0
+    return HALF if 1 in expected | said else SLIGHT
+
+
 def _instances(reference: Mention, candidate: Mention, prices: Prices) -> Iterator[Evidence]:
     """Which bone, node, rib or device it is, and how many there are."""
     name, spans = reference.finding, (candidate.span, reference.span)
     weight = prices.weight(name, reference.degree)
     qualities = matching().qualities
     which, other = reference.subtypes - qualities, candidate.subtypes - qualities
-    if finding_types()[name].kind == "device":
-        if which and other and which.isdisjoint(other):
-            detail = f"{min(other)} for {min(which)}"
+    is_device = finding_types()[name].kind == "device"
+    if is_device and which and other:
+        missing = _unlike(reference, candidate)
+        added = _unlike(candidate, reference)
+        if missing and added:
+            detail = f"{min(added)} for {min(missing)}"
+        elif missing:
+            detail = f"{min(missing)} not mentioned"
+        else:
+            detail = f"{min(added, default='')} not in the reference"
+        if missing or added:
             yield Evidence("device_error", weight, name, detail, *spans)
-        return
-    if which and other:
+    if which and other and not is_device:
         if missing := which - other:
             share = len(missing) / len(which)
             detail = f"{', '.join(sorted(missing))} not mentioned"
@@ -200,10 +233,9 @@ def _instances(reference: Mention, candidate: Mention, prices: Prices) -> Iterat
     if reference.numbers and candidate.numbers and reference.numbers != candidate.numbers:
         share = FULL if reference.numbers.isdisjoint(candidate.numbers) else HALF
         yield Evidence("wrong_location", share * weight, name, "other numbers", *spans)
-    counts, said = reference.counts, candidate.counts
-    if counts and said and counts.isdisjoint(said) and not reference.numbers:
-        share = HALF if 1 in counts | said else SLIGHT
-        yield Evidence("wrong_severity", share * weight, name, "another number of them", *spans)
+    if share := 0.0 if reference.numbers else _count_share(reference.counts, candidate.counts):
+        category = "device_error" if is_device else "wrong_severity"
+        yield Evidence(category, share * weight, name, "another number of them", *spans)
 
 
 def _qualities(reference: Mention, candidate: Mention, prices: Prices) -> Iterator[Evidence]:
@@ -236,6 +268,9 @@ def doubt_errors(reference: Mention, candidate: Mention, prices: Prices) -> Iter
     elif candidate.certain and reference.is_doubtful:
         detail = "only possible in the reference"
         yield Evidence("artifact_overinterpretation", OVERSURE * weight, name, detail, *spans)
+    elif candidate.certain and reference.probable and not reference.certain:
+        detail = "only likely in the reference"
+        yield Evidence("artifact_overinterpretation", TRACE * weight, name, detail, *spans)
 
 
 def attribute_errors(
@@ -268,7 +303,8 @@ def attribute_errors(
     degree = max(_degree_share(one.degree, other.degree) for one, other in parts)
     degree = max(degree, _size_share(reference.sizes_mm, candidate.sizes_mm))
     if degree:
-        yield Evidence("wrong_severity", degree * weight, name, "degree or size differs", *spans)
+        graver = max(weight, prices.weight(name, candidate.degree))
+        yield Evidence("wrong_severity", degree * graver, name, "degree or size differs", *spans)
     change = max(_change_share(one.change, other.change, studies) for one, other in parts)
     if change:
         yield Evidence("temporal_error", change * weight, name, "change differs", *spans)

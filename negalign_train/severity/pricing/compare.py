@@ -44,6 +44,8 @@ OLD = 0.5
 """Factor for a finding called old; nothing for those that are benign then (a healed fracture)."""
 VAGUE = 0.25
 """Factor for the general word where the reference has the specific one."""
+URGENT = 1.0
+"""A general word for a finding of this weight does not bring about what it calls for."""
 HARMLESS = 0.25
 """A disease of this weight at most is a harmless name for a sign that weighs more."""
 UNSAID = 0.5
@@ -80,6 +82,7 @@ class _Comparison:
         self.studies = _study_change(expected), _study_change(said)
         self._asserted = frozenset(expected.asserted), frozenset(said.asserted)
         self._left_out: set[str] = set()
+        self._stood_for: set[str] = set()
 
     def expects(self, finding: str) -> bool:
         return finding in self._asserted[0]
@@ -159,6 +162,8 @@ class _Comparison:
         share = _STAND_IN_SHARE[kind]
         if _kind(reference.finding) == "device":
             category, cost = "device_error", max(LEAP, share) * max(weights)
+        elif kind == "vague" and max(weights) >= URGENT:
+            category, cost = "false_negative", UNSAID * max(weights)
         elif kind == "leap" and weights[1] <= HARMLESS < weights[0]:
             category, cost = "wrong_severity", VAGUE * weights[0]
         elif kind == "leap":
@@ -196,6 +201,7 @@ class _Comparison:
             if kind == "leap" and self._read_otherwise(other, name):
                 yield from self._invented(mention)
                 return
+            self._stood_for.add(other)
             yield from self._named_for(reference, mention, kind)
             yield from (
                 item
@@ -247,16 +253,16 @@ class _Comparison:
             cost, detail = LEAP * self.cost(mention), f"{name} said for {sign}"
             spans = mention.span, self.expected[sign].span
             yield self.error("artifact_overinterpretation", cost, name, detail, *spans)
-        elif not self._explained(mention, self.expected, self.said):
+        elif not self._is_explained(mention):
             yield from self._invented(mention)
 
-    def _explained(self, sign: Mention, mentions: Mentions, others: Mentions) -> bool:
+    def _is_explained(self, sign: Mention) -> bool:
         """Whether both reports name a diagnosis that explains this sign, in the same place."""
         return any(
             explains(name, sign.finding)
-            and name in others.asserted
-            and same_place(mentions[name], sign)
-            for name in mentions.asserted
+            and self.says(name)
+            and same_place(self.expected[name], sign)
+            for name in self.expected.asserted
         )
 
     def _sign_of(self, reading: Mention) -> str | None:
@@ -268,6 +274,20 @@ class _Comparison:
             if is_reading(reading.finding, name) and same_place(self.expected[name], reading)
         )
         return min(fitting, default=None)
+
+    def _unsaid_share(self, sign: Mention) -> float:
+        """How much of a sign is missed where both reports name a diagnosis that explains it: all
+        without one, a half where the candidate only calls that possible."""
+        said = [
+            self.said[name]
+            for name in self.said.asserted
+            if self.expects(name)
+            and explains(name, sign.finding)
+            and same_place(self.said[name], sign)
+        ]
+        if not said:
+            return 1.0
+        return UNSAID if all(diagnosis.is_doubtful for diagnosis in said) else 0.0
 
     def _mimicked(self, finding: str) -> list[str]:
         """The artefacts of the reference that look like ``finding``."""
@@ -321,15 +341,24 @@ class _Comparison:
         cost = self.cost(mention, missed=True)
         if stand_in is not None:
             other, kind = stand_in
-            # Where the stand-in is the candidate's own extra finding, its cost is counted there.
-            if self.expects(other) and kind == "vague":
+            share = self._unsaid_share(mention)
+            if not self.expects(other):
+                # The candidate's own extra finding: its cost is counted where it stands for this
+                # one; where it stands for another, it says this one in part.
+                share = 0.0 if name in self._stood_for else UNSAID
+            elif kind == "vague":
                 # The reference has the sign and a reading of it, the candidate the sign alone.
                 share = UNSAID if mention.certain else SLIGHT if mention.probable else 0.0
-                detail = f"only {other} mentioned"
-                spans = self.said[other].span, mention.span
-                yield self.error("false_negative", share * cost, name, detail, *spans)
+            elif share == 1.0:  # a disease that the tables of signs do not name
+                share = UNSAID if self.said[other].is_doubtful else 0.0
+            spans = self.said[other].span, mention.span
+            yield self.error(
+                "false_negative", share * cost, name, f"only {other} mentioned", *spans
+            )
             return
-        if not denied and self._explained(mention, self.said, self.expected):
+        if not denied and (share := self._unsaid_share(mention)) < 1:
+            detail = "not mentioned but for a possible reading"
+            yield self.error("false_negative", share * cost, name, detail, None, mention.span)
             return
         if not denied and not mention.certain and (sign := self._sign_of(mention)):
             share = SLIGHT if mention.probable else 0.0
