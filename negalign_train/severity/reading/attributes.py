@@ -210,13 +210,24 @@ def _is_past(items: Sequence[Item], at: int) -> bool:
     """Whether the degree at item ``at`` is that of an earlier study: "previously moderate",
     "decreased from moderate to small"."""
     before = items[at - 1] if at else None
-    if before is not None and items[at].start - before.end <= 1:
-        if before.value("past"):
+    near = before is not None and items[at].start - before.end <= 1
+    if before is not None and near:
+        if before.value("past") and not before.value("verb"):
             return True
         if before.value("origin"):
             return any(item.value("goal") for item in items[at + 1 : at + 3])
     after = items[at + 1] if at + 1 < len(items) else None
-    return after is not None and after.value("past") is not None and after.start == items[at].end
+    if after is not None and after.value("past_behind") and after.start == items[at].end:
+        return not any(item.value("degree") for item in items[after.index + 1 :][:1])
+    todays = [item for item in items if item.value("today")]
+    if not todays or (before is not None and near and before.value("today")):
+        return False
+    # "The effusion, which was large, is now small": the degree right behind "now" is today's.
+    return any(
+        other.value("degree") and other.index != at and 0 <= other.start - today.end <= 1
+        for today in todays
+        for other in items[today.index + 1 : today.index + 3]
+    )
 
 
 def _change_from(draft: StatementDraft, degree: str) -> None:

@@ -9,6 +9,7 @@ from functools import lru_cache
 
 from negalign_train.severity.reading.readable import is_other_examination, is_other_language
 from negalign_train.severity.reading.statements import (
+    STUDY,
     SentenceFacts,
     Statement,
     placed,
@@ -18,7 +19,9 @@ from negalign_train.severity.text.layout import lay_out
 from negalign_train.severity.text.sections import SectionAt, TextSection, text_sections
 from negalign_train.severity.text.sentences import SentenceAt, split
 from negalign_train.vocabulary.special_tokens import WELL_KNOWN
+from negalign_train.vocabulary.taxonomy import finding_types
 
+GENERAL_DEVICE = "other_device"
 _CACHED_REPORTS = 1 << 11
 _LONGEST_CACHED = 4000
 _MARKUP = re.compile(
@@ -179,6 +182,18 @@ def _why_unreadable(text: str, read: Read, num_words: int, num_known: int) -> st
     return None
 
 
+def _without_general_devices(statements: list[Statement]) -> list[Statement]:
+    """Without "lines and tubes", "the catheter" in a report that names a device: it is meant."""
+    kinds = finding_types()
+    if not any(s.finding == GENERAL_DEVICE for s in statements):
+        return statements
+    named = any(
+        s.present and s.finding not in (GENERAL_DEVICE, STUDY) and kinds[s.finding].kind == "device"
+        for s in statements
+    )
+    return [s for s in statements if not (named and s.finding == GENERAL_DEVICE)]
+
+
 def _extract(report: str) -> ReportFacts:
     laid_out = lay_out(report)
     text = laid_out.text
@@ -203,6 +218,7 @@ def _extract(report: str) -> ReportFacts:
     if laid_out.places is not None:
         statements = [s._replace(span=laid_out.span(*s.span)) for s in statements]
         slips = [Slip(slip.kind, laid_out.span(*slip.span)) for slip in slips]
+    statements = _without_general_devices(statements)
     return ReportFacts(tuple(statements), tuple(slips), num_words, num_known, unreadable)
 
 

@@ -12,7 +12,10 @@ from negalign_train.severity.words.spelling import Word
 
 MANY = 99
 """The count of "several", "multiple" and the like."""
-_MM_PER_UNIT = {"mm": 1.0, "cm": 10.0, "millimeter": 1.0, "centimeter": 10.0}
+_MM_PER_UNIT = {
+    "mm": 1.0, "cm": 10.0, "millimeter": 1.0, "centimeter": 10.0, "millimetre": 1.0,
+    "centimetre": 10.0, "inch": 25.4, "inche": 25.4,
+}  # fmt: skip
 _MOVES = frozenset(
     ["back", "retracted", "retract", "withdrawn", "withdraw", "advanced", "advance", "advancing",
      "retraction", "advancement", "retracting", "withdrawing"]
@@ -21,6 +24,7 @@ _FROM_HERE = frozenset(["above", "from", "below", "beyond", "proximal", "distal"
 _PAST = frozenset(
     ["previously", "formerly", "was", "were", "initially", "earlier", "than", "prior"]
 )
+_PAST_BEHIND = frozenset(["before", "earlier", "ago", "yesterday"])
 _COUNT_WORDS = 4
 """A count stands at most this many words before what it counts."""
 _ORDINALS = (
@@ -56,6 +60,10 @@ def _is_advice(words: Sequence[Word], at: int) -> bool:
 
 def _is_past(tokens: Sequence[Token], start: int, end: int) -> bool:
     """Whether the words before a measurement [start, end) make it an earlier one."""
+    if end < len(tokens) and tokens[end].text in _PAST_BEHIND:
+        return True  # "12 mm (8 mm before)"
+    if not start:
+        return False
     before = tokens[start - 1].text
     if before == "from":  # "from 2 cm to 3 cm", but not "retracted from 2 cm"
         return any(token.text == "to" for token in tokens[end : end + 2])
@@ -76,7 +84,7 @@ def _sizes(tokens: Sequence[Token], words: Sequence[Word]) -> list[tuple[int, fl
         while at > 1 and tokens[at - 1].text in ("x", "by") and tokens[at - 2].text[0].isdigit():
             at -= 2
             numbers.append(float(tokens[at].text))
-        past = at > 0 and _is_past(tokens, at, index + 2)
+        past = _is_past(tokens, at, index + 2)
         sizes.append((index, max(numbers) * unit, past))
     return sizes
 

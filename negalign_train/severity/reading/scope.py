@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from negalign_train.severity.reading.drafts import Item, StatementDraft
 from negalign_train.severity.words.lexicon import lexicon
+from negalign_train.vocabulary.taxonomy import finding_types
 
 _JOINTS = frozenset(["comma", "and"])
 _ENDING = frozenset(["comma", "break", "and", "or", "slash"])
 _LISTING = frozenset(["or", "and", "slash"])
 _NO_SIGNS: frozenset[str] = frozenset()
 _PARTING = frozenset(["comma", "and", "or", "slash", "verb", "preposition"])
+_APART = frozenset(["comma", "and", "or", "break", "negation", "preposition"])
 _PART_ITEMS = 3
 """The tip is named at most this many phrases before its device."""
 _QUALIFYING = frozenset(["qualifier", "degree", "change"])
@@ -212,6 +215,26 @@ def _leads_on(items: Sequence[Item], at: int, drafts: Sequence[StatementDraft]) 
     return bool(after) and not any(item.has(_PARTING) for item in between)
 
 
+def _explained(drafts: Sequence[StatementDraft], items: Sequence[Item]) -> None:
+    """ "The nodular density is a nipple shadow": what is an artefact is no finding."""
+    for sign, artefact in pairwise(drafts):
+        if finding_types()[artefact.finding].kind != "artefact" or not artefact.present:
+            continue
+        between = items[sign.items[-1].index + 1 : artefact.first]
+        equated = any(item.value("verb") or item.value("uncertainty") for item in between)
+        apart = any(item.has(_APART) for item in between)
+        if (
+            sign.present
+            and equated
+            and not apart
+            and finding_types()[sign.finding].kind == "finding"
+        ):
+            if artefact.certain:
+                sign.dropped = sign.unsaid = True
+            else:
+                sign.certain = sign.probable = False
+
+
 def denied_with(drafts: Sequence[StatementDraft]) -> list[StatementDraft]:
     """What else "no fracture" denies: every draft that a sweeping denial implies."""
     covers = lexicon().covers
@@ -242,6 +265,7 @@ def apply_scopes(drafts: Sequence[StatementDraft], items: Sequence[Item], num_wo
             resumed = (other.start for other in items[index + 1 :] if other.value("resume"))
             for draft in _within(drafts, item.end, next(resumed, items[-1].end)):
                 draft.dropped = draft.unsaid = True
+    _explained(drafts, items)
     _alternatives(drafts, items)
     for draft in drafts:
         # An uncertain denial ("possibly no effusion") and an asserted summary say nothing.

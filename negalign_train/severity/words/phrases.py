@@ -68,6 +68,8 @@ _PLAIN = {
     "unassessed": "unassessed",
     "parts": "part",
     "past": "past",
+    "past_behind": "past_behind",
+    "today": "today",
     "comparing": "comparing",
     "comparatives": "comparative",
     "described": "described",

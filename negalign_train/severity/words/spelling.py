@@ -61,8 +61,8 @@ def read_word(raw: str) -> Word:
     if raw in tables.wrong_words:
         return Word(raw, True, False)
     form = singular(tables.variants.get(raw, raw))
-    if form not in tables.vocabulary and raw not in tables.vocabulary:
-        form = _american(form, tables.vocabulary)
+    if form not in tables.content and raw not in tables.content:
+        form = _american(form, tables.content)
     if form in tables.vocabulary or raw in tables.vocabulary:
         return Word(form, False, True)
     if len(form) >= MIN_TYPO_LETTERS and form.isalpha() and len(form) < 40:
