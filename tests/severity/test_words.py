@@ -48,6 +48,8 @@ def test_choices_stand_for_every_phrase() -> None:
         ("Fractured left scapula.", {"+scapula_fracture"}),
         ("Fracture of the T7 vertebral body.", {"+vertebral_compression"}),
         ("The left shoulder is dislocated.", {"+dislocation"}),
+        ("Acute fractures of the left 5th, 6th and 7th ribs.", {"+rib_fracture"}),
+        ("No rib or clavicle fracture.", {"-rib_fracture", "-clavicle_fracture"}),
         # fluid and air where they lie
         ("Fluid collects in both pleural spaces.", {"+pleural_effusion"}),
         ("There is air in the right pleural space.", {"+pneumothorax"}),
@@ -92,6 +94,11 @@ def test_choices_stand_for_every_phrase() -> None:
         ("The tip of the PICC is not seen.", {"+central_line"}),
         ("The chest tube is not seen.", {"-chest_tube"}),
         ("Apical lucency.", {"+lucency"}),
+        ("Lines and tubes are unchanged. Left PICC.", {"+central_line"}),
+        ("Right chest tube, with no residual pneumothorax.", {"+chest_tube", "-pneumothorax"}),
+        # an artefact is no finding
+        ("The nodular density is a nipple shadow.", {"+nipple_shadow"}),
+        ("Mediastinal widening is artefactual.", {"-wide_mediastinum"}),
         # a tube by any other name
         ("Ryle's tube in situ. ICD tube in situ.", {"+enteric_tube", "+chest_tube"}),
     ],
@@ -143,6 +150,9 @@ def test_ribs_vertebrae_and_counts_are_attributes(
     [
         ("Small left effusion, previously moderate.", "mild", "improved", None),
         ("Effusion has increased from small to large.", "severe", "worse", None),
+        ("The effusion, which was large, is now small.", "mild", "improved", None),
+        ("Left effusion now moderate (previously small).", "moderate", "worse", None),
+        ("The nodule is 12 mm (8 mm before).", None, "worse", 12.0),
         ("Nodule, 8 mm, previously 5 mm.", None, "worse", 8.0),
         ("Nodule decreased from 8 mm to 4 mm.", None, "improved", 4.0),
         ("Increased opacity at the right base.", None, None, None),

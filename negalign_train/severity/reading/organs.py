@@ -11,6 +11,7 @@ from negalign_train.severity.words.spelling import Word
 
 _JOINTS = frozenset(["comma", "and"])
 _ADJECTIVES = frozenset(["side", "location", "qualifier", "degree", "change", "chronic", "subtype"])
+_LISTING = frozenset(["comma", "and", "or", "slash"])
 _MEASURES = frozenset(["change", "degree"])
 _ENDS_ORGANS = frozenset(["verb", "finding", "negation", "normal", "break"])
 _OF_ORGANS = frozenset(["verb", "predicate", "normal", "change"])
@@ -88,6 +89,8 @@ class _Linker:
                 self.drafts += [StatementDraft(finding, (item,)) for finding in findings]
                 if item.value("leading"):
                     self._go_on(index, item)
+                if item.value("trailing"):
+                    self._listed_before(item)
             elif item.value("denial"):
                 denied = item.value("denial")
                 assert denied is not None
@@ -153,6 +156,26 @@ class _Linker:
             if not other.has(_ADJECTIVES):
                 return
 
+    def _listed_before(self, item: Item) -> None:
+        """ "Rib or clavicle fracture": the last word of a phrase holds for the organs before it."""
+        quality, reached = item.value("trailing"), item.start
+        for organ in reversed(self.pending):
+            between = self.items[organ.index + 1 : item.index]
+            joined = [other for other in between if other.end <= reached]
+            if not any(other.has(_LISTING) for other in joined) or any(
+                not (other.has(_LISTING) or other.has(_ADJECTIVES) or other.value("subject"))
+                for other in joined
+            ):
+                return
+            frame = organ.value("subject")
+            assert frame is not None
+            finding = quality and self.tables.frames[frame].predicates.get(quality)
+            if not finding:
+                return
+            self.drafts.append(StatementDraft(finding, (organ,)))
+            self.used.add(id(organ))
+            reached = organ.start
+
     def _over_break(self, index: int, item: Item) -> None:
         """ "Hyperexpanded but clear lungs": the organ of both stands behind the second."""
         if index + 1 >= len(self.items) or not self.items[index + 1].value("break"):
@@ -189,7 +212,7 @@ class _Linker:
         for other in self.items[index + 1 :]:
             if other.clause != self.items[index].clause or other.has(_ENDS_ORGANS):
                 break
-            if other.value("comma") and not organs:
+            if other.value("comma") and not (organs or led):
                 break
             led = led or other.value("preposition") is not None
             if led and other.value("subject"):

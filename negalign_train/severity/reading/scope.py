@@ -218,21 +218,18 @@ def _leads_on(items: Sequence[Item], at: int, drafts: Sequence[StatementDraft]) 
 def _explained(drafts: Sequence[StatementDraft], items: Sequence[Item]) -> None:
     """ "The nodular density is a nipple shadow": what is an artefact is no finding."""
     for sign, artefact in pairwise(drafts):
-        if finding_types()[artefact.finding].kind != "artefact" or not artefact.present:
+        kinds = [finding_types()[draft.finding].kind for draft in (sign, artefact)]
+        if kinds != ["finding", "artefact"] or not (sign.present and artefact.present):
             continue
         between = items[sign.items[-1].index + 1 : artefact.first]
-        equated = any(item.value("verb") or item.value("uncertainty") for item in between)
-        apart = any(item.has(_APART) for item in between)
-        if (
-            sign.present
-            and equated
-            and not apart
-            and finding_types()[sign.finding].kind == "finding"
-        ):
-            if artefact.certain:
-                sign.dropped = sign.unsaid = True
-            else:
-                sign.certain = sign.probable = False
+        if not any(item.value("verb") or item.value("uncertainty") for item in between):
+            continue
+        if any(item.has(_APART) for item in between):
+            continue
+        if artefact.certain:
+            sign.dropped = sign.unsaid = True
+        else:
+            sign.certain = sign.probable = False
 
 
 def denied_with(drafts: Sequence[StatementDraft]) -> list[StatementDraft]:

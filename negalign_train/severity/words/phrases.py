@@ -127,6 +127,8 @@ def phrases_of(data: Mapping[str, Any]) -> Iterator[tuple[str, Reading]]:
             words = phrase.split()
             if reading.kind == "finding" and len(words) > 1 and words[0] in qualities:
                 yield phrase, Reading("leading", qualities[words[0]])
+            if reading.kind == "finding" and len(words) > 1 and words[-1] in qualities:
+                yield phrase, Reading("trailing", qualities[words[-1]])
             if reading.kind == "finding" and len(words) > 1 and not _OLD.isdisjoint(words):
                 yield phrase, Reading("chronic", "chronic")
             if reading.kind in _SIDED:
