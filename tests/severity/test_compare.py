@@ -55,7 +55,7 @@ def test_another_finding_with_an_invented_change_is_three_errors() -> None:
     [
         ("Left pleural effusion.", "Right pleural effusion.", {"wrong_location": 0.25}),
         ("Bilateral pleural effusions.", "Right pleural effusion.", {"wrong_location": 0.25}),
-        ("Right upper lobe nodule.", "Right lower lobe nodule.", {"wrong_location": 0.25}),
+        ("Right upper lobe nodule.", "Right lower lobe nodule.", {"wrong_location": 0.1875}),
         ("Moderate atelectasis.", "Mild atelectasis.", {"wrong_severity": 0.0625}),
         ("A 5 mm nodule.", "A 2 cm nodule.", {"wrong_severity": 0.25}),
         ("Stable cardiomegaly.", "Worsening cardiomegaly.", {"temporal_error": 0.125}),

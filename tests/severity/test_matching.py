@@ -46,10 +46,10 @@ def test_what_lies_elsewhere_is_no_stand_in_but_false_and_missing(
         ("Left effusion.", "Effusion.", 0.125),
         ("Nodule in the right upper lobe.", "Nodule in the right lung.", 0.125),
         ("Moderate effusion.", "Effusion.", 0.125),
-        # Zones that touch: an eighth. Others: half.
+        # Zones that touch: an eighth. Others: three eighths, less than another side.
         ("Right upper zone nodule.", "Right mid zone nodule.", 0.125),
         ("Perihilar opacity on the left.", "Left lower zone opacity.", 0.125),
-        ("Right upper zone nodule.", "Right lower zone nodule.", 0.5),
+        ("Right upper zone nodule.", "Right lower zone nodule.", 0.375),
         # A whole side added or missed costs as much as the wrong one.
         ("Opacity at the left base.", "Opacities at both bases.", 0.5),
         ("Bilateral effusions.", "Left effusion.", 0.5),

@@ -129,9 +129,9 @@ _SHARE: Mapping[Distance, float] = {"same": 0.0, "vaguer": 0.125, "neighbour": 0
 def place_share(expected: Collection[Site], said: Collection[Site]) -> float:
     """The share of a finding's weight that its places cost, 0 to 0.5.
 
-    Nothing where the reference names no place. Half where no place fits, or where a whole side is
-    missed or added; a quarter where a place of the right side is; an eighth where the candidate is
-    vaguer, or a zone off.
+    Nothing where the reference names no place. Half for another side, or a whole side missed or
+    added; three eighths where no place of the right side fits, a quarter where one is missed or
+    added; an eighth where the candidate is vaguer, or a zone off.
     """
     if not any(side or zone for side, zone in expected):
         return 0.0
@@ -139,11 +139,11 @@ def place_share(expected: Collection[Site], said: Collection[Site]) -> float:
     extra = [_closest(site, expected, is_expected=False) for site in said]
     missing = [site for site, d in zip(expected, nearest, strict=True) if d == "apart"]
     added = [site for site, d in zip(said, extra, strict=True) if d == "apart"]
-    if len(missing) == len(expected):
-        return 0.5
     right, given = ({side for side, _ in sites if side} for sites in (expected, said))
     if right and given and right != given:
         return 0.5
+    if len(missing) == len(expected):
+        return 0.375
     if missing or added:
         return 0.25
     return max(_SHARE[distance] for distance in nearest if distance != "apart")
