@@ -204,6 +204,13 @@ def test_the_sign_that_was_left_out_is_what_a_disease_was_said_for() -> None:
     assert charged == {"artifact_overinterpretation": 0.25}
 
 
+def test_a_sized_finding_beside_its_related_one_is_another_one() -> None:
+    granuloma = "Calcified granuloma in the right upper lobe."
+    both = f"{granuloma} 9 mm nodule in the right upper lobe."
+    assert costs(granuloma, both) == {"false_positive": 0.5}
+    assert costs(granuloma, f"{granuloma} Right upper lobe nodule.") == {}
+
+
 def test_a_graver_disease_for_a_grave_sign_is_a_leap_and_a_harmless_one_is_not() -> None:
     leap = costs("Wide mediastinum.", "Aortic aneurysm.")
     assert leap == {"artifact_overinterpretation": 0.5}

@@ -209,7 +209,7 @@ class _Comparison:
                 if item.severity >= LEAP * self.prices.weight(other, reference.degree)
             )
             yield from doubt_errors(reference, mention, self.prices)
-        elif self._mimicked(name):
+        elif self._mimicked(name) or self._is_another(mention, reference):
             yield from self._invented(mention)
         elif kind == "leap" and not mention.is_doubtful:
             # On top of the sign itself: "opacity", and then "pneumonia", where there is opacity.
@@ -220,6 +220,12 @@ class _Comparison:
                 detail = f"{name} said for {other}"
                 category = "artifact_overinterpretation"
                 yield self.error(category, cost, name, detail, mention.span, reference.span)
+
+    def _is_another(self, mention: Mention, reference: Mention) -> bool:
+        """Whether the candidate says a finding beside its related one, with a size that neither
+        report gives that: a 9 mm nodule beside a granuloma is no other word for the granuloma."""
+        known = reference.sizes_mm | self.said[reference.finding].sizes_mm
+        return bool(mention.sizes_mm) and mention.sizes_mm.isdisjoint(known)
 
     def _read_otherwise(self, sign: str, reading: str) -> bool:
         """Whether the reference reads a sign as another disease, or denies this reading."""
