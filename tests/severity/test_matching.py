@@ -263,3 +263,17 @@ def test_which_how_many_and_what_kind(
     reference: str, candidate: str, expected: dict[str, float]
 ) -> None:
     assert costs(reference, candidate) == pytest.approx(expected)
+
+
+def test_being_sure_of_what_is_nearly_said_costs_less() -> None:
+    consolidation = "Right lower lobe consolidation, possibly pneumonia."
+    assert costs(consolidation, "Right lower lobe pneumonia.") == {
+        "artifact_overinterpretation": 0.0625
+    }
+    opacity = "Right lower lobe opacity, possibly pneumonia."
+    assert costs(opacity, "Right lower lobe pneumonia.") == {"artifact_overinterpretation": 0.125}
+
+
+def test_a_general_word_costs_by_what_it_leaves_unsaid() -> None:
+    assert costs("Left basal atelectasis.", "Left basal opacity.") == {"false_negative": 0.0625}
+    assert costs("Left basal pneumonia.", "Left basal opacity.") == {"false_negative": 0.125}

@@ -256,9 +256,11 @@ def _qualities(reference: Mention, candidate: Mention, prices: Prices) -> Iterat
         yield Evidence("wrong_severity", SLIGHT * weight, name, detail, *spans)
 
 
-def doubt_errors(reference: Mention, candidate: Mention, prices: Prices) -> Iterator[Evidence]:
+def doubt_errors(
+    reference: Mention, candidate: Mention, prices: Prices, oversure: float = OVERSURE
+) -> Iterator[Evidence]:
     """A certain finding that is only possible in the candidate is mostly missed; one that is only
-    possible in the reference is over-called."""
+    possible in the reference is over-called, by the share ``oversure``."""
     name, spans = reference.finding, (candidate.span, reference.span)
     weight = prices.weight(name, reference.degree)
     if candidate.is_doubtful and reference.certain:
@@ -267,7 +269,7 @@ def doubt_errors(reference: Mention, candidate: Mention, prices: Prices) -> Iter
         yield Evidence(category, cost, name, "only possible in the candidate", *spans)
     elif candidate.certain and reference.is_doubtful:
         detail = "only possible in the reference"
-        yield Evidence("artifact_overinterpretation", OVERSURE * weight, name, detail, *spans)
+        yield Evidence("artifact_overinterpretation", oversure * weight, name, detail, *spans)
     elif candidate.certain and reference.probable and not reference.certain:
         detail = "only likely in the reference"
         yield Evidence("artifact_overinterpretation", TRACE * weight, name, detail, *spans)
@@ -278,14 +280,16 @@ def attribute_errors(
     candidate: Mention,
     prices: Prices,
     studies: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset()),
+    oversure: float = OVERSURE,
 ) -> Iterator[Evidence]:
     """All attribute errors of one matched finding, those of a finding without weight at cost 0.
 
-    ``studies``: the changes that the two reports state for the whole study.
+    ``studies``: the changes that the two reports state for the whole study; ``oversure``: see
+    ``doubt_errors``.
     """
     name, spans = candidate.finding, (candidate.span, reference.span)
     weight = prices.weight(name, reference.degree)
-    yield from doubt_errors(reference, candidate, prices)
+    yield from doubt_errors(reference, candidate, prices, oversure)
     if candidate.is_doubtful and reference.certain:
         return  # what is mostly missed has no attributes
     yield from place_errors(reference, candidate, prices)

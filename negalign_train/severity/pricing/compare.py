@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from negalign_train.severity.pricing.attribute_errors import (
+    OVERSURE,
     SLIGHT,
     TRACE,
     attribute_errors,
@@ -129,10 +130,24 @@ class _Comparison:
             if not self.expects(name):
                 yield from self._unmatched(mention)
                 continue
-            for item in attribute_errors(self.expected[name], mention, self.prices, self.studies):
+            for item in attribute_errors(
+                self.expected[name], mention, self.prices, self.studies, self._oversure(mention)
+            ):
                 yield replace(item, detail=item.detail + self.prices.reason(name))
         for name in self.said.gone:
             yield from self._invented_past(self.said[name])
+
+    def _oversure(self, mention: Mention) -> float:
+        """What being sure costs where the reference is not: less where it is sure of a finding that
+        is nearly the same (a consolidation, possibly pneumonia)."""
+        if not (mention.certain and self.expected[mention.finding].is_doubtful):
+            return OVERSURE
+        kinds = {
+            relation(name, mention.finding, self.prices.equal)
+            for name in self.expected.asserted
+            if self.expected[name].certain and same_place(self.expected[name], mention)
+        }
+        return 0.0 if "equal" in kinds else SLIGHT if "near" in kinds else OVERSURE
 
     def _stand_in(
         self, mention: Mention, others: Mentions, *, missed: bool
@@ -174,7 +189,8 @@ class _Comparison:
             category = "artifact_overinterpretation" if is_leap else "false_negative"
             cost = share * max(weights)
         else:
-            category, cost = "false_negative", share * max(weights)
+            # A general word for what is harmless makes it graver.
+            category, cost = "false_negative", share * (weights[0] or max(weights))
         if cost:
             spans = candidate.span, reference.span
             yield self.error(category, cost, candidate.finding, detail, *spans)
