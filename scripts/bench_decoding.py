@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.environment import environment
+
 END, PAD = 1, 0
 SHARED, OWN = 24, (40, 90)
 """Tokens that all prompts begin with (a system message), and of their own."""
@@ -239,12 +241,6 @@ def server_row(options: argparse.Namespace, batch: int) -> dict[str, Any]:
     row = {"shape": name, "batch": batch, "dtype": "server", "tokens_per_second": {"server": rate}}
     print(_line(row), flush=True)
     return row
-
-
-def environment() -> dict[str, Any]:
-    from bench_training import environment as of_training
-
-    return of_training()
 
 
 def _line(row: dict[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from negalign_train.progress import TimeLeft, in_words, now_and_then, time_left
+from negalign_train.progress import TimeLeft, how_long, now_and_then, time_left
 
 
 class Clock:
@@ -30,7 +30,7 @@ def test_time_left_follows_the_speed_so_far_from_where_it_started():
 )
 def test_durations_are_as_exact_as_an_estimate_is(seconds, words):
     expected = "1 h 30 min" if words == "90 min" else words
-    assert in_words(seconds) == expected
+    assert how_long(seconds) == expected
 
 
 def test_a_file_gets_a_time_now_and_then_and_every_other_line_at_once():

@@ -16,8 +16,10 @@ from negalign_train.vocabulary.records import Case
 EVALUATION_SHARE = 0.2
 FEEDBACK_SHARE = 0.3
 """Shares of case groups of a file kept for evaluation and for feedback; the rest may train a
-generator (``scripts/run_openi.py``)."""
-_EVALUATION_STREAM, _FEEDBACK_STREAM = 1, 2
+generator (``negalign sft``)."""
+SYNTHETIC_CASES = 2000
+"""Of the grammar for a generator, unless a number is given."""
+_EVALUATION_STREAM, _FEEDBACK_STREAM, _GENERATOR_STREAM = 1, 2, 3
 
 
 def _stream(seed: int, stream: int) -> int:
@@ -90,6 +92,32 @@ def feedback_cases(settings: CasesSettings, cycle: int, seed: int) -> list[Case]
     cases = _seeded(without_evaluation(cases, settings, seed), seed)
     _check_enough(len(cases), cycle * count, "feedback", settings)
     return cases[(cycle - 1) * count : cycle * count]
+
+
+def generator_cases(settings: CasesSettings, seed: int, count: int | None = None) -> list[Case]:
+    """The cases that may train a generator: neither drafted for readers nor evaluated on;
+    ``count`` of them drawn by the seed, or all, in the file's order.
+
+    Raises:
+        DataError: the source has none.
+    """
+    if settings.source == "log":
+        raise DataError(
+            "cases.source log has no reports beside the log's; a candidate with method: sft trains "
+            "on what readers approved of"
+        )
+    if settings.source == "synthetic":
+        drawn = synthetic_cases(0, count or SYNTHETIC_CASES, _stream(seed, _GENERATOR_STREAM))
+        return without_evaluation(drawn, settings, seed)
+    cases = [case for case in file_cases(settings) if split_of(case.group) == "generator"]
+    cases = without_evaluation(cases, settings, seed)
+    if not cases:
+        raise DataError(
+            f"{settings.path}: no case is left to train a generator on, all are kept for readers "
+            "and evaluation; give more cases"
+        )
+    drawn_ids = {case.case_id for case in _seeded(cases, seed)[:count]}
+    return [case for case in cases if case.case_id in drawn_ids]
 
 
 def without_evaluation(cases: list[Case], settings: CasesSettings, seed: int) -> list[Case]:

@@ -18,7 +18,7 @@ from negalign_train.commands.support.common import (
     open_engine,
 )
 from negalign_train.commands.support.cycle_summary import print_result
-from negalign_train.progress import TimeLeft, now_and_then
+from negalign_train.commands.support.progress import shown_progress
 from negalign_train.quiet import quieten
 from negalign_train.recipe.candidate import MAX_SEED
 from negalign_train.recipe.cycle import CycleRecipe, load_yaml
@@ -67,17 +67,7 @@ def cycle(
     # A cycle on a log needs what was imported: a mistyped folder is no new workspace.
     engine = open_engine(workspace, database_url, create=recipe.feedback.source != "log")
     console = Console(stderr=True, soft_wrap=True)
-    with console.status("starting") if console.is_terminal else _Quiet() as status:
-
-        def write(what: str) -> None:
-            console.print(f"[dim]· {what}[/dim]", highlight=False)
-
-        def show(what: str) -> None:
-            status.update(what)
-            if not isinstance(what, TimeLeft):
-                write(what)
-
-        progress = show if console.is_terminal else now_and_then(write)
+    with shown_progress(console) as progress:
         place = Workspace(workspace)
         try:
             for result in run_cycles(place, engine, located, seed, progress, cycles, wait):
@@ -89,16 +79,3 @@ def cycle(
         except KeyboardInterrupt:
             console.print("stopped; the same command goes on after the last whole step")
             raise typer.Exit(130) from None
-
-
-class _Quiet:
-    """Stands in for rich's status where there is no terminal."""
-
-    def __enter__(self) -> _Quiet:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        return None
-
-    def update(self, _: str) -> None:
-        return None

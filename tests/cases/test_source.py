@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from negalign_train.cases.jsonl import read_cases, write_cases
-from negalign_train.cases.source import evaluation_cases, feedback_cases
+from negalign_train.cases.source import evaluation_cases, feedback_cases, generator_cases
 from negalign_train.cases.synthetic import synthetic_cases
 from negalign_train.recipe.cycle import CasesSettings
 from negalign_train.vocabulary.errors import DataError
@@ -62,3 +62,19 @@ def test_cases_of_one_prompt_are_cases_of_their_own_unless_the_recipe_joins_them
     joined = settings.model_copy(update={"equal_prompts": "same_case"})
     with pytest.raises(DataError, match="5 evaluation cases are needed, 1 are there"):
         evaluation_cases(joined, seed=1)
+
+
+def test_a_generator_s_cases_are_neither_drafted_nor_evaluated_on(tmp_path: Path) -> None:
+    path = tmp_path / "cases.jsonl"
+    written = synthetic_cases(0, 80, seed=5)
+    write_cases(path, written)
+    settings = settings_of(path)
+    cases = generator_cases(settings, seed=1)
+    assert len(cases) > 20
+    kept = [*feedback_cases(settings, 1, seed=1), *evaluation_cases(settings, seed=1)]
+    assert not {case.group for case in cases} & {case.group for case in kept}
+    assert cases == [case for case in written if case in cases]  # in the file's order
+    some = generator_cases(settings, seed=1, count=7)
+    assert len(some) == 7
+    assert some == [case for case in cases if case in some]
+    assert some != generator_cases(settings, seed=2, count=7)

@@ -159,6 +159,18 @@ def train(
         CycleError: the launched process failed; the message says why, and holds none of its output.
     """
     run = _run_of(context, candidate, calibration)
+    return run_candidate(run, context.located.accelerate_config(), progress)
+
+
+def run_candidate(
+    run: CandidateRun, accelerate_config: Path, progress: Progress = silent
+) -> TrainedCandidate:
+    """One launch, or the finished training of this very run.
+
+    Raises:
+        CycleError: the launched process failed.
+    """
+    candidate = run.candidate
     output_dir, made_of = run.output_dir, run_facts(run)
     identity = fingerprint(made_of)
     make_room(output_dir, identity, made_of)
@@ -166,7 +178,7 @@ def train(
         config = _write_run(run)
         log = output_dir / "train.log"
         forget_failure(output_dir)
-        code = _launch(context.located.accelerate_config(), config, log, progress)
+        code = _launch(accelerate_config, config, log, progress)
         if code != 0 or not is_finished(output_dir, identity):
             reason, who = read_failure(output_dir), f"candidate {candidate.name}"
             cause = reason if reason.startswith(who) else f"{who}: {reason}"

@@ -186,7 +186,9 @@ def _pair_session(task: Task) -> Session:
         task.policy, task.config, rows, task.tokenizer, task.callbacks, sharing
     )
     trainer.max_micro_batch_tokens = task.run.candidate.batching.max_tokens
-    watched = {"chosen": chosen[:_MAX_PROBED], "rejected": rejected[:_MAX_PROBED]}
+    watched = {"chosen": chosen[:_MAX_PROBED]}
+    if any(pair.rejected for pair in pairs):  # approved reports alone have no other side
+        watched["rejected"] = rejected[:_MAX_PROBED]
     return Session(task, trainer, len(rows), sharing, watched)
 
 
