@@ -105,8 +105,8 @@ def _tip_weight(
     entry = finding_types()[finding]
     named = [w for place, w in entry.tip.items() if place in places and place != MISPLACED]
     weight = named[-1] if named else 0.0
-    if MISPLACED in places:  # "too low": wherever it is, that is not where it belongs
-        weight = max(weight, entry.tip.get(MISPLACED, 0.0))
+    if MISPLACED in places and not weight:  # "too low"; a place of its own weight says how much
+        weight = entry.tip.get(MISPLACED, 0.0)
     if entry.distance_mm and not weight and sizes_mm:
         low, high, misplaced = entry.distance_mm
         if any(size < low or size > high for size in sizes_mm):

@@ -35,7 +35,7 @@ def _is_one_slip(word: str, meant: str) -> bool:
 
 _BRITISH = (
     ("ae", "e"), ("oe", "e"), ("our", "or"), ("is", "iz"), ("ys", "yz"), ("re", "er"),
-    ("ll", "l"), ("ogue", "og"),
+    ("lled", "led"), ("lling", "ling"), ("ller", "ler"), ("ogue", "og"),
 )  # fmt: skip
 """British spellings and the American ones, as in "oedema", "tumour", "localised", "centre"."""
 
