@@ -277,3 +277,18 @@ def test_being_sure_of_what_is_nearly_said_costs_less() -> None:
 def test_a_general_word_costs_by_what_it_leaves_unsaid() -> None:
     assert costs("Left basal atelectasis.", "Left basal opacity.") == {"false_negative": 0.0625}
     assert costs("Left basal pneumonia.", "Left basal opacity.") == {"false_negative": 0.125}
+
+
+@pytest.mark.parametrize(
+    ("reference", "candidate", "cost"),
+    [
+        ("Prosthetic aortic valve.", "Prosthetic mitral valve.", 0.25),
+        ("NG tube in the stomach.", "NG tube with its side port above the GE junction.", 0.5),
+        ("Chest tube, side hole outside the pleural space.", "Chest tube in place.", 0.5),
+        ("Pacer leads in RA and RV.", "Pacer leads in the right atrium and right ventricle.", 0),
+    ],
+)
+def test_devices_are_told_apart_by_kind_and_place(
+    reference: str, candidate: str, cost: float
+) -> None:
+    assert costs(reference, candidate) == ({"device_error": cost} if cost else {})
