@@ -62,7 +62,7 @@ def score(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Score a report against the right one: nine severities, S, and the evidence.
+    """Score a report against the right one: nine severities, S, Q and the evidence.
 
     Example: `negalign score --reference "No effusion." --candidate "Small left effusion."`
 
