@@ -129,6 +129,26 @@ def test_a_wrong_call_is_one_line_and_writes_nothing(
     assert cases.read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b'[{\n"text":\n"Left mass."}\n]\n', "write one JSON object a line"),
+        (b"\x1f\x8b\x08\xff\n", "unpack the file and save it as UTF-8"),
+        (b'{"words": "Left mass."}\n', "name the report's key with --column"),
+        (b'{"text": "Nothing here"}\n', "name other operations"),
+    ],
+)
+def test_a_file_that_gives_nothing_is_told_what_to_do(
+    negalign: Run, tmp_path: Path, content: bytes, says: str
+) -> None:
+    path = tmp_path / "reports.jsonl"
+    path.write_bytes(content)
+    arguments = ("--operations", "R5", "--untouched", 0, "--reworded", 0)
+    code, _, err = negalign("inject", path, "--out", tmp_path / "o.jsonl", *arguments)
+    assert code == 1
+    assert says in err
+
+
 def test_standard_input_and_output_are_files_too(cases: Path) -> None:
     done = subprocess.run(
         [*COMMAND, "-", "--out", "-"], input=cases.read_bytes(), capture_output=True, check=True

@@ -77,6 +77,8 @@ def test_a_report_without_a_place_says_so() -> None:
     only_reworded = Labeller(InjectionSettings(untouched=0.0, reworded=1.0))
     aside = SourceReport(1, "a", "a", "Indication: cough.\n\nThe lungs are clear.")
     assert only_reworded.label(aside) == NotLabelled("not_reworded")
+    numbered = SourceReport(1, "a", "a", "Impression: 1. Cardiomegaly. 2. Small left effusion.")
+    assert only_reworded.label(numbered) == NotLabelled("not_reworded")
 
 
 def test_a_line_rates_all_nine_categories_and_names_every_error() -> None:

@@ -73,3 +73,16 @@ def test_an_omitted_sentence_leaves_no_two_spaces() -> None:
     assert made is not None
     assert "  " not in made.text
     assert made.text[made.span[0] : made.span[1]] == ""
+
+
+def test_a_list_loses_the_number_with_its_line_and_nothing_is_added_behind_a_number() -> None:
+    report = "Findings: Clear bases. Impression:\n1. Left lung nodule.\n2. Cardiomegaly."
+    for seed in range(12):
+        omitted = inject(report, "omission", seed)
+        assert omitted is not None
+        kept = omitted.text.split("Impression:")[1].split()
+        assert kept in (["1.", "Left", "lung", "nodule."], ["2.", "Cardiomegaly."])
+        added = inject(report, "add_device", seed)
+        assert added is not None
+        before = added.text[: added.span[0]].rstrip()
+        assert not before.endswith(("1.", "2."))

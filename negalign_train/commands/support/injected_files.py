@@ -94,6 +94,20 @@ def _usable(lines: Lines, counts: InjectionCounts) -> Iterator[SourceReport]:
         yield line
 
 
+def _hint(counts: InjectionCounts) -> str:
+    """What to do where no line gave anything, by the commonest reason."""
+    code = max(counts.unused, key=lambda each: counts.unused[each], default="")
+    if code == "not_json":
+        return "write one JSON object a line, or name a table .csv"
+    if code == "not_utf8":
+        return "unpack the file and save it as UTF-8"
+    if code in _BAD_LINES:
+        return "mend the lines, or name the report's key with --column"
+    if code.startswith("model_"):
+        return "ask a model that follows instructions, or give it more tokens"
+    return "give right reports of the chest, or name other operations"
+
+
 def write_data_set(
     reports: Path,
     out: Path,
@@ -129,6 +143,6 @@ def write_data_set(
             reasons = ", ".join(f"{code} {n}" for code, n in counts.unused.items()) or "no line"
             raise DataError(
                 f"{reports}: none of {counts.read} lines gave an erroneous report ({reasons}); "
-                "give right reports of the chest, or name other operations"
+                f"{_hint(counts)}"
             )
     return counts

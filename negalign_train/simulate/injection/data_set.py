@@ -7,6 +7,7 @@ the errors under ``about``. ``negalign judge bench`` and ``negalign score --pair
 from __future__ import annotations
 
 import random
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from negalign_train.vocabulary.taxonomy import Category, cap_severities, taxonom
 INJECTED_SCHEMA = "negalign.injected/1"
 RATER = "injection"
 """Who rates the lines: what was put in is known, nobody judged it."""
+_LIST = re.compile(r"(?<!\S)\d{1,2}[.)]\s")
 Label = Literal["injected", "untouched", "reworded"]
 
 
@@ -139,8 +141,9 @@ class Labeller:
         return None
 
     def _reworded(self, report: SourceReport) -> LabelledReport | NotLabelled:
-        # The rewording keeps findings and impression alone.
-        text = "" if aside_spans(report.text) else paraphrase(report.text, self.settings.seed)
+        # The rewording keeps findings and impression alone, and may change the order of lists.
+        keeps = not aside_spans(report.text) and not _LIST.search(report.text)
+        text = paraphrase(report.text, self.settings.seed) if keeps else ""
         if text.split() in ([], report.text.split()):
             return NotLabelled("not_reworded")
         return LabelledReport(report, text, "reworded")

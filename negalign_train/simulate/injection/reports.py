@@ -8,6 +8,7 @@ the scorer or its lexicon. Report, operation and seed decide the result.
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -15,6 +16,7 @@ from negalign_train.simulate.injection import attributes, devices, findings, lan
 from negalign_train.simulate.injection.tables import Alteration, Replace, Report, view
 from negalign_train.vocabulary.errors import DataError
 
+_NUMBER_BEFORE = re.compile(r"(?<!\S)\d{1,2}[.)]\s*\Z")
 _Maker = Callable[[Report, random.Random], Iterator[Alteration]]
 
 
@@ -125,15 +127,21 @@ def draw_alteration(
 
 
 def _tidied(report: str, alteration: Alteration) -> Alteration:
-    """What leaves a sentence out takes the space before it along: two spaces would betray it."""
+    """What leaves a sentence out takes its number in a list along, and the space before it: two
+    spaces would betray it.
+    """
 
     def tidied(edit: Replace) -> Replace:
-        before, behind = (
-            report[max(0, edit.start - 1) : edit.start],
-            report[edit.end : edit.end + 1],
-        )
-        leaves_two = not edit.text and before == " " and behind in (" ", "")
-        return replace(edit, start=edit.start - 1) if leaves_two else edit
+        if edit.text or edit.start == edit.end:
+            return edit
+        start = edit.start
+        number = _NUMBER_BEFORE.search(report, max(0, start - 8), start)
+        if number is not None and report[start : edit.end].endswith("."):
+            start = number.start()
+        behind = report[edit.end : edit.end + 1]
+        if report[max(0, start - 1) : start] == " " and behind in (" ", ""):
+            start -= 1
+        return replace(edit, start=start)
 
     return replace(alteration, edits=tuple(tidied(edit) for edit in alteration.edits))
 

@@ -128,8 +128,11 @@ class Report:
                 yield match, new
 
     def insertion_points(self) -> list[int]:
-        """Where a whole sentence can be added: behind each sentence that ends with a period."""
-        return [s.end for s in self.sentences if s.text.endswith(".")]
+        """Where a whole sentence can be added: behind each sentence that ends with a period; the
+        number of a list's line is none.
+        """
+        ended = [s for s in self.sentences if s.text.endswith(".")]
+        return [s.end for s in ended if any(character.isalpha() for character in s.text)]
 
 
 def aside_spans(text: str) -> list[tuple[int, int]]:
