@@ -18,6 +18,7 @@ from negalign_train.cases.report_files import SourceReport
 from negalign_train.commands.support.injected_files import Handle, InjectionCounts, write_data_set
 from negalign_train.commands.support.output import JsonOption, print_json, print_table
 from negalign_train.commands.support.score_files import STANDARD
+from negalign_train.progress import no_tick, now_and_then, time_left
 from negalign_train.recipe.candidate import MAX_SEED
 from negalign_train.simulate.injection.data_set import (
     InjectionSettings,
@@ -173,21 +174,24 @@ def _written(
 ) -> InjectionCounts:
     """The data set written, with a bar on the terminal."""
     console = Console(stderr=True, soft_wrap=True)
-    size = reports.stat().st_size if reports.is_file() else None
+    size = reports.stat().st_size if reports.is_file() else 0
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    log = now_and_then(lambda line: console.print(line, markup=False, highlight=False))
+    tick = no_tick if console.is_terminal or not size else time_left("reports", log)
     try:
         with Progress(
             *columns, console=console, transient=True, disable=not console.is_terminal,
             redirect_stdout=False, redirect_stderr=False,
         ) as bars:  # fmt: skip
-            task = bars.add_task("reports", total=size)
+            task = bars.add_task("reports", total=size or None)
+
+            def progress(position: int) -> None:
+                bars.update(task, completed=position)
+                tick(position, size)
+
+            only_controls = settings.untouched + settings.reworded == 1
             return write_data_set(
-                reports,
-                out,
-                column,
-                handle,
-                lambda position: bars.update(task, completed=position),
-                only_controls=settings.untouched + settings.reworded == 1,
+                reports, out, column, handle, progress, only_controls=only_controls
             )
     except KeyboardInterrupt:
         console.print(f"stopped; nothing was written to {out}", markup=False, highlight=False)
