@@ -33,18 +33,22 @@ def time_left(what: str, progress: Progress, clock: Callable[[], float] = time.m
     """Says how far ``what`` is, every other second, and at the speed so far how long it still
     takes; nothing in the first two seconds. The first tick says where it starts.
     """
-    started = said = clock()
+    started = said = moved = clock()
     first: int | None = None
+    last = 0
 
     def tick(done: int, total: int) -> None:
-        nonlocal started, said, first
+        nonlocal started, said, moved, first, last
         now = clock()
         if first is None:
             started, first = now, done  # what an earlier run did took no time of this one
+        if done != last:
+            moved, last = now, done
         if now - said < _QUICK or done >= total or done <= first:
             return
         said = now
-        rest = (now - started) * (total - done) / (done - first)
+        # Between two steps the time that has passed is off what was left at the last of them.
+        rest = (moved - started) * (total - done) / (done - first) - (now - moved)
         progress(TimeLeft(f"{what}: {done / total:.0%}, about {how_long(rest)} left"))
 
     return tick

@@ -24,6 +24,8 @@ def quieten() -> None:
     warnings.filterwarnings("ignore", "`torch.distributed.*` is deprecated", FutureWarning)
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+        # transformers 5.23 draws one of its bars with tqdm itself (GGUF tensors).
+        os.environ.setdefault("TQDM_DISABLE", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 

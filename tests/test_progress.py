@@ -24,6 +24,18 @@ def test_time_left_follows_the_speed_so_far_from_where_it_started():
     assert all(isinstance(line, TimeLeft) for line in lines)
 
 
+def test_between_two_long_steps_the_time_left_runs_down():
+    clock = Clock()
+    lines: list[str] = []
+    tick = time_left("training", lines.append, clock)
+    for seconds, done in ((0, 0), (40, 1), (50, 1), (80, 1), (200, 1)):
+        clock.now = 100.0 + seconds
+        tick(done, 4)
+    assert [line.split("about ")[1] for line in lines] == [
+        "2 min left", "2 min left", "80 s left", "1 s left",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("seconds", "words"),
     [(0.2, "1 s"), (89.4, "89 s"), (100, "2 min"), (5399, "90 min"), (7500, "2 h 5 min")],

@@ -177,13 +177,16 @@ def gate_memory(
     architecture: Architecture, dtype: str, lora: LoraSettings, rows: int, tokens: int
 ) -> float:
     """Bytes at the gate: one base, never quantised, the candidate's and the parent's adapter, the
-    keys and values of ``rows`` reports of ``tokens`` (prompt included), and six tensors of logits.
+    keys and values of ``rows`` reports of ``tokens`` (prompt included), six tensors of logits and,
+    in float32, the packed copy of the linear maps with which a CPU writes reports.
     """
     width = BYTES[dtype]
+    packed = width * (architecture.trunk + architecture.head) if dtype == "float32" else 0
     cache = rows * tokens * 2 * architecture.num_layers
     cache *= architecture.num_kv_heads * architecture.head_dim * width
     adapters = 2 * 4 * lora_parameters(architecture, lora)
-    return float(width * architecture.parameters + adapters + cache + 6 * 4 * HEAD_CELLS)
+    logits = 6 * 4 * HEAD_CELLS
+    return float(width * architecture.parameters + packed + adapters + cache + logits)
 
 
 def pair_flops(

@@ -7,6 +7,7 @@ import pytest
 from negalign_train.evaluation.gate import criteria_digest, decide
 from negalign_train.evaluation.gate_records import seal
 from negalign_train.evaluation.outlook import ASSUMED, Spread, gate_outlook, measured_spread
+from negalign_train.recipe.candidate import LoraSettings
 from negalign_train.recipe.cycle import CycleRecipe, load_yaml
 from negalign_train.recipe.estimate import Architecture, gate_memory
 from tests.evaluation.test_gate import evidence
@@ -44,3 +45,11 @@ def test_the_qlora_recipe_keeps_its_24_gb_at_the_gate():
     lora, rows = recipe.candidates[0].lora, recipe.evaluation.batch_size
     need = gate_memory(llama, recipe.model.dtype, lora, rows, tokens)
     assert 16e9 < need < 22e9
+
+
+def test_a_float32_base_is_held_twice_while_it_writes():
+    small = Architecture(30, 576, 1536, 9, 3, 64, 49152, tied=True)
+    lora = LoraSettings()
+    whole, half = (gate_memory(small, dtype, lora, 1, 1) for dtype in ("float32", "bfloat16"))
+    maps = small.trunk + small.head
+    assert whole - half == 4 * maps + 2 * small.parameters + 2 * 30 * 3 * 64 * 2
