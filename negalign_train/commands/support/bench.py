@@ -30,7 +30,8 @@ def bench(
         Path, typer.Option("--set", help="The expert set: a JSONL file, or ReXVal's folder.")
     ],
     judges: Annotated[
-        str, typer.Option(help="Judges, separated by commas: rules, nli:DIR, finetuned:DIR…")
+        str,
+        typer.Option(help="Judges, separated by commas: rules, encoder, nli:DIR, radeval:green…"),
     ] = "rules",
     set_format: Annotated[
         Format,
