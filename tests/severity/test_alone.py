@@ -15,6 +15,7 @@ from negalign_train.severity.alone.tables import plausibility
 from negalign_train.severity.pricing.score import score_report
 from negalign_train.severity.reading.context import CaseContext
 from negalign_train.vocabulary.records import CATEGORIES, Prompt
+from negalign_train.vocabulary.resources import data_path, read_table
 
 RIGHT = "Findings: Small left pleural effusion. Heart size is normal. Impression: Left effusion."
 
@@ -110,6 +111,8 @@ def test_what_no_patient_has_is_impossible_at_its_place_and_of_unknown_severity(
 @pytest.mark.parametrize(
     "report",
     [
+        "Tracheostomy tube in the trachea. Pacemaker leads in the right atrium and right ventricle.",
+        "The PICC ends 2 cm above the carina.",
         "2.8 cm nodule in the right upper lobe. 4 cm mass in the left lower lobe.",
         "ET tube ends 4 cm above the carina. PICC tip in the right atrium.",
         "The ET tube ends in the right main bronchus. The feeding tube ends in the esophagus.",
@@ -256,6 +259,8 @@ def test_parts_of_a_prompt_keep_their_places() -> None:
 def test_the_tables_name_known_findings_and_every_pattern_matches_something() -> None:
     tables = plausibility()
     assert len(tables.phrases) >= 10
+    positions = read_table(data_path("lexicon.yaml"))["positions"].keys()
+    assert all(places <= positions for places in tables.impossible_tips.values())
     assert tables.of_one_sex.keys() == tables.sex.keys() == {"female", "male"}
 
 

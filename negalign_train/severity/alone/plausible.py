@@ -52,20 +52,13 @@ def _impossible_size(statement: Statement) -> Iterator[Flag]:
         )
 
 
-def _all_tips() -> frozenset[str]:
-    """Every place that some device's tip may lie in."""
-    return frozenset(place for each in finding_types().values() for place in each.tip)
-
-
 def _impossible_tip(statement: Statement) -> Iterator[Flag]:
     """A tip in a place that this device cannot reach: a breathing tube in a vein."""
-    device = finding_types().get(statement.finding)
-    if device is None or not device.tip:
-        return
-    places = set(statement.location) & _all_tips()
-    if places and not places & device.tip.keys():
-        detail = f"a tip that cannot lie in {', '.join(sorted(places)).replace('_', ' ')}"
-        yield Flag("impossible", "device_error", None, device.name, detail, statement.span)
+    name = statement.finding
+    impossible = plausibility().impossible_tips.get(name, frozenset())
+    if places := sorted(impossible & set(statement.location)):
+        detail = f"a tip that cannot lie in {', '.join(places).replace('_', ' ')}"
+        yield Flag("impossible", "device_error", None, name, detail, statement.span)
 
 
 def _conflict(one: Statement, other: Statement, detail: str) -> Flag:

@@ -20,6 +20,7 @@ class Plausibility:
     """The tables; patterns are compiled, and read lower-case text."""
 
     sizes_mm: Mapping[str, tuple[float, float]]
+    impossible_tips: Mapping[str, frozenset[str]]
     phrases: tuple[tuple[re.Pattern[str], str], ...]
     exclusive: tuple[tuple[str, str], ...]
     chatter: re.Pattern[str]
@@ -52,11 +53,17 @@ def plausibility() -> Plausibility:
     not_before = {
         finding: float(rule["years"]) for rule in data["not_before"] for finding in rule["findings"]
     }
-    named = {*data["sizes_mm"], *not_before, *(f for pair in data["exclusive"] for f in pair)}
+    named = {
+        *data["sizes_mm"],
+        *data["impossible_tips"],
+        *not_before,
+        *(f for pair in data["exclusive"] for f in pair),
+    }
     if unknown := named - {"any"} - finding_types().keys():
         raise DataError(f"{path}: {sorted(unknown)} are not in findings.yaml; correct the names")
     return Plausibility(
         {name: (float(low), float(high)) for name, (low, high) in data["sizes_mm"].items()},
+        {name: frozenset(places) for name, places in data["impossible_tips"].items()},
         tuple((re.compile(pattern), str(why)) for pattern, why in data["phrases"]),
         tuple((str(a), str(b)) for a, b in data["exclusive"]),
         re.compile("|".join(data["chatter"])),
