@@ -111,7 +111,7 @@ def test_what_no_patient_has_is_impossible_at_its_place_and_of_unknown_severity(
 @pytest.mark.parametrize(
     "report",
     [
-        "Tracheostomy tube in the trachea. Pacemaker leads in the right atrium and right ventricle.",
+        "Tracheostomy tube in the trachea. Pacemaker leads in the right atrium and ventricle.",
         "The PICC ends 2 cm above the carina.",
         "2.8 cm nodule in the right upper lobe. 4 cm mass in the left lower lobe.",
         "ET tube ends 4 cm above the carina. PICC tip in the right atrium.",
