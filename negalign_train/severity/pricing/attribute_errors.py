@@ -148,7 +148,8 @@ def _device_place_share(reference: Mention, candidate: Mention) -> float:
     """Side and tip. Two places where the tip belongs, or that touch, are nearly the same."""
     sides = frozenset((side, None) for side in reference.side or [None])
     share = place_share(sides, frozenset((side, None) for side in candidate.side or [None]))
-    expected, said = reference.location, candidate.location
+    # "Too low" is no place: what it costs is the malposition's.
+    expected, said = reference.location - {MISPLACED}, candidate.location - {MISPLACED}
     if not expected or expected == said:
         return share
     if not said or expected & said:
