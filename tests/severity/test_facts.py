@@ -275,6 +275,8 @@ def test_a_section_of_one_phrase_needs_no_stop(text: str, cut: bool) -> None:
         ("Lungs are clear. Large right consolidation.", True),
         ("The lungs are clear. Right hilar mass.", False),
         ("No XXXX infiltrate. Infiltrate in the right lower lobe.", False),
+        ("No focal infiltrate. Stable bibasilar opacities.", False),
+        ("No focal infiltrate. Infiltrate in the right lower lobe.", True),
         ("Does not appear to be a hydropneumothorax. Small left effusion.", False),
         ("No effusion. Small left effusion.", True),
     ],

@@ -211,12 +211,14 @@ def _compounds(statements: Iterable[Statement]) -> frozenset[tuple[int, int]]:
 def _excludes(denial: Statement, statement: Statement) -> bool:
     """Whether a denial leaves no room for an assertion of the same finding.
 
-    A denial in so many words leaves none. "The lungs are clear" leaves what is mild or nothing
+    A denial in so many words leaves none, but "no focal opacity" leaves one that is known, on both
+    sides or measured: the word is general. "The lungs are clear" leaves what is mild or nothing
     new, a lesser finding that is given a place or a size, and what lies at the hila; "no acute
     abnormality" leaves most findings unless they are marked or new.
     """
     if not denial.implied:
-        return True
+        other = statement.chronic or statement.size_mm or len(statement.side) > 1
+        return statement.finding != "opacity" or not (other or statement.change == "stable")
     if "central" in statement.location or (
         statement.finding in _EXCEPTIONS and (statement.location or statement.size_mm)
     ):
