@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -20,12 +21,14 @@ from negalign_train.commands.support.common import (
     print_json,
     print_table,
 )
+from negalign_train.commands.support.feedback_export import EXPORT_FORMATS, export_events
 from negalign_train.commands.support.feedback_import import import_exports, show_previews
 from negalign_train.feedback.importers.formats import AUTO, FORMATS
 from negalign_train.feedback.importers.mapping.apply import FieldMapping
 from negalign_train.feedback.importers.mapping.file import read_mapping, set_mapping
 from negalign_train.feedback.importers.run import open_exports
 from negalign_train.feedback.json_schema import event_json_schema
+from negalign_train.feedback.peer_review import RADPEER_SCORES, PeerStats
 from negalign_train.feedback.stats import GRADES, LogStats, log_stats
 from negalign_train.feedback.store import FeedbackStore
 from negalign_train.storage.database import open_for_reading
@@ -104,10 +107,13 @@ def stats(
     """
     store = FeedbackStore(open_engine(workspace, database_url, opened=open_for_reading))
     statistics = log_stats([event for _, event in store.events()])
+    peers = store.peer_stats()
     if as_json:
-        print_json(asdict(statistics))
-    else:
-        _print_stats(statistics)
+        print_json(asdict(statistics) | {"peer_reviews": [asdict(each) for each in peers]})
+        return
+    _print_stats(statistics)
+    if peers:
+        _print_peers(peers)
 
 
 @app.command()
@@ -148,20 +154,45 @@ def quarantine(
 
 @app.command()
 def export(
-    path: Annotated[Path, typer.Argument(help="JSONL file to write; replaced if it exists.")],
+    path: Annotated[
+        Path,
+        typer.Argument(help="File to write (argilla: a folder); replaced if it exists."),
+    ],
+    format_name: Annotated[
+        str, typer.Option("--format", help=f"{', '.join(EXPORT_FORMATS)}.")
+    ] = EXPORT_FORMATS[0],
     newest: Annotated[
-        bool, typer.Option("--newest", help="Only the newest revision of each event.")
+        bool,
+        typer.Option("--newest", help="jsonl: only the newest revision of each event."),
+    ] = False,
+    without_answers: Annotated[
+        bool,
+        typer.Option(
+            "--without-answers", help="label-studio, argilla: the reports without their grades."
+        ),
     ] = False,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     database_url: DatabaseUrlOption = None,
 ) -> None:
-    """Write the log as JSONL that `negalign feedback import` reads back.
+    """Write the log for another system.
+
+    **jsonl** is what `negalign feedback import` reads back. **trl-preference** and **trl-kto** are
+    chat messages that TRL's trainers take as they are, as JSON Lines, or Parquet where the file's
+    name says so. **label-studio** and **argilla** are tasks with the readers' answers as
+    pre-annotations, and the labelling configuration that fits them.
 
     Example: `negalign feedback export log.jsonl --newest --workspace my-workspace`
     """
+    if format_name not in EXPORT_FORMATS:
+        raise UsageError(f"--format {format_name}: give one of {', '.join(EXPORT_FORMATS)}")
     store = FeedbackStore(open_engine(workspace, database_url, opened=open_for_reading))
-    count = store.export_jsonl(path, newest_only=newest)
-    typer.echo(f"{count} events written to {path}")
+    if format_name == "jsonl":
+        count = store.export_jsonl(path, newest_only=newest)
+        typer.echo(f"{count} events written to {path}")
+        return
+    events = [event for _, event in store.events()]
+    for line in export_events(path, format_name, events, with_answers=not without_answers):
+        typer.echo(line)
 
 
 @app.command()
@@ -183,7 +214,7 @@ def schema(
 def _print_stats(statistics: LogStats) -> None:
     typer.echo(
         f"{statistics.events} events on {statistics.cases} cases, {statistics.threads} threads, "
-        f"{statistics.edited} with an edit"
+        f"{statistics.edited} with an edit{_edit_types(statistics)}"
     )
     scored = statistics.events - statistics.unscored
     typer.echo(
@@ -221,3 +252,22 @@ def _print_stats(statistics: LogStats) -> None:
     print_table(readers)
     print_table(categories)
     print_table(generators)
+
+
+def _edit_types(statistics: LogStats) -> str:
+    kinds = ", ".join(f"{name} {n}" for name, n in statistics.edit_types.items())
+    return f" ({kinds})" if kinds else ""
+
+
+def _print_peers(peers: Sequence[PeerStats]) -> None:
+    typer.echo("RADPEER grades that peers gave (not trained on):")
+    table = Table("Reader", "Reviews", *RADPEER_SCORES, "Discrepant", "Significant")
+    for peer in peers:
+        table.add_row(
+            peer.reader_id,
+            str(peer.reviews),
+            *(str(peer.grades.get(score, 0)) for score in RADPEER_SCORES),
+            f"{peer.discrepant / peer.reviews:.0%}",
+            f"{peer.significant / peer.reviews:.0%}",
+        )
+    print_table(table)

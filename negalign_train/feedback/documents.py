@@ -9,7 +9,8 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, BinaryIO, Literal
@@ -103,7 +104,7 @@ def _looks_like_header(start: str) -> bool:
     return len(names) > 1 and bool(rest.strip()) and all(len(n.strip()) < 60 for n in names)
 
 
-def read_items(source: InputFile, shape: Shape) -> Iterator[RawRecord]:
+def read_items(source: InputFile, shape: Shape) -> Generator[RawRecord]:
     """The records of a file.
 
     Raises:
@@ -114,8 +115,7 @@ def read_items(source: InputFile, shape: Shape) -> Iterator[RawRecord]:
     elif shape == "table":
         yield from _rows(source)
     elif shape == "hl7":
-        with source.stream() as stream:
-            yield from _messages(source, stream)
+        yield from _messages(source)
     else:
         values = _array(source) if shape == "array" else _objects(source)
         for number, value in enumerate(values, 1):
@@ -215,10 +215,19 @@ def _objects(source: InputFile) -> Iterator[Any]:
             yield text.value()
 
 
+@contextmanager
+def _text_lines(stream: BinaryIO, newline: str | None) -> Iterator[io.TextIOWrapper]:
+    """The stream as lines of text; it stays open for its owner to close."""
+    text = io.TextIOWrapper(stream, encoding="utf-8", newline=newline)
+    try:
+        yield text
+    finally:
+        text.detach()
+
+
 def _rows(source: InputFile) -> Iterator[RawRecord]:
     csv.field_size_limit(_MAX_CELL_CHARACTERS)
-    with source.stream() as stream:
-        table = io.TextIOWrapper(stream, encoding="utf-8", newline="")
+    with source.stream() as stream, _text_lines(stream, "") as table:
         header_line = source.head().lstrip().partition("\n")[0]
         delimiter = max(_DELIMITERS, key=header_line.count)
         reader = csv.reader(table, delimiter=delimiter, strict=True)
@@ -239,7 +248,6 @@ def _rows(source: InputFile) -> Iterator[RawRecord]:
             raise FeedbackError(
                 f"{source.path}: line {reader.line_num} is no CSV ({error}); nothing was imported"
             ) from error
-        table.detach()
 
 
 def _check_header(source: InputFile, header: list[str]) -> None:
@@ -249,19 +257,18 @@ def _check_header(source: InputFile, header: list[str]) -> None:
         raise FeedbackError(f"{source.path}: the header {problem}. Nothing was imported")
 
 
-def _messages(source: InputFile, stream: BinaryIO) -> Iterator[RawRecord]:
+def _messages(source: InputFile) -> Iterator[RawRecord]:
     """HL7 messages, each a text from its MSH segment to the next one."""
-    text = io.TextIOWrapper(stream, encoding="utf-8", newline=None)
     message: list[str] = []
     number = 0
-    for line in text:
-        segment = line.lstrip("\x0b ")
-        if segment.startswith("MSH|") and message:
-            number += 1
-            yield RawRecord(source.origin, number, number, "".join(message))
-            message = []
-        if segment.startswith("MSH|") or message:
-            message.append(segment)
+    with source.stream() as stream, _text_lines(stream, None) as text:
+        for line in text:
+            segment = line.lstrip("\x0b ")
+            if segment.startswith("MSH|") and message:
+                number += 1
+                yield RawRecord(source.origin, number, number, "".join(message))
+                message = []
+            if segment.startswith("MSH|") or message:
+                message.append(segment)
     if message:
         yield RawRecord(source.origin, number + 1, number + 1, "".join(message))
-    text.detach()

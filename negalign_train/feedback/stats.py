@@ -56,14 +56,15 @@ class GeneratorStats:
 
 @dataclass(frozen=True)
 class LogStats:
-    """The whole log. ``edited`` events carry an edit that changes something, ``unscored`` ones no
-    severities yet.
+    """The whole log. ``edited`` events carry an edit that changes something, ``edit_types`` of them
+    say what kind; ``unscored`` ones have no severities yet.
     """
 
     events: int
     cases: int
     threads: int
     edited: int
+    edit_types: Mapping[str, int]
     unscored: int
     grades: Mapping[Grade, int]
     mean_severity: float | None
@@ -80,11 +81,14 @@ def log_stats(events: Sequence[Event]) -> LogStats:
     for event in events:
         by_reader[event.reader.id].append(event)
     readers = [_reader_stats(name, graded, len(events)) for name, graded in by_reader.items()]
+    edits = [event for event in events if usable_edit(event) is not None]
+    kinds = Counter(event.edit_type for event in edits if event.edit_type is not None)
     return LogStats(
         events=len(events),
         cases=len({event.case_id for event in events}),
         threads=len({event.thread_id for event in events if event.thread_id is not None}),
-        edited=sum(usable_edit(event) is not None for event in events),
+        edited=len(edits),
+        edit_types=dict(sorted(kinds.items())),
         unscored=sum(event.severities is None for event in events),
         grades=_grades(events),
         mean_severity=_mean_severity(events),

@@ -1,4 +1,8 @@
-"""Parquet files of pairs, unpaired examples and prompts: what training reads."""
+"""Parquet files of pairs, unpaired examples and prompts: what training reads.
+
+Prompts and completions are chat messages, so that TRL's own trainers take the files as they are
+(``datasets.load_dataset("parquet", ...)``) and render them by the chat template.
+"""
 
 from __future__ import annotations
 
@@ -11,27 +15,33 @@ from typing import Any
 import pyarrow as pa
 
 from negalign_train.storage.workspace import read_parquet, write_parquet
+from negalign_train.vocabulary.chat import (
+    completion_messages,
+    prompt_messages,
+    prompt_of_messages,
+)
 from negalign_train.vocabulary.records import (
     PreferencePair,
-    Prompt,
     PromptExample,
     UnpairedExample,
     WeightedSpan,
 )
 
 _SPANS = pa.list_(pa.struct([("start", pa.int32()), ("end", pa.int32()), ("weight", pa.float64())]))
+_MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 _KEYS = [
     ("case_id", pa.string()),
     ("group", pa.string()),
     ("origin_cycle", pa.int32()),
-    ("prompt", pa.string()),  # JSON: a string, or a list of {role, content}
+    ("prompt", _MESSAGES),
+    ("prompt_is_text", pa.bool_()),  # text is one user message
 ]
 _PAIRS = pa.schema(
     [
         ("pair_id", pa.string()),
         *_KEYS,
-        ("chosen", pa.string()),
-        ("rejected", pa.string()),
+        ("chosen", _MESSAGES),
+        ("rejected", _MESSAGES),
         ("delta_S", pa.float64()),
         ("weight", pa.float64()),
         ("chosen_spans", _SPANS),
@@ -42,7 +52,7 @@ _UNPAIRED = pa.schema(
     [
         ("example_id", pa.string()),
         *_KEYS,
-        ("completion", pa.string()),
+        ("completion", _MESSAGES),
         ("label", pa.bool_()),
         ("weight", pa.float64()),
         ("spans", _SPANS),
@@ -51,13 +61,39 @@ _UNPAIRED = pa.schema(
 _PROMPTS = pa.schema([*_KEYS, ("reference", pa.string())])
 
 
+_COMPLETIONS = ("chosen", "rejected", "completion")
+
+
+def conversation(record: PreferencePair | UnpairedExample | PromptExample) -> dict[str, Any]:
+    """The fields of a record with prompt and completions as chat messages."""
+    row = asdict(record)
+    texts = {name: completion_messages(row[name]) for name in _COMPLETIONS if name in row}
+    return row | texts | {"prompt": prompt_messages(record.prompt)}
+
+
 def _row(record: PreferencePair | UnpairedExample | PromptExample) -> dict[str, Any]:
-    return asdict(record) | {"prompt": json.dumps(record.prompt, ensure_ascii=False)}
+    return conversation(record) | {"prompt_is_text": isinstance(record.prompt, str)}
 
 
-def _prompt(text: str) -> Prompt:
-    value = json.loads(text)
-    return value if isinstance(value, str) else tuple(value)
+def _texts(row: dict[str, Any]) -> dict[str, Any]:
+    """Prompt and completions of a row as records hold them."""
+    is_text = row.pop("prompt_is_text")
+    prompt = prompt_of_messages(row["prompt"], is_text=is_text)
+    completions = {name: row[name][0]["content"] for name in _COMPLETIONS if name in row}
+    return row | completions | {"prompt": prompt}
+
+
+def _rows_with_texts(path: Path) -> list[dict[str, Any]]:
+    rows = read_parquet(path)
+    if rows and "prompt_is_text" not in rows[0]:
+        return [_texts_of_old_row(row) for row in rows]
+    return [_texts(row) for row in rows]
+
+
+def _texts_of_old_row(row: dict[str, Any]) -> dict[str, Any]:
+    """Cycles of older releases, which later ones replay: a prompt was JSON, a completion text."""
+    value = json.loads(row["prompt"])
+    return row | {"prompt": value if isinstance(value, str) else tuple(value)}
 
 
 def _spans(items: list[dict[str, Any]]) -> tuple[WeightedSpan, ...]:
@@ -73,12 +109,11 @@ def read_pairs(path: Path) -> list[PreferencePair]:
         PreferencePair(
             **row
             | {
-                "prompt": _prompt(row["prompt"]),
                 "chosen_spans": _spans(row["chosen_spans"]),
                 "rejected_spans": _spans(row["rejected_spans"]),
             }
         )
-        for row in read_parquet(path)
+        for row in _rows_with_texts(path)
     ]
 
 
@@ -87,10 +122,8 @@ def write_unpaired(path: Path, examples: Sequence[UnpairedExample]) -> None:
 
 
 def read_unpaired(path: Path) -> list[UnpairedExample]:
-    return [
-        UnpairedExample(**row | {"prompt": _prompt(row["prompt"]), "spans": _spans(row["spans"])})
-        for row in read_parquet(path)
-    ]
+    rows = _rows_with_texts(path)
+    return [UnpairedExample(**row | {"spans": _spans(row["spans"])}) for row in rows]
 
 
 def write_prompts(path: Path, prompts: Sequence[PromptExample]) -> None:
@@ -98,4 +131,4 @@ def write_prompts(path: Path, prompts: Sequence[PromptExample]) -> None:
 
 
 def read_prompts(path: Path) -> list[PromptExample]:
-    return [PromptExample(**row | {"prompt": _prompt(row["prompt"])}) for row in read_parquet(path)]
+    return [PromptExample(**row) for row in _rows_with_texts(path)]

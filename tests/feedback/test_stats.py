@@ -22,7 +22,7 @@ def test_statistics_of_a_small_log(make_event: MakeEvent) -> None:
     """r-1: S 0.5 and 0, 10 s and 30 s. r-2: one unscored reject, time unknown. Mean S 0.25."""
     one, two = Reader("r-1", seconds=10.0), Reader("r-1", seconds=30.0)
     events = [
-        make_event(event_id="a", reader=one, thread_id="t"),
+        make_event(event_id="a", reader=one, thread_id="t", edit_type="correction"),
         make_event(event_id="b", reader=two, grade="accept", case_id="c-2", thread_id="t"),
         make_event(event_id="c", reader=Reader("r-2"), grade="reject", errors=(), case_id="c-3"),
     ]
@@ -36,6 +36,7 @@ def test_statistics_of_a_small_log(make_event: MakeEvent) -> None:
         cases=3,
         threads=1,
         edited=2,
+        edit_types={"correction": 1},
         unscored=1,
         grades={"accept": 1, "partial": 1, "reject": 1},
         mean_severity=0.25,

@@ -9,12 +9,12 @@ from trl.data_utils import _tokenize, common_prefix_length
 
 from negalign_train.training.rows.batches import PairRow, TokenSequence
 from negalign_train.training.rows.tokenise import (
-    prompt_messages,
     refuse_longer_than,
     render_prompt,
     tokenise_pairs,
     tokenise_unpaired,
 )
+from negalign_train.vocabulary.chat import prompt_messages
 from negalign_train.vocabulary.errors import TrainingError
 from negalign_train.vocabulary.records import PreferencePair, WeightedSpan
 from tests.tiny import byte_tokenizer, make_pairs, make_unpaired

@@ -23,6 +23,7 @@ from negalign_train.feedback.importers.record import (
     record_of,
     undecoded,
 )
+from negalign_train.feedback.lines import decode_json
 
 _SUBMITTED = "submitted"
 SYSTEM = "argilla"
@@ -30,7 +31,8 @@ SYSTEM = "argilla"
 
 def _records(items: Iterable[RawRecord], reading: ReadingRules) -> Iterator[Record]:
     """One record for each reader of an Argilla record: ``fields``, ``metadata``, ``answers`` by
-    question, ``user_id``.
+    question, ``user_id``. A prompt of several messages stands in the metadata, as the exporter
+    writes it.
     """
     for item in items:
         if item.problem is not None:
@@ -39,11 +41,14 @@ def _records(items: Iterable[RawRecord], reading: ReadingRules) -> Iterator[Reco
         row = object_of(item, "a record")
         nested = "fields" in row
         by_reader = _nested(item, row) if nested else _flat(item, row)
-        head = {
+        head: dict[str, Any] = {
             "id": row.get("id"),
             "fields": row["fields"] if nested else _plain(row),
             "metadata": row.get("metadata", {}) if nested else _plain(row),
         }
+        messages = head["metadata"].get("messages")
+        if isinstance(messages, str):
+            head["fields"] = dict(head["fields"]) | {"prompt": decode_json(messages)}
         if not by_reader:
             yield record_of(item, head, QuarantineError("not_graded", "nobody has answered yet"))
         for user, (answers, statuses) in by_reader.items():
@@ -163,6 +168,6 @@ ARGILLA = Format(
             "source.ref": "record {id}",
         },
         constants={"source.system": SYSTEM},
-        ignored=("id", "user_id"),
+        ignored=("id", "user_id", "metadata.messages", "fields.messages"),
     ),
 )

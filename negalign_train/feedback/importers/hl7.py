@@ -18,7 +18,6 @@ from negalign_train.feedback.importers.record import (
     ReadingRules,
     Record,
     Sample,
-    malformed,
     record_of,
 )
 from negalign_train.feedback.importers.text import split_report
@@ -84,7 +83,7 @@ def _version(item: RawRecord, reading: ReadingRules) -> Version | QuarantineErro
     if not _cell(header, 9).startswith("ORU"):
         return QuarantineError("not_a_report", "the message is no ORU (observation result)")
     if order is None:
-        raise malformed(item, "an ORU message lacks its OBR segment")
+        return QuarantineError("missing_key", "the message lacks its OBR segment: it was cut off")
     observations = [s for s in segments if s[0] == "OBX" and _cell(s, 2) in _TEXT_TYPES]
     spoken = [s for s in observations if not _cell(s, 3).endswith(_TECHNOLOGIST)]
     text = "\n".join(_unescaped(_cell(segment, 5)) for segment in spoken)

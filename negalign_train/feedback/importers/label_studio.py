@@ -26,8 +26,8 @@ from negalign_train.feedback.importers.record import (
 )
 from negalign_train.feedback.lines import decode_json
 
-_ANSWERS = ("choices", "rating", "text", "number", "taxonomy", "datetime", "chatmessage")
-"""Keys of a result's ``value`` that hold what the reader said."""
+_ANSWERS = ("choices", "rating", "number", "taxonomy", "datetime", "chatmessage", "text")
+"""Keys of a result's ``value`` that hold the answer; ``text`` beside another is the region's."""
 _LABELS = ("labels", "hypertextlabels", "paragraphlabels")
 _MIN_KEYS = frozenset({"annotator", "annotation_id", "lead_time"})
 _KEEPING = ("id", "unique_id", "completed_by", "lead_time", "created_at", "updated_at")
@@ -68,7 +68,7 @@ def _annotation(
         kept["unique_id"] = f"{task.get('project', 0)}-{annotation.get('id')}"
     fields = {
         "task": {"id": task.get("id")},
-        "data": data,
+        "data": dict(data) | ({"prompt": data["messages"]} if "messages" in data else {}),
         "annotation": kept,
         "result": answers,
         "regions": regions,
@@ -123,35 +123,39 @@ def _answer(value: Mapping[str, Any]) -> Any:
 
 
 def _minimal(item: RawRecord, row: Mapping[str, Any]) -> Record:
-    """A row of JSON_MIN or CSV: answers and task data side by side, regions without answers."""
+    """A row of JSON_MIN or CSV: answers and task data side by side. Answers about regions stand by
+    themselves and are joined by where the region is; remarks have lost their place.
+    """
     values = {name: _minimal_value(value) for name, value in row.items()}
+    if isinstance(values.get("messages"), list):
+        values["prompt"] = values["messages"]
+    regions: dict[tuple[Any, Any], dict[str, Any]] = {}
+    for name, value in values.items():
+        for each in value if isinstance(value, list) else []:
+            if isinstance(each, Mapping) and "start" in each:
+                region = regions.setdefault((each["start"], each.get("end")), {})
+                region |= {"start": each["start"], "end": each.get("end")}
+                if "labels" in each:
+                    region |= {"label": (each["labels"] or [None])[0]}
+                else:
+                    region[name] = _answer(each)
     number = values.get("annotation_id")
-    regions = values.get("errors", values.get("label"))
-    spans = (
-        [each for each in regions if isinstance(each, Mapping)] if isinstance(regions, list) else []
-    )
     fields = {
         "task": {"id": values.get("id")},
         "data": values,
         "annotation": {
-            "id": number,
             "unique_id": f"min-{number}",
             "completed_by": values.get("annotator"),
             "lead_time": values.get("lead_time"),
-            "created_at": values.get("created_at"),
-            "updated_at": values.get("updated_at"),
+            "updated_at": values.get("updated_at") or values.get("created_at"),
         },
         "result": values,
-        "regions": [
-            {
-                "start": each.get("start"),
-                "end": each.get("end"),
-                "label": (each.get("labels") or [None])[0],
-            }
-            for each in spans
-        ],
+        "regions": list(regions.values()),
     }
-    return record_of(item, fields)
+    problem = None
+    if number in (None, ""):
+        problem = QuarantineError("not_graded", "the task has no annotation yet")
+    return record_of(item, fields, problem)
 
 
 def _minimal_value(value: Any) -> Any:
@@ -175,8 +179,8 @@ def _warning(sample: Sample) -> str | None:
     if "annotations" in sample.keys:
         return None
     return (
-        "JSON_MIN and CSV leave out skipped annotations and the answers about single regions "
-        "(severities, comments); export JSON to keep them"
+        "JSON_MIN and CSV leave out skipped annotations and which region a remark is about; export "
+        "JSON to keep them"
     )
 
 
@@ -211,7 +215,7 @@ LABEL_STUDIO = Format(
             "source.ref": "task {task.id}",
         },
         constants={"source.system": SYSTEM},
-        ignored=("task", "annotation", "regions[].labels"),
+        ignored=("task", "annotation", "regions[].labels", "data.messages"),
     ),
     warning=_warning,
 )

@@ -49,7 +49,7 @@ def _records(items: Iterable[RawRecord], reading: ReadingRules) -> Iterator[Reco
         columns = named_columns(row, _COLUMNS)
         for name in ("grade", "reader"):
             if name not in columns:
-                raise malformed(item, f"no column is named {_COLUMNS[name]} or the like")
+                raise malformed(item, f"no column is named {name} or the like")
         fields = {name: str(row[column]).strip() for name, column in columns.items()}
         fields["grade"] = fields["grade"].lower()
         problem = None
@@ -87,4 +87,5 @@ RADPEER = Format(
     looks_like=_is_radpeer,
     records=_records,
     mapping=FieldMapping(),
+    gives_events=False,
 )

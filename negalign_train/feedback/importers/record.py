@@ -55,8 +55,8 @@ class Format:
     """One format of export.
 
     ``looks_like`` says whether a file is of it, ``records`` reads it, ``mapping`` says where its
-    fields stand. ``required`` targets are named where no record has them. ``joins_files``: records
-    of several files belong together.
+    fields stand. ``joins_files``: records of several files belong together. ``gives_events`` is
+    False where the records say nothing about a report.
     """
 
     name: str
@@ -65,6 +65,7 @@ class Format:
     records: Callable[[Iterable[RawRecord], ReadingRules], Iterator[Record]]
     mapping: FieldMapping
     joins_files: bool = False
+    gives_events: bool = True
     warning: Callable[[Sample], str | None] = lambda _: None
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from negalign_train.feedback.documents import RawRecord, Shape, read_items, shape_of
 from negalign_train.feedback.entries import Entry, checked_event
-from negalign_train.feedback.fields import QuarantineError
+from negalign_train.feedback.fields import QuarantineError, utc_text
 from negalign_train.feedback.importers.formats import FORMATS, detected
 from negalign_train.feedback.importers.mapping.apply import (
     REQUIRED,
@@ -35,6 +36,7 @@ from negalign_train.vocabulary.errors import FeedbackError
 from negalign_train.vocabulary.records import Event
 
 _SHOWN_EVENTS = 5
+_ZONE_HINT = "A time needs its zone: if the export leaves it out, --set time_zone=NAME. "
 _SAMPLES = 20
 """Records that are looked at to tell the format; the first of them may be broken."""
 
@@ -92,8 +94,12 @@ class Export:
                 if isinstance(item.value, dict):
                     survey.marks.add(item.value)
         else:
-            for record in self.records():
-                survey.add(*self._entry(record), record)
+            with closing(self.records()) as records:  # files are closed where one is refused
+                for record in records:
+                    if self.format.gives_events:
+                        survey.add(*self._entry(record), record)
+                    else:
+                        survey.count("accepted", record.problem)
             self._refuse_missing(survey)
         survey.marks.refuse_other_scale(self.name)
         if self.reading.mapping.word_spans is None:
@@ -109,12 +115,14 @@ class Export:
                 survey.add(entry, None, None)
         return survey
 
-    def _items(self) -> Iterable[RawRecord]:
-        pairs = zip(self.sources, self.shapes, strict=True)
-        return chain.from_iterable(read_items(source, shape) for source, shape in pairs)
+    def _items(self) -> Generator[RawRecord]:
+        for source, shape in zip(self.sources, self.shapes, strict=True):
+            yield from read_items(source, shape)
 
-    def records(self) -> Iterator[Record]:
-        return self.format.records(self._items(), self.reading)
+    def records(self) -> Generator[Record]:
+        """What the format makes of the files, before any mapping."""
+        with closing(self._items()) as items:
+            yield from self.format.records(items, self.reading)
 
     def _entry(self, record: Record) -> tuple[Entry, Mapped | None]:
         mapping = self.reading.mapping
@@ -144,6 +152,7 @@ class Export:
         raise FeedbackError(
             f"{self.name}: {self.format.name}: no record gives {names}. Say where each stands "
             f"(--map FILE, fields) or what holds for the whole file (--set {missing[0]}=VALUE). "
+            + (_ZONE_HINT if "created_at" in missing else "")
             + (f"Fields that nothing was read from: {unused}. " if unused else "")
             + "Nothing was imported"
         )
@@ -161,14 +170,15 @@ class Survey:
     events: list[Event] = field(default_factory=list)
     marks: MarkSurvey = field(default_factory=MarkSurvey)
 
-    def add(self, entry: Entry, mapped: Mapped | None, record: Record | None) -> None:
+    def count(self, outcome: str, problem: QuarantineError | None) -> None:
+        """Counts a record by its outcome, or by why it was refused."""
         self.records += 1
-        if entry.event is not None:
-            self.outcomes["accepted"] += 1
-            if len(self.events) < _SHOWN_EVENTS:
-                self.events.append(entry.event)
-        else:
-            self.outcomes["incomplete" if entry.problem is None else entry.problem.code] += 1
+        self.outcomes[outcome if problem is None else problem.code] += 1
+
+    def add(self, entry: Entry, mapped: Mapped | None, record: Record | None) -> None:
+        self.count("incomplete" if entry.event is None else "accepted", entry.problem)
+        if entry.event is not None and len(self.events) < _SHOWN_EVENTS:
+            self.events.append(entry.event)
         if mapped is None or record is None:
             return
         self.mapped += 1
@@ -180,6 +190,11 @@ class Survey:
 
 def _holds(event: dict[str, Any], name: str) -> bool:
     outer, _, inner = name.partition(".")
+    if name == "created_at" and name in event:
+        try:
+            utc_text(event[name], name)
+        except QuarantineError:
+            return False
     return outer in event and (not inner or inner in event[outer])
 
 
@@ -242,6 +257,7 @@ def _said(changes: FieldMapping) -> bool:
 def _samples(source: InputFile, shape: Shape) -> list[Sample]:
     """The first records that can be decoded, and one of nothing where none can."""
     head = source.head()
-    decoded = (item.value for item in read_items(source, shape) if item.problem is None)
-    first = list(islice(decoded, _SAMPLES)) or [None]
+    with closing(read_items(source, shape)) as items:
+        decoded = (item.value for item in items if item.problem is None)
+        first = list(islice(decoded, _SAMPLES)) or [None]
     return [Sample(shape, value, head) for value in first]

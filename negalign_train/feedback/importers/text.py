@@ -113,7 +113,7 @@ def unwrapped(text: str) -> str:
 
 
 @dataclass(frozen=True)
-class ReportText:
+class ReportParts:
     """A report as it was sent, in two parts: what was asked (examination, indication, comparison)
     and the report itself.
     """
@@ -122,7 +122,7 @@ class ReportText:
     report: str
 
 
-def split_report(text: str) -> ReportText:
+def split_report(text: str) -> ReportParts:
     """The parts of a report. Lines about who signed it when are left out, and so is a letterhead
     before the first heading.
     """
@@ -140,7 +140,7 @@ def split_report(text: str) -> ReportText:
         part.append(line)
     if not report:  # no heading begins the report: everything but the question is the report
         report = preamble
-    return ReportText(_block(question), _block(report))
+    return ReportParts(_block(question), _block(report))
 
 
 def _block(lines: list[str]) -> str:

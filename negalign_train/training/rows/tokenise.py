@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from negalign_train.training.rows.batches import PairRow, TokenSequence, UnpairedRow
 from negalign_train.training.rows.turns import ALTERED, end_of_turn, rendered, special_strings
+from negalign_train.vocabulary.chat import completion_messages, prompt_messages
 from negalign_train.vocabulary.errors import TrainingError
 from negalign_train.vocabulary.records import PreferencePair, Prompt, UnpairedExample, WeightedSpan
 from negalign_train.vocabulary.special_tokens import holds_special_token, prompt_texts
@@ -36,19 +37,12 @@ class _Conversation:
     offsets: list[tuple[int, int]]
 
 
-def prompt_messages(prompt: Prompt) -> list[dict[str, str]]:
-    """Chat messages of a prompt; text is one user message."""
-    if isinstance(prompt, str):
-        return [{"role": "user", "content": prompt}]
-    return [dict(message) for message in prompt]
-
-
 def _render(
     tokenizer: PreTrainedTokenizerBase, prompt: Prompt, completion: str | None = None
 ) -> str:
     messages = prompt_messages(prompt)
     if completion is not None:
-        messages.append({"role": "assistant", "content": completion})
+        messages += completion_messages(completion)
     return rendered(tokenizer, messages, add_generation_prompt=completion is None)
 
 

@@ -26,9 +26,9 @@ from negalign_train.training.policy.judge_setup import open_reward_judge
 from negalign_train.training.policy.loading import check_shape, refuse_other_base
 from negalign_train.training.reference.logps import reference_dir
 from negalign_train.training.rows.batches import TokenSequence
-from negalign_train.training.rows.tokenise import prompt_messages
 from negalign_train.training.rows.turns import end_tokens
 from negalign_train.training.trainers.whole_step import drop_reference_adapter
+from negalign_train.vocabulary.chat import prompt_messages
 from negalign_train.vocabulary.errors import TrainingError
 from negalign_train.vocabulary.records import PromptExample
 
