@@ -46,7 +46,8 @@ def one_step(base: Path, path: Path, method: str, out: Path) -> Any:
     )
     config = config_type(
         output_dir=str(out), max_steps=1, per_device_train_batch_size=4, use_cpu=True, bf16=False,
-        report_to=[], logging_steps=1, save_strategy="no", max_length=4096, learning_rate=1e-3, activation_checkpointing=False,
+        report_to=[], logging_steps=1, save_strategy="no", max_length=4096, learning_rate=1e-3,
+        activation_checkpointing=False,
     )  # fmt: skip
     model = AutoModelForCausalLM.from_pretrained(base)
     trainer = trainer_type(
