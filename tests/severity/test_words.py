@@ -60,6 +60,7 @@ def test_choices_stand_for_every_phrase() -> None:
         ("Enlarged heart and mediastinum.", {"+cardiomegaly", "+wide_mediastinum"}),
         ("Prominent pulmonary vessels and interstitial markings.",
          {"+vascular_congestion", "+interstitial_opacities"}),
+        ("Ectatic and calcified aorta.", {"+tortuous_aorta", "+atherosclerosis"}),
         ("Both lungs have little volume.", {"+hypoinflation"}),
         ("The heart looks a little larger than on the last film.", {"+cardiomegaly"}),
         ("Cardiothoracic ratio is increased at 60%.", {"+cardiomegaly"}),

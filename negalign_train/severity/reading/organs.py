@@ -135,7 +135,22 @@ class _Linker:
                 self.drafts.append(StatementDraft(finding, (subject, item)))
             self._consume(fitting, keep_left=group is right)
             return
-        self._over_break(index, item)
+        if not self._before_phrase(index, item):
+            self._over_break(index, item)
+
+    def _before_phrase(self, index: int, item: Item) -> bool:
+        """ "Ectatic and calcified aorta": the organ stands in the phrase behind the "and"."""
+        if index + 2 >= len(self.items) or not self.items[index + 1].has(_JOINTS):
+            return False
+        phrase, quality = self.items[index + 2], item.value("predicate")
+        leading, known = phrase.value("leading"), phrase.value("finding")
+        if leading is None or quality is None:
+            return False
+        for frame in self.tables.frames.values():
+            if frame.predicates.get(leading) == known and quality in frame.predicates:
+                self.drafts.append(StatementDraft(frame.predicates[quality], (item,)))
+                return True
+        return False
 
     def _go_on(self, index: int, item: Item) -> None:
         """ "Enlarged heart and mediastinum": the first word of a phrase holds for the organ listed
