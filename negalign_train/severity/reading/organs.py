@@ -5,66 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from negalign_train.severity.reading.drafts import Item, StatementDraft
+from negalign_train.severity.reading.nearby import (
+    ADJECTIVES,
+    ENDS_ORGANS,
+    JOINTS,
+    NEAR_WORDS,
+    OF_ORGANS,
+    is_of_next_finding,
+    listed_with_first,
+    organ_meaning,
+    organs_behind_comma,
+    organs_behind_preposition,
+    subjects_right,
+)
+from negalign_train.severity.reading.whole import denied_summary
 from negalign_train.severity.words.lexicon import Lexicon
-from negalign_train.severity.words.phrases import Readings
-from negalign_train.severity.words.spelling import Word
 
-_JOINTS = frozenset(["comma", "and"])
-_ADJECTIVES = frozenset(["side", "location", "qualifier", "degree", "change", "chronic", "subtype"])
 _LISTING = frozenset(["comma", "and", "or", "slash"])
-_MEASURES = frozenset(["change", "degree"])
-_ENDS_ORGANS = frozenset(["verb", "finding", "negation", "normal", "break"])
-_OF_ORGANS = frozenset(["verb", "predicate", "normal", "change"])
-_ENDS_LIST = frozenset(["finding", "normal", "negation"])
-_WHOLE = "cardiopulmonary"
-"""The summary that a normal examination denies."""
-_WHOLE_WORDS = 16
-"""A longer sentence speaks of something."""
-_NO_READINGS = Readings((), {})
-_NEAR_WORDS = 4
-"""A predicate reaches an organ on its right over at most this many words."""
 _SUBSTANCE_WORDS = 8
-"""The same for fluid or air and the space that it lies in."""
-
-
-def _meaning(tables: Lexicon, subject: Item, predicate: Item) -> str | None:
-    """The finding an organ and a predicate make, None where they do not belong together."""
-    organ, quality = subject.value("subject"), predicate.value("predicate")
-    return (
-        None if organ is None or quality is None else tables.frames[organ].predicates.get(quality)
-    )
-
-
-def _is_joined(items: Sequence[Item], at: int) -> bool:
-    """Whether an "and" or a comma stands before item ``at``: "tortuous and calcified aorta"."""
-    return at > 0 and items[at - 1].has(_JOINTS)
-
-
-def _goes_on(items: Sequence[Item], at: int) -> bool:
-    """Whether another predicate follows item ``at``: "tortuous, calcified aorta"."""
-    return at + 1 < len(items) and items[at + 1].value("predicate") is not None
-
-
-def _subjects_right(items: Sequence[Item], at: int) -> list[Item]:
-    """The organs that follow a predicate: the first near it, and those listed with it."""
-    predicate = items[at]
-    subjects: list[Item] = []
-    last_end = predicate.end
-    for item in items[at + 1 :]:
-        if item.clause != predicate.clause or item.value("verb"):
-            break
-        if item.value("predicate") and not _is_joined(items, item.index):
-            break
-        if item.has(_ENDS_LIST):
-            break
-        if item.value("subject"):
-            if item.start - last_end > _NEAR_WORDS:
-                break
-            subjects.append(item)
-            last_end = item.end
-        elif not subjects and item.value("comma") and not _goes_on(items, item.index):
-            break
-    return subjects
+"""Fluid or air reaches the space that it lies in over at most this many words."""
 
 
 class _Linker:
@@ -118,19 +77,19 @@ class _Linker:
         return any(draft.clause == item.clause for draft in self.drafts)
 
     def _predicate(self, index: int, item: Item) -> None:
-        if self._is_of_next(index):
+        if is_of_next_finding(self.items, index):
             return  # "the heart is normal with increased opacity": that of the opacity
-        right = self._listed(_subjects_right(self.items, index))
+        right = listed_with_first(self.items, subjects_right(self.items, index))
         said = {draft.finding for draft in self.drafts if draft.clause == item.clause}
         for group in (self.pending, right, self.last):
-            fitting = [s for s in group if _meaning(self.tables, s, item)]
+            fitting = [s for s in group if organ_meaning(self.tables, s, item)]
             if group is self.last:
                 # "enlarged, increased since the prior study": the second one is a change.
-                fitting = [s for s in fitting if _meaning(self.tables, s, item) not in said]
+                fitting = [s for s in fitting if organ_meaning(self.tables, s, item) not in said]
             if not fitting:
                 continue
             for subject in fitting:
-                finding = _meaning(self.tables, subject, item)
+                finding = organ_meaning(self.tables, subject, item)
                 assert finding is not None
                 self.drafts.append(StatementDraft(finding, (subject, item)))
             self._consume(fitting, keep_left=group is right)
@@ -140,7 +99,7 @@ class _Linker:
 
     def _before_phrase(self, index: int, item: Item) -> bool:
         """ "Ectatic and calcified aorta": the organ stands in the phrase behind the "and"."""
-        if index + 2 >= len(self.items) or not self.items[index + 1].has(_JOINTS):
+        if index + 2 >= len(self.items) or not self.items[index + 1].has(JOINTS):
             return False
         phrase, quality = self.items[index + 2], item.value("predicate")
         leading, known = phrase.value("leading"), phrase.value("finding")
@@ -158,7 +117,7 @@ class _Linker:
         if index + 1 >= len(self.items) or not self.items[index + 1].value("and"):
             return
         behind = [o for o in self.items[index + 2 :] if o.clause == item.clause]
-        if any(other.has(_OF_ORGANS) for other in behind):
+        if any(other.has(OF_ORGANS) for other in behind):
             return
         for other in behind:
             organ, quality = other.value("subject"), item.value("leading")
@@ -168,7 +127,7 @@ class _Linker:
                     self.drafts.append(StatementDraft(finding, (other,)))
                     self._consume([other], keep_left=True)
                 return
-            if not other.has(_ADJECTIVES):
+            if not other.has(ADJECTIVES):
                 return
 
     def _listed_before(self, item: Item) -> None:
@@ -178,7 +137,7 @@ class _Linker:
             between = self.items[organ.index + 1 : item.index]
             joined = [other for other in between if other.end <= reached]
             if not any(other.has(_LISTING) for other in joined) or any(
-                not (other.has(_LISTING) or other.has(_ADJECTIVES) or other.value("subject"))
+                not (other.has(_LISTING) or other.has(ADJECTIVES) or other.value("subject"))
                 for other in joined
             ):
                 return
@@ -195,11 +154,11 @@ class _Linker:
         """ "Hyperexpanded but clear lungs": the organ of both stands behind the second."""
         if index + 1 >= len(self.items) or not self.items[index + 1].value("break"):
             return
-        for other in self.items[index + 2 : index + 2 + _NEAR_WORDS]:
-            if other.start - item.end > _NEAR_WORDS or other.has(_ENDS_ORGANS - {"normal"}):
+        for other in self.items[index + 2 : index + 2 + NEAR_WORDS]:
+            if other.start - item.end > NEAR_WORDS or other.has(ENDS_ORGANS - {"normal"}):
                 return
             if other.value("subject"):
-                finding = _meaning(self.tables, other, item)
+                finding = organ_meaning(self.tables, other, item)
                 if finding is not None:
                     self.drafts.append(StatementDraft(finding, (item,)))
                 return
@@ -207,10 +166,14 @@ class _Linker:
     def _of_organs(self, index: int, item: Item, general: str) -> None:
         """ "Fractures of the ribs and of the clavicle", "clavicle fracture": a noun whose meaning
         its organs decide. Without any it means ``general``, and more where it is denied."""
-        organs = self._behind_preposition(index) or self._named_before(item) or self._apart(index)
+        organs = (
+            organs_behind_preposition(self.items, index)
+            or self._named_before(item)
+            or organs_behind_comma(self.items, index)
+        )
         by_meaning: dict[str, Item] = {}
         for organ in organs:
-            finding = _meaning(self.tables, organ, item)
+            finding = organ_meaning(self.tables, organ, item)
             if finding is not None:
                 by_meaning.setdefault(finding, organ)
         for finding, organ in by_meaning.items():
@@ -220,71 +183,10 @@ class _Linker:
         else:
             self.drafts.append(StatementDraft(general, (item,), sweeping=True))
 
-    def _behind_preposition(self, index: int) -> list[Item]:
-        """The organs that "of", "in" or "involving" leads to from item ``index``."""
-        organs: list[Item] = []
-        led = False
-        for other in self.items[index + 1 :]:
-            if other.clause != self.items[index].clause or other.has(_ENDS_ORGANS):
-                break
-            if other.value("comma") and not (organs or led):
-                break
-            led = led or other.value("preposition") is not None
-            if led and other.value("subject"):
-                organs.append(other)
-        return organs
-
     def _named_before(self, item: Item) -> list[Item]:
         """The organs of its clause that the item is said of: "left clavicle and rib fractures",
         "the clavicle shows an old fracture"."""
-        return [organ for organ in self.pending if _meaning(self.tables, organ, item)]
-
-    def _apart(self, index: int) -> list[Item]:
-        """The organ that ends a clause after a comma: "old fracture, left clavicle"."""
-        behind = self.items[index + 1 :]
-        if not behind or not behind[0].value("comma"):
-            return []
-        organs = [o for o in behind if o.value("subject") and o.clause == self.items[index].clause]
-        others = [o for o in behind[1:] if not (o.has(_ADJECTIVES) or o.value("subject"))]
-        return [] if others else organs
-
-    def _right_before(self, item: Item) -> list[Item]:
-        """The organs listed right before an item: "left clavicle and rib fractures"."""
-        if not self.pending or item.start - self.pending[-1].end > 1:
-            return []
-        listed = [self.pending[-1]]
-        for one in reversed(self.pending[:-1]):
-            between = self.items[one.index + 1 : listed[-1].index]
-            if not any(other.has(_JOINTS) for other in between) or any(
-                other.has(_OF_ORGANS) for other in between
-            ):
-                break
-            listed.append(one)
-        return listed[::-1]
-
-    def _is_of_next(self, index: int) -> bool:
-        """Whether a change or degree that is also a predicate stands right before a finding."""
-        item = self.items[index]
-        if not item.has(_MEASURES) or index + 1 >= len(self.items):
-            return False
-        for after in self.items[index + 1 :]:
-            if after.value("finding"):
-                return True
-            if after.value("subject") or not after.has(_ADJECTIVES):
-                return False
-        return False
-
-    def _listed(self, subjects: list[Item]) -> list[Item]:
-        """Of the organs behind a predicate the first, and the others where the list has no other
-        predicate: "enlarged heart and mediastinum", but not "enlarged heart and normal hila"."""
-        if len(subjects) < 2:
-            return subjects
-        behind = self.items[subjects[-1].index + 1 :]
-        said = any(other.has(_OF_ORGANS) for other in behind if other.clause == subjects[0].clause)
-        between = self.items[subjects[0].index + 1 : subjects[-1].index]
-        joined = all(self.items[s.index - 1].value("and") for s in subjects[1:])
-        apart = any(other.value("predicate") or other.value("preposition") for other in between)
-        return subjects[:1] if said or apart or not joined else subjects
+        return [organ for organ in self.pending if organ_meaning(self.tables, organ, item)]
 
     def _substance(self, index: int, item: Item) -> None:
         """ "Fluid collects in both pleural spaces", "the pericardium contains air"."""
@@ -305,7 +207,7 @@ class _Linker:
 
     def _normal(self, index: int, item: Item) -> bool:
         """Whether organs were called normal; without any the word may speak of the whole chest."""
-        right = [s for s in _subjects_right(self.items, index) if id(s) not in self.used]
+        right = [s for s in subjects_right(self.items, index) if id(s) not in self.used]
         subjects = self.pending or right or self.last
         before = self.items[max(0, index - 3) : index]
         near = [other for other in before if item.start - other.end <= 1]
@@ -326,7 +228,7 @@ class _Linker:
 
     def _whole_statement(self, item: Item) -> None:
         if item.value("normal_examination"):
-            self.drafts += _denied_summary(self.tables, item, partial=False)
+            self.drafts += denied_summary(self.tables, item, partial=False)
             return
         summary = item.value("summary")
         if summary is None:
@@ -341,48 +243,6 @@ class _Linker:
         self.last = list(subjects)
         self.used |= {id(subject) for subject in subjects}
         self.pending = [s for s in self.pending if keep_left and id(s) not in self.used]
-
-
-def _denied_summary(tables: Lexicon, item: Item, partial: bool) -> list[StatementDraft]:
-    """What is denied where the whole examination is called normal."""
-    named = [
-        *((name, False) for name in tables.summaries[_WHOLE]),
-        *((name, True) for name in tables.marked_summaries[_WHOLE]),
-    ]
-    return [
-        StatementDraft(
-            name, (item,), present=False, implied=True, partial=partial, only_marked=marked
-        )
-        for name, marked in named
-    ]
-
-
-def whole_examination(
-    tables: Lexicon, items: Sequence[Item], words: Sequence[Word]
-) -> list[StatementDraft]:
-    """The drafts of a sentence that names no organ and no finding, and calls something normal or
-    denies all abnormality ("no acute abnormality is seen"): of the whole examination, then.
-    """
-    if not words or len(words) > _WHOLE_WORDS or any(item.value("change") for item in items):
-        return []
-    whole = tables.whole
-    open_words = set(range(len(words)))
-    normal = partial = False
-    for item in items:
-        if item.value("normal") or item.value("partial"):
-            normal = normal or item.value("normal") is not None
-            partial = partial or item.value("partial") is not None
-            open_words -= set(range(item.start, item.end))
-    around = {words[at].form for at in open_words if words[at].form.isalpha()}
-    if not around <= whole.words:
-        return []
-    denied = not whole.denying.isdisjoint(around)
-    if denied != (not whole.heads.isdisjoint(around)) and "nad" not in around:
-        return []  # "no study", "finding"
-    if not (denied or normal or "nad" in around):
-        return []
-    sentence = Item(_NO_READINGS, 0, 0, len(words))
-    return _denied_summary(tables, sentence, partial or "other" in around)
 
 
 def draft_statements(tables: Lexicon, items: Sequence[Item]) -> list[StatementDraft]:

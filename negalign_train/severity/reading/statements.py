@@ -15,9 +15,10 @@ from negalign_train.severity.reading.drafts import (
     split_clauses,
 )
 from negalign_train.severity.reading.numbers import attach_numbers
-from negalign_train.severity.reading.organs import draft_statements, whole_examination
+from negalign_train.severity.reading.organs import draft_statements
 from negalign_train.severity.reading.scope import apply_scopes, denied_with
 from negalign_train.severity.reading.shared_attributes import share_attributes
+from negalign_train.severity.reading.whole import whole_examination
 from negalign_train.severity.text.sections import TextSection
 from negalign_train.severity.text.tokens import Token, words_and_marks
 from negalign_train.severity.words.lexicon import lexicon
