@@ -62,18 +62,23 @@ def _is_packable(module: nn.Linear) -> bool:
 
 
 def _packing_forward(layer: nn.Linear) -> Callable[[Tensor], Tensor]:
+    weight, bias = layer.weight, layer.bias
+    enough = -(-_WORTH // weight.numel()) * layer.in_features
     packed: Tensor | None = None
 
     def forward(x: Tensor) -> Tensor:
         nonlocal packed
-        rows = x.numel() // x.shape[-1]
-        worth = rows * layer.weight.numel() >= _WORTH and x.dtype == torch.float32
-        if not worth or torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
-            return nn.functional.linear(x, layer.weight, layer.bias)
+        if (
+            x.numel() < enough
+            or x.dtype != torch.float32
+            or torch.is_grad_enabled()
+            or torch.is_autocast_enabled("cpu")
+        ):
+            return nn.functional.linear(x, weight, bias)
         if packed is None:
-            packed = torch.ops.mkldnn._reorder_linear_weight(layer.weight.detach(), None)
+            packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), None)
         result: Tensor = torch.ops.mkldnn._linear_pointwise(
-            x.contiguous(), packed, layer.bias, "none", [], ""
+            x.contiguous(), packed, bias, "none", [], ""
         )
         return result
 
