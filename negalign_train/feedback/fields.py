@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import cache
 from typing import Any, TypeVar
 
 from negalign_train.vocabulary.errors import FeedbackError
@@ -21,6 +22,8 @@ _MAX_NAMED = 5
 MAX_INTEGER = 2**31 - 1
 """Revisions and turns fit a 32-bit database column."""
 
+_PLAIN_ID = re.compile(rf"[\w.:/@+-]{{1,{MAX_ID_CHARACTERS}}}", re.ASCII)
+"""Most ids: what follows is only looked at in the others."""
 _SHOWABLE = re.compile(r"[\w.:/+-]{1,40}", re.ASCII)
 _UNREADABLE = re.compile("[\x00\ud800-\udfff]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
@@ -85,6 +88,11 @@ def shown(value: object) -> str:
     return kind_of(value)
 
 
+@cache
+def _all_keys(required: frozenset[str], optional: frozenset[str]) -> frozenset[str]:
+    return required | optional
+
+
 def check_keys(
     value: object,
     where: str,
@@ -95,7 +103,7 @@ def check_keys(
     if not isinstance(value, Mapping):
         raise QuarantineError("bad_type", f"{where} must be an object, not {kind_of(value)}")
     keys = value.keys()
-    if required <= keys <= required | optional:
+    if required <= keys and (keys == required or keys <= _all_keys(required, optional)):
         return value
     unknown = sorted(shown(key) for key in keys - required - optional)
     missing = sorted(required - keys)
@@ -114,6 +122,8 @@ def check_keys(
 
 def typed(value: object, kind: type[JsonKind], where: str) -> JsonKind:
     """``value`` if it is of ``kind``; a boolean is never a number."""
+    if type(value) is kind:
+        return value
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise QuarantineError(
             "bad_type", f"{where} must be {_JSON_NAMES[kind]}, not {kind_of(value)}"
@@ -133,7 +143,7 @@ def text(value: object, where: str) -> str:
 def identifier(value: object, where: str) -> str:
     """A non-blank text without control characters, at most ``MAX_ID_CHARACTERS`` long."""
     name = typed(value, str, where)
-    if name.isalnum() and len(name) <= MAX_ID_CHARACTERS:
+    if _PLAIN_ID.fullmatch(name):
         return name
     if not name.strip() or len(name) > MAX_ID_CHARACTERS or _CONTROL.search(name):
         raise QuarantineError(

@@ -31,7 +31,7 @@ from negalign_train.storage.workspace import replacing
 from negalign_train.vocabulary.errors import FeedbackError
 from negalign_train.vocabulary.records import Event
 
-_BATCH_EVENTS = 1000
+_BATCH_EVENTS = 2000
 _BATCH_BYTES = 1 << 21
 """A batch ends at either bound: one event may hold thousands of marks."""
 _READ_ROWS = 200

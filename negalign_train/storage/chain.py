@@ -34,12 +34,13 @@ def append_rows(
     head = newest(connection, table)
     sequence, chain = head.sequence, head.chain
     chained = []
+    names = [column.name for column in table.columns if column.name != CHAIN]
     for row in rows:
         sequence += 1
-        values = {column.name: row.get(column.name) for column in table.columns}
+        values = {name: row.get(name) for name in names}
         values[SEQUENCE] = sequence
-        chain = row_digest(chain, values)
-        chained.append(values | {CHAIN: chain})
+        values[CHAIN] = chain = row_digest(chain, values)
+        chained.append(values)
     if chained:
         connection.execute(insert(table), chained)
 

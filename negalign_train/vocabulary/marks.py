@@ -14,11 +14,12 @@ from negalign_train.vocabulary.taxonomy import soft_cap, uncapped
 
 def summed_marks(errors: Sequence[ErrorMark]) -> dict[str, float]:
     """Summed severities of the marks that have one, by category; not capped."""
-    by_category: dict[str, list[float]] = {name: [] for name in CATEGORIES}
-    for mark in errors:
-        if mark.severity is not None:
-            by_category[mark.category].append(mark.severity)
-    return {name: math.fsum(values) for name, values in by_category.items()}
+    sums = dict.fromkeys(CATEGORIES, 0.0)
+    for name in {mark.category for mark in errors}:
+        sums[name] = math.fsum(
+            mark.severity for mark in errors if mark.category == name and mark.severity is not None
+        )
+    return sums
 
 
 def has_unpriced_marks(errors: Sequence[ErrorMark]) -> bool:
