@@ -10,6 +10,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from negalign_train.commands.files.feedback_export import EXPORT_FORMATS, export_events
+from negalign_train.commands.files.feedback_import import import_exports, show_previews
 from negalign_train.commands.reference_pages import feedback_page
 from negalign_train.commands.support.common import (
     DEFAULT_WORKSPACE,
@@ -21,8 +23,6 @@ from negalign_train.commands.support.common import (
     print_json,
     print_table,
 )
-from negalign_train.commands.support.feedback_export import EXPORT_FORMATS, export_events
-from negalign_train.commands.support.feedback_import import import_exports, show_previews
 from negalign_train.feedback.importers.formats import AUTO, FORMATS
 from negalign_train.feedback.importers.mapping.apply import FieldMapping
 from negalign_train.feedback.importers.mapping.file import read_mapping, set_mapping

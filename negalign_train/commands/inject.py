@@ -15,9 +15,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from negalign_train.cases.report_files import SourceReport
-from negalign_train.commands.support.injected_files import Handle, InjectionCounts, write_data_set
+from negalign_train.commands.files.injected_files import Handle, InjectionCounts, write_data_set
+from negalign_train.commands.files.score_files import STANDARD
 from negalign_train.commands.support.output import JsonOption, print_json, print_table
-from negalign_train.commands.support.score_files import STANDARD
 from negalign_train.progress import no_tick, now_and_then, time_left
 from negalign_train.recipe.candidate import MAX_SEED
 from negalign_train.simulate.injection.data_set import (
@@ -131,7 +131,7 @@ def _elicited(
 
     quieten()
     # Heavy: torch and transformers.
-    from negalign_train.commands.support.elicited import Elicitor, open_asker
+    from negalign_train.commands.files.elicited import Elicitor, open_asker
     from negalign_train.generation.askers import AskSettings
 
     ask = AskSettings(asked.max_new_tokens, asked.temperature, asked.batch_size)

@@ -13,9 +13,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from negalign_train.commands.files.score_files import STANDARD, score_file
 from negalign_train.commands.support.output import JsonOption, number, print_json, print_table
 from negalign_train.commands.support.score_alone import show_alone
-from negalign_train.commands.support.score_files import STANDARD, score_file
 from negalign_train.severity.alone.result import alone_object
 from negalign_train.severity.judges.base import Judge, ReportPair
 from negalign_train.severity.judges.pair_files import case_context, read_text, text_of

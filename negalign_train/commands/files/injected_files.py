@@ -18,7 +18,7 @@ from negalign_train.cases.report_files import (
     read_csv_reports,
     read_json_reports,
 )
-from negalign_train.commands.support.score_files import STANDARD, refuse_output
+from negalign_train.commands.files.score_files import STANDARD, refuse_output
 from negalign_train.severity.judges.pair_files import case_context
 from negalign_train.storage.atomic import replacing
 from negalign_train.vocabulary.errors import DataError

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from negalign_train.cases.report_files import SourceReport
-from negalign_train.commands.support.injected_files import InjectionCounts
+from negalign_train.commands.files.injected_files import InjectionCounts
 from negalign_train.generation.askers import Answer, Asker, AskSettings, local_asker, server_asker
 from negalign_train.generation.elicitation import (
     Elicited,
