@@ -100,8 +100,10 @@ def _objects_or_lines(source: InputFile) -> Shape:
 def _looks_like_header(start: str) -> bool:
     """A line of short names, and a second line: a table whose file has another name."""
     header, _, rest = start.partition("\n")
-    names = re.split(r"[,;\t|]", header.strip())
-    return len(names) > 1 and bool(rest.strip()) and all(len(n.strip()) < 60 for n in names)
+    delimiter = max(_DELIMITERS, key=header.count)
+    names = [name.strip() for name in header.split(delimiter)]
+    in_rows = delimiter in rest.partition("\n")[0]
+    return len(names) > 1 and in_rows and all(0 < len(name) < 60 for name in names)
 
 
 def read_items(source: InputFile, shape: Shape) -> Generator[RawRecord]:

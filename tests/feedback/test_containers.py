@@ -113,6 +113,7 @@ def test_an_array_longer_than_any_buffer_is_read_record_by_record(
         ("[{}]".encode("utf-16")[:-1] + b"\xdc", "is not utf-16 all through"),
         (b"a,b,a\n1,2,3\n", "names column 'a' twice"),
         (b"a,b\n1,2,3\n", "row 1 has 3 cells, the header 2"),
+        (b"# Notes\n\n- a, b\n- c\n", "no format is recognised"),
         ("event_id,b\n1,Größe\n".encode("latin-1"), "is not utf-8 all through"),
     ],
 )

@@ -49,13 +49,15 @@ def detected(samples: Sequence[Sample], name: str, has_mapping: bool) -> Format:
             break
     if len(fitting) == 1:
         return fitting[0]
-    # A log whose lines are all broken is still a log; so is any file with a mapping to read it.
+    # A log whose lines are all broken is still a log if they look like JSON; so is any file with a
+    # mapping to read it.
     lines_only = all(sample.shape == "lines" and not sample.keys for sample in samples)
-    if not fitting and (has_mapping or lines_only):
+    start = samples[0].head.lstrip()[:1]
+    if not fitting and (has_mapping or (lines_only and start in ("", "{", "["))):
         return NATIVE
     choices = ", ".join(each.name for each in fitting or FORMATS.values())
     keys = [key for key in sorted(samples[0].keys) if re.fullmatch(r"[\w .:-]{1,40}", key)]
-    held = ", ".join(keys[:_SHOWN_KEYS]) or "nothing that has a name"
+    held = ", ".join(keys[:_SHOWN_KEYS]) or "nothing that has a name (no JSON object, no table)"
     raise FeedbackError(
         f"{name}: {'several formats fit' if fitting else 'no format is recognised'}; its first "
         f"record holds {held}. Give --format ({choices}), or say in --map which field is which "
