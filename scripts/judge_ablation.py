@@ -33,18 +33,20 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def prepare(out: Path, seed: int, size: Size, judges: list[str], injected: int) -> dict[str, str]:
-    """The logs of a seed, and what each judge's recipe says."""
-    from benchmarks.judge_arms import READERS, read_log, simulation_recipe
+def prepare(out: Path, seed: int, size: Size, args: argparse.Namespace) -> dict[str, str]:
+    """The logs of a seed, and what each judge's recipe says. The fine-tuned judge learns from the
+    first seed that is prepared.
+    """
+    from benchmarks.judge_arms import read_log, simulation_recipe
     from benchmarks.judge_log import train_finetuned, write_logs
 
     folder = out / f"seed{seed}"
     folder.mkdir(parents=True, exist_ok=True)
     write_logs(folder, simulation_recipe(size), size.cycles, seed, say)
-    specs = {judge: judge for judge in judges} | ({READERS: READERS} if READERS in judges else {})
-    if "finetuned" in judges:
+    specs = {judge: judge for judge in args.judges.split(",")}
+    if "finetuned" in specs:
         events = read_log(folder / f"graded-{size.cycles + 1}.jsonl")
-        trained = train_finetuned(folder, events, injected, seed, say)
+        trained = train_finetuned(args.out, events, args.injected, args.encoder, say)
         specs["finetuned"] = f"finetuned:{trained.resolve()}"
     return specs
 
@@ -99,7 +101,10 @@ def main() -> None:
     parser.add_argument("--cases", type=int, default=400, help="cases drafted for each cycle")
     parser.add_argument("--held-out", type=int, default=400, help="held-out cases")
     parser.add_argument(
-        "--injected", type=int, default=2000, help="injected errors that `finetuned` learns from"
+        "--injected", type=int, default=5000, help="injected errors that `finetuned` learns from"
+    )
+    parser.add_argument(
+        "--encoder", type=Path, help="encoder of `finetuned`; default: a small random one"
     )
     parser.add_argument("--out", type=Path, required=True, help="folder; a stopped run goes on")
     parser.add_argument("--workers", type=int, default=2, help="arms at a time")
@@ -115,12 +120,13 @@ def main() -> None:
     if named := [judge for judge in judges if judge not in (READERS, "finetuned")]:
         parse_specs(",".join(named))
     size = Size(args.cases, args.held_out, args.cycles)
-    check_settings(args.out, {"size": vars(size), "injected": args.injected})
+    encoder = None if args.encoder is None else str(args.encoder)
+    check_settings(args.out, {"size": vars(size), "injected": args.injected, "encoder": encoder})
     progress = Progress(len(judges) * len(seeds) * args.cycles)
     with ThreadPoolExecutor(args.workers) as pool:
         jobs = []
         for seed in seeds:
-            specs = prepare(args.out, seed, size, judges, args.injected)
+            specs = prepare(args.out, seed, size, args)
             folder = args.out / f"seed{seed}"
             jobs += [
                 pool.submit(

@@ -54,7 +54,7 @@ _SHOWN = ("kappa", "spearman", "pairwise", "calibration_error")
 def compare(
     judges: Annotated[
         str,
-        typer.Option(help="Judges, separated by commas: rules, encoder, nli:DIR, self:DIR…"),
+        typer.Option(help="Judges, separated by commas: rules, encoder, nli:DIR, server:URL…"),
     ] = "rules",
     log: LogOption = None,
     workspace: WorkspaceOption = None,

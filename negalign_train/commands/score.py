@@ -55,7 +55,9 @@ def score(
     indication: Annotated[str | None, typer.Option(help="Why the study was made.")] = None,
     judge: Annotated[
         str,
-        typer.Option(help="rules, encoder, nli:DIR, finetuned:DIR, self:DIR or ensemble:FILE."),
+        typer.Option(
+            help="rules, encoder, nli:DIR, finetuned:DIR, self:DIR, ensemble:FILE or server:URL."
+        ),
     ] = "rules",
     calibration: Annotated[
         Path | None, typer.Option(help="calibration.json of a cycle, applied to the severities.")

@@ -71,7 +71,7 @@ def run_cycle(context: Context, progress: Progress) -> CycleResult:
     check_readers(context.recipe, context.store.reader_ids())
     check_base(context)
     check_judges(context)
-    calibration = calibrate(context)
+    calibration = calibrate(context, clock.progress)
     snapshot = _gather_feedback(context, calibration, clock)
     data, cases = _build_preferences(context, snapshot, clock)
     ancestors = _evaluate_ancestors(context, cases, clock)

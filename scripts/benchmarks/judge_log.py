@@ -94,24 +94,27 @@ def train_finetuned(
     folder: Path,
     events: Sequence[Event],
     num_injected: int,
-    seed: int,
+    encoder_dir: Path | None,
     say: Callable[[str], None],
 ) -> Path:
-    """A judge of nine heads on a small random encoder, trained on readers' severities of other
-    cases and on injected errors. One that is there stays.
+    """A judge of nine heads, trained on readers' severities of other cases and on injected errors:
+    one for all seeds. One that is there stays.
+
+    Args:
+        encoder_dir: what the heads sit on; None is a small random encoder.
     """
-    out = folder / "finetuned"
+    out, seed = folder / "finetuned", 1
     if out.is_dir():
         return out
-    say(f"seed {seed}: training the fine-tuned judge")
+    say("training the fine-tuned judge")
     graded, _ = graded_examples(list(events), case_groups(events, {}))
     cases = synthetic_cases(0, max(1, num_injected // 4), _TRAINING_CASES_SEED - seed)
     examples = [*graded, *encoders.training_examples(cases, num_injected, seed)]
     texts = [text for each in examples for text in (each.reference, each.candidate)]
-    tokenizer = encoders.pair_tokenizer(texts, _VOCABULARY)
-    encoder = encoders.write_encoder(folder / "encoder", tokenizer, seed)
-    settings = JudgeTraining(
-        learning_rate=5.0e-4, num_train_epochs=6, held_out_fraction=0.0, seed=seed
-    )
-    train_judge(encoder, examples, out, settings, {"purpose": "judge_ablation"}, say)
+    settings = JudgeTraining(num_train_epochs=4, held_out_fraction=0.0, seed=seed)
+    if encoder_dir is None:
+        tokenizer = encoders.pair_tokenizer(texts, _VOCABULARY)
+        encoder_dir = encoders.write_encoder(folder / "encoder", tokenizer, seed)
+        settings = replace(settings, learning_rate=3.0e-4, num_train_epochs=8)
+    train_judge(encoder_dir, examples, out, settings, {"purpose": "judge_ablation"}, say)
     return out

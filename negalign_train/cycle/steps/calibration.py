@@ -11,6 +11,7 @@ from negalign_train.cycle.steps.judging import first_judge, judgements
 from negalign_train.cycle.steps.split import SPLIT, read_split
 from negalign_train.feedback.snapshot import read_snapshot
 from negalign_train.preferences.view import newest_events
+from negalign_train.progress import Progress, silent
 from negalign_train.registry.provenance import git_commit, library_versions
 from negalign_train.report.result import Rescaling, ScorerUsed
 from negalign_train.severity.judges.examples import GradedExample, graded_examples
@@ -46,7 +47,7 @@ def _examples(context: Context) -> list[GradedExample]:
     return examples
 
 
-def _fitted(context: Context) -> Calibration:
+def _fitted(context: Context, progress: Progress) -> Calibration:
     opened = first_judge(context)
     judge = (opened.name, opened.version)
     settings = context.recipe.severity
@@ -56,7 +57,7 @@ def _fitted(context: Context) -> Calibration:
         return identity(*judge, "the first cycle: no earlier cycle's readers to learn from")
     examples = _examples(context)
     pairs = [example.pair for example in examples]
-    scores = scores_of(judgements(context, opened, pairs))
+    scores = scores_of(judgements(context, opened, pairs, progress))
     fitted = fit_calibration(
         judge,
         examples,
@@ -89,7 +90,7 @@ def _made_of(context: Context) -> str:
     )
 
 
-def calibrate(context: Context) -> Calibration:
+def calibrate(context: Context, progress: Progress = silent) -> Calibration:
     """The calibration of this cycle, ``calibration.json``: fitted before its events are frozen,
     and fitted again if what it was made of has changed until then.
 
@@ -113,7 +114,7 @@ def calibrate(context: Context) -> Calibration:
                 f"severities: finish the cycle with the release that began it, or delete "
                 f"{context.folder} to start the cycle anew; the log still holds every event"
             )
-    write_json(path, replace(_fitted(context), made_of=made_of).to_json())
+    write_json(path, replace(_fitted(context, progress), made_of=made_of).to_json())
     return read_calibration(path, judge.name, judge.version)
 
 

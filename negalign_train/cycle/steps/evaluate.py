@@ -162,14 +162,18 @@ def _generate(
 
 
 def _judged(
-    context: Context, judge: Judge, cases: Sequence[Case], reports: Sequence[ScoredReport]
+    context: Context,
+    judge: Judge,
+    cases: Sequence[Case],
+    reports: Sequence[ScoredReport],
+    progress: Progress,
 ) -> list[Judgement]:
     """A judge's answers on the reports, against the cases' references."""
     pairs = [
         ReportPair(case.reference, report.completion, context_of(case.prompt))
         for case, report in zip(cases, reports, strict=True)
     ]
-    return judgements(context, judge, pairs)
+    return judgements(context, judge, pairs, progress)
 
 
 def with_scores(
@@ -226,12 +230,12 @@ def _measure(
             for case, report in zip(cases.gate, reports, strict=True)
         )
     judge = first_judge(context)
-    answers = _judged(context, judge, cases.gate, reports)
+    answers = _judged(context, judge, cases.gate, reports, progress)
     return Evaluation(
         reports=with_scores(reports, scores_of(answers)),
         retention={
             cycle: with_scores(
-                some, scores_of(_judged(context, judge, cases.retention[cycle], some))
+                some, scores_of(_judged(context, judge, cases.retention[cycle], some, progress))
             )
             for cycle, some in retention.items()
         },
@@ -239,17 +243,17 @@ def _measure(
         divergence=moved,
         reference_logps=logps,
         unscored=unscored_reasons(answers),
-        second=_second_scores(context, cases, reports),
+        second=_second_scores(context, cases, reports, progress),
     )
 
 
 def _second_scores(
-    context: Context, cases: HeldOutCases, reports: Sequence[ScoredReport]
+    context: Context, cases: HeldOutCases, reports: Sequence[ScoredReport], progress: Progress
 ) -> SecondScores | None:
     judge = second_judge(context)
     if judge is None:
         return None
-    answers = _judged(context, judge, cases.gate, reports)
+    answers = _judged(context, judge, cases.gate, reports, progress)
     return SecondScores(tuple(scores_of(answers)), unscored_reasons(answers))
 
 

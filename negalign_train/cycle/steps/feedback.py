@@ -103,7 +103,9 @@ def _read_by_panel(context: Context) -> None:
         )
 
 
-def freeze_events(context: Context, events: Snapshot, calibration: Calibration) -> None:
+def freeze_events(
+    context: Context, events: Snapshot, calibration: Calibration, progress: Progress = silent
+) -> None:
     """Writes the snapshot, with the severities that readers left out judged against their own
     edits, and before it ``unknown_severities.json``: why some still have none.
 
@@ -113,7 +115,12 @@ def freeze_events(context: Context, events: Snapshot, calibration: Calibration) 
     graded = [event for _, event in events]
     try:
         filled = fill_severities(
-            graded, own_edits(graded), first_judge(context), calibration.label(), calibration.apply
+            graded,
+            own_edits(graded),
+            first_judge(context),
+            calibration.label(),
+            calibration.apply,
+            progress,
         )
     except DataError as error:
         raise CycleError(f"cycle {context.plan.cycle}: {error}") from error
@@ -146,5 +153,5 @@ def take_snapshot(
             "`negalign feedback import`, or lower it"
         )
     refuse_other_generators(context, [event for _, event in events])
-    freeze_events(context, events, calibration)
+    freeze_events(context, events, calibration, progress)
     return read_snapshot(path)

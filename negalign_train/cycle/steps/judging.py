@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from negalign_train.cycle.opening.plan import Context
+from negalign_train.progress import Progress, silent
 from negalign_train.recipe.candidate import CandidateSettings
 from negalign_train.recipe.judge_spec import JudgeServerSettings
 from negalign_train.severity.judges.base import Judge, Judgement, ReportPair
@@ -86,13 +87,15 @@ def check_judges(context: Context) -> None:
         refuse_speechless(judge, key)
 
 
-def judgements(context: Context, judge: Judge, pairs: Sequence[ReportPair]) -> list[Judgement]:
+def judgements(
+    context: Context, judge: Judge, pairs: Sequence[ReportPair], progress: Progress = silent
+) -> list[Judgement]:
     """The judge's answers, in order.
 
     Raises:
         CycleError: the judge failed on most of them; what was done before stays.
     """
     try:
-        return judge_all(judge, pairs)
+        return judge_all(judge, pairs, progress=progress)
     except DataError as error:
         raise CycleError(f"cycle {context.plan.cycle}: {error}") from error

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from negalign_train.progress import Progress, silent
 from negalign_train.severity.judges.base import Judge, ReportPair
 from negalign_train.severity.judges.uses.asking import judge_all
 from negalign_train.severity.reading.context import context_of
@@ -34,6 +35,7 @@ def fill_severities(
     judge: Judge,
     label: str | None = None,
     adjust: Callable[[SeverityScore], SeverityScore] = lambda score: score,
+    progress: Progress = silent,
 ) -> FilledEvents:
     """Gives events without severities the judge's, against ``references`` by event id.
 
@@ -49,7 +51,9 @@ def fill_severities(
     """
     asked = [e for e in events if e.severities is None and e.event_id in references]
     pairs = [ReportPair(references[e.event_id], e.completion, context_of(e.prompt)) for e in asked]
-    answers = dict(zip((e.event_id for e in asked), judge_all(judge, pairs), strict=True))
+    answers = dict(
+        zip((e.event_id for e in asked), judge_all(judge, pairs, progress=progress), strict=True)
+    )
     filled: list[Event] = []
     unknown: dict[str, str] = {}
     for event in events:
