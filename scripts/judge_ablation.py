@@ -141,7 +141,7 @@ def main() -> None:
     rows = {"settings": vars(size), "rows": as_json(outcomes)}
     (args.out / "judge_ablation.json").write_text(json.dumps(rows, indent=2) + "\n")
     print(f"{label_table(outcomes)}\n\n{decision_table(outcomes)}\n")
-    print("Could its decision be trusted (true direction in every seed, nothing worse promoted)?\n")
+    print("Could it be trusted?\n")
     print("\n".join(f"- {line}" for line in trust_lines(outcomes)))
 
 

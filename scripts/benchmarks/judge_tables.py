@@ -10,6 +10,7 @@ from benchmarks.judge_arms import CycleOutcome, true_change
 from negalign_train.evaluation.bootstrap import Interval
 from negalign_train.severity.trust.agreement import (
     TOTAL_EDGES,
+    Agreement,
     AgreementSettings,
     Estimate,
     agreement,
@@ -26,6 +27,23 @@ def by_judge(
     return groups
 
 
+def label_agreement(outcomes: Sequence[CycleOutcome]) -> Agreement:
+    """The judge's S of the reports that it labelled against the true one, seeds pooled."""
+    known = [
+        (f"{outcome.seed} {each.group}", each.judge, each.truth)
+        for outcome in outcomes
+        for each in outcome.labels
+        if each.judge is not None
+    ]
+    return agreement(
+        [judge for _, judge, _ in known],
+        [truth for _, _, truth in known],
+        [group for group, _, _ in known],
+        TOTAL_EDGES,
+        AgreementSettings(),
+    )
+
+
 def label_table(outcomes: Sequence[CycleOutcome]) -> str:
     """How far each judge's S of the log's reports follows the true one."""
     lines = [
@@ -33,15 +51,9 @@ def label_table(outcomes: Sequence[CycleOutcome]) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for (judge, cycle), some in by_judge(outcomes).items():
-        labels = [(f"{o.seed} {each.group}", each) for o in some for each in o.labels]
-        known = [(group, each) for group, each in labels if each.judge is not None]
-        found = agreement(
-            [each.judge for _, each in known if each.judge is not None],
-            [each.truth for _, each in known],
-            [group for group, _ in known],
-            TOTAL_EDGES,
-            AgreementSettings(),
-        )
+        labels = [each for outcome in some for each in outcome.labels]
+        known = [each for each in labels if each.judge is not None]
+        found = label_agreement(some)
         lines.append(
             f"| {judge} | {cycle} | {len(some)} | {len(known)} of {len(labels)} "
             f"| {_estimate(found.spearman)} | {_estimate(found.pairwise)} "
@@ -98,14 +110,24 @@ def decision_table(outcomes: Sequence[CycleOutcome]) -> str:
 
 
 def trust_lines(outcomes: Sequence[CycleOutcome]) -> list[str]:
-    """Per judge, the cycles whose decision could be trusted: its direction was the true one in
-    every seed, and nothing that it promoted was truly worse.
+    """Per judge and cycle, whether it could be trusted: its labels follow the truth (pairwise
+    accuracy shown to be above chance), its direction was the true one in every seed, and nothing
+    that it promoted was truly worse.
     """
     verdicts: dict[str, list[str]] = {}
     for (judge, cycle), some in by_judge(outcomes).items():
-        made = decisions(some)
-        right = made.same_direction == len(some) and not made.worse
-        verdicts.setdefault(judge, []).append(f"cycle {cycle} {'yes' if right else 'no'}")
+        made, lowest = decisions(some), label_agreement(some).pairwise.low
+        doubts = [
+            doubt
+            for doubt, holds in (
+                ("its labels are not shown to follow the truth", lowest is None or lowest <= 0.5),
+                ("it saw another direction", made.same_direction < len(some)),
+                ("it promoted what was worse", made.worse > 0),
+            )
+            if holds
+        ]
+        verdict = f"no ({'; '.join(doubts)})" if doubts else "yes"
+        verdicts.setdefault(judge, []).append(f"cycle {cycle} {verdict}")
     return [f"{judge}: {', '.join(some)}" for judge, some in verdicts.items()]
 
 

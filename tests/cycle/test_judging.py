@@ -263,7 +263,9 @@ def test_judges_that_do_not_go_together_are_refused_with_the_recipe(specs):
 
 def test_the_gate_s_judge_knows_age_and_indication_of_each_case(monkeypatch):
     asked: list[ReportPair] = []
-    monkeypatch.setattr(evaluate, "judgements", lambda _context, _judge, pairs: asked.extend(pairs))
+    monkeypatch.setattr(
+        evaluate, "judgements", lambda _context, _judge, pairs, _: asked.extend(pairs)
+    )
     prompt = "Indication: 70-year-old man with fever. Comparison: none."
     case = Case("a", "a", prompt, "Lingular consolidation.")
     report = ScoredReport("a", "a", "Lingular pneumonia.", 3, False, None)

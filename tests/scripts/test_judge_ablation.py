@@ -83,8 +83,13 @@ def test_the_truth_says_whose_direction_was_right():
     assert (made.promoted, made.better, made.worse, made.same_direction) == (2, 0, 2, 0)
     later = [replace(each, cycle=2) for each in right]
     assert trust_lines([*right, *blind, *later]) == [
-        "rules: cycle 1 yes, cycle 2 yes", "self: cycle 1 no",
-    ]  # fmt: skip
+        "rules: cycle 1 yes, cycle 2 yes",
+        "self: cycle 1 no (it saw another direction; it promoted what was worse)",
+    ]
+    backwards = replace(right[0], labels=tuple(Label(f"g{n}", 9 - n, n / 9) for n in range(10)))
+    assert trust_lines([backwards]) == [
+        "rules: cycle 1 no (its labels are not shown to follow the truth)"
+    ]
 
 
 def test_the_tables_hold_every_judge_with_intervals_and_no_text():
@@ -105,5 +110,5 @@ def test_labels_that_train_nothing_are_a_result():
     mute = CycleOutcome("finetuned", 1, 1, NO_PAIRS, None, ((), ()), (Label("g", None, 0.0),), 0.0)
     assert "| finetuned | 1 | 1 | 0 of 1 | – | – | – |" in label_table([mute])
     assert "| – | nothing to train on | 0/1 | 0/1 | 0 / 0 |" in decision_table([mute])
-    assert trust_lines([mute]) == ["finetuned: cycle 1 no"]
+    assert trust_lines([mute])[0].startswith("finetuned: cycle 1 no (its labels are not shown")
     assert as_json([mute])[0]["true_change"] is None

@@ -166,7 +166,7 @@ def _judged(
     judge: Judge,
     cases: Sequence[Case],
     reports: Sequence[ScoredReport],
-    progress: Progress,
+    progress: Progress = silent,
 ) -> list[Judgement]:
     """A judge's answers on the reports, against the cases' references."""
     pairs = [
