@@ -12,6 +12,18 @@ from negalign_train.severity.reading.facts import extract_facts
 from negalign_train.severity.reading.statements import STUDY
 from negalign_train.vocabulary.records import Case
 
+CODED_AS = {
+    "clavicle_fracture": "rib_fracture",
+    "scapula_fracture": "rib_fracture",
+    "sternal_fracture": "rib_fracture",
+    "humerus_fracture": "rib_fracture",
+    "lucency": "bulla",
+    "umbilical_line": "central_line",
+    "port": "central_line",
+}
+"""Findings that the scorer tells apart and the catalogue's codes do not: "Fractures, Bone" is any
+bone's."""
+
 
 def raw_texts(path: Path) -> dict[str, str]:
     """Case id to the whole report as it stands in the CSV, masks included."""
@@ -43,7 +55,8 @@ def mesh_agreement(
     for case in cases:
         coded = {finding.name for finding in case.findings if finding.present}
         statements = extract_facts(texts[case.case_id]).statements
-        said = {s.finding for s in statements if s.present and s.finding != STUDY}
+        asserted = {s.finding for s in statements if s.present and s.finding != STUDY}
+        said = {CODED_AS.get(name, name) for name in asserted}
         tables["coded"].update(coded)
         tables["hit"].update(coded & said)
         tables["extra"].update(said - coded)

@@ -129,6 +129,14 @@ def test_agreement_with_codes_is_counted_per_finding() -> None:
     assert {row["recall"] for row in silent.values()} == {0.0}
 
 
+def test_a_finding_that_the_codes_do_not_tell_apart_counts_as_coded() -> None:
+    cases = synthetic_cases(0, 30, seed=3)
+    coded = [case for case in cases if "rib_fracture" in {f.name for f in case.findings}]
+    texts = {case.case_id: "Fracture of the left clavicle." for case in coded}
+    assert len(coded) > 0
+    assert codes.mesh_agreement(coded, texts, 40)["rib_fracture"]["recall"] == 1.0
+
+
 def test_speed_and_memory_use_texts_that_never_repeat() -> None:
     cases = synthetic_cases(0, 5, seed=3)
     pairs = [pair for _, pair in zip(range(12), material.distinct_pairs(cases), strict=False)]
