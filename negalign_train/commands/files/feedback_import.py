@@ -45,7 +45,11 @@ def import_exports(
     Raises:
         FeedbackError: no line could be read, or ``strict`` and a line was quarantined.
     """
-    reports = [_imported(store, e, n) for e, n in zip(exports, records, strict=True)]
+    try:
+        reports = [_imported(store, e, n) for e, n in zip(exports, records, strict=True)]
+    except KeyboardInterrupt:
+        typer.echo("stopped; what was imported stays, and the same command goes on", err=True)
+        raise typer.Exit(130) from None
     report = reduce(ImportReport.plus, reports)
     if as_json:
         print_json(asdict(report))
