@@ -5,12 +5,18 @@ from typing import Any
 import pytest
 import torch
 from transformers import (
+    BloomConfig,
+    BloomForCausalLM,
+    Gemma2Config,
+    Gemma2ForCausalLM,
     GPT2Config,
     GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
+    MixtralConfig,
+    MixtralForCausalLM,
 )
 
 from negalign_train.generation.decode import (
@@ -56,7 +62,31 @@ def learned_positions():
     )  # fmt: skip
 
 
-FAMILIES = {"llama": llama, "sliding window": sliding, "learned positions": learned_positions}
+def alibi():
+    return BloomForCausalLM(
+        BloomConfig(
+            vocab_size=VOCABULARY, hidden_size=64, n_layer=2, n_head=4, initializer_range=0.3,
+            bos_token_id=None, eos_token_id=END, pad_token_id=PAD,
+        )
+    )  # fmt: skip
+
+
+def softcaps_and_windows():
+    return Gemma2ForCausalLM(Gemma2Config(**SIZES, head_dim=16, sliding_window=6))
+
+
+def experts():
+    return MixtralForCausalLM(MixtralConfig(**SIZES, num_local_experts=4))
+
+
+FAMILIES = {
+    "llama": llama,
+    "sliding window": sliding,
+    "learned positions": learned_positions,
+    "alibi": alibi,
+    "softcaps and windows": softcaps_and_windows,
+    "experts": experts,
+}
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
