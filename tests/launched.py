@@ -13,7 +13,7 @@ from typing import Any
 
 from accelerate.state import AcceleratorState
 
-from negalign_train.training.run import main
+from negalign_train.training.run import leave, main
 from negalign_train.training.running.outputs import JsonLog
 
 
@@ -46,5 +46,6 @@ if __name__ == "__main__":
         if last_step:
             train_until(path, int(last_step))
         elif code := main(["--config", path]):
-            sys.exit(code)
+            leave(code)
         AcceleratorState._reset_state()
+    leave(0)

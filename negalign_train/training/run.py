@@ -137,5 +137,15 @@ def _say(text: str) -> None:
         sys.stdout.flush()
 
 
+def leave(code: int) -> None:
+    """Ends a launched process. After success the processes let go of each other first: one that
+    exits with the group's threads alive may abort (torch 2.13: "terminate called without an active
+    exception"), and its launcher would call a finished training failed.
+    """
+    if code == 0:
+        PartialState().destroy_process_group()
+    sys.exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())
