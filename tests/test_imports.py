@@ -25,6 +25,7 @@ ROOMS = (
     "report",
     "simulate",
     "cycle",
+    "review",
     "commands",
 )
 """A module imports from its own room and from the rooms before it."""
@@ -55,6 +56,7 @@ LIGHT = (
     "preferences",
     "report",
     "simulate",
+    "review",
 )
 LIGHT_PARTS = (
     "severity.text",

@@ -28,7 +28,7 @@ _PANELS = {
         "recipe": "recipe",
         "estimate": "estimate",
     },
-    "2. Run": {"sft": "sft", "cycle": "cycle", "pairs": "pairs"},
+    "2. Run": {"sft": "sft", "draft": "people.draft", "cycle": "cycle", "pairs": "pairs"},
     "3. Use and check the result": {"adapters": "adapters", "audit": "upkeep.audit"},
     "Score reports": {"score": "score", "judge": "judge", "inject": "inject"},
     "When something is wrong": {"env": "upkeep.env", "unlock": "upkeep.unlock"},

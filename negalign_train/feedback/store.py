@@ -89,14 +89,25 @@ class FeedbackStore:
         Raises:
             FeedbackError: an event breaks the schema, or its revision is there with other content.
         """
-        entries = [entry_of_event(event) for event in events]
         with self._writing() as connection:
-            plan = plan_batch(connection, entries)
-            for item in plan.refused:
-                problem = item.entry.problem
-                raise FeedbackError(f"{problem}; nothing was appended") from problem
-            importing = Importing(next_import(connection), source, self._now())
-            return write_batch(connection, plan, importing)
+            return self.append_within(connection, events, source)
+
+    def append_within(
+        self, connection: Connection, events: Sequence[Event], source: str
+    ) -> ImportReport:
+        """As ``append``, in a writing transaction of the caller's on this store's database: what
+        else it writes is kept or undone together with the events.
+
+        Raises:
+            FeedbackError: as ``append``.
+        """
+        entries = [entry_of_event(event) for event in events]
+        plan = plan_batch(connection, entries)
+        for item in plan.refused:
+            problem = item.entry.problem
+            raise FeedbackError(f"{problem}; nothing was appended") from problem
+        importing = Importing(next_import(connection), source, self._now())
+        return write_batch(connection, plan, importing)
 
     def events(self, after_sequence: int = 0) -> list[tuple[int, Event]]:
         """``(sequence, event)`` of the newest revision of each event, in ingest order.

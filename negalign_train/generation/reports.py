@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from statistics import fmean
 
 import torch
 from peft import PeftModel
@@ -48,6 +49,8 @@ class Generated:
     text: str
     num_tokens: int
     truncated: bool
+    entropy: float | None = None
+    """Mean over the tokens of the next token's entropy in nats; None where it was not measured."""
 
 
 def generate_reports(
@@ -58,6 +61,8 @@ def generate_reports(
     batch_size: int,
     sampling: Sampling | None = None,
     tick: Tick = no_tick,
+    *,
+    with_entropy: bool = False,
 ) -> list[Generated]:
     """One completion per prompt, in the order of ``prompts``; greedy where ``sampling`` is None.
 
@@ -82,16 +87,25 @@ def generate_reports(
         prefix = read_prefix(model, [rows[number] for number in order])
         for first in range(0, len(order), batch_size):
             batch = order[first : first + batch_size]
+            entropies: list[list[float]] | None = [[] for _ in batch] if with_entropy else None
+            choose = choosers(batch)
+            if entropies is not None:
+                choose = _measuring(choose, entropies)
             written = decode_batch(
                 model,
                 [rows[number] for number in batch],
-                _ticking(choosers(batch), tick, (first, len(batch), len(order)), max_new_tokens),
+                _ticking(choose, tick, (first, len(batch), len(order)), max_new_tokens),
                 max_new_tokens,
                 end_ids,
                 tokenizer.pad_token_id,
                 prefix,
             )
             done = [_finished(tokenizer, tokens, end_ids) for tokens in written]
+            if entropies is not None:
+                done = [
+                    replace(report, entropy=fmean(each[: report.num_tokens]))
+                    for report, each in zip(done, entropies, strict=True)
+                ]
             reports.update(zip(batch, done, strict=True))
     return [
         reports[number if sampling is not None else first_of[row]]
@@ -130,6 +144,22 @@ def _ticking(
         return choose(logits, numbers, step)
 
     return ticking
+
+
+def _measuring(choose: Chooser, entropies: list[list[float]]) -> Chooser:
+    """``choose``, which also notes the entropy of each step under the row's number; a row that has
+    ended may stay in the batch, and its later numbers mean nothing.
+    """
+
+    def measuring(logits: Tensor, numbers: Sequence[int], step: int) -> Tensor:
+        logps = logits.float().log_softmax(-1)
+        # A token of probability 0 adds nothing, and 0 times minus infinity would be NaN.
+        entropy = -(logps.exp() * logps.clamp(min=-1e4)).sum(-1)
+        for number, value in zip(numbers, entropy.tolist(), strict=True):
+            entropies[number].append(value)
+        return choose(logits, numbers, step)
+
+    return measuring
 
 
 def _check_positions(

@@ -40,6 +40,7 @@ class LocalWriter:
     model: PreTrainedModel | PeftModel
     tokenizer: PreTrainedTokenizerBase
     batch_size: int
+    with_entropy: bool = False
 
     def write(
         self,
@@ -49,7 +50,14 @@ class LocalWriter:
         tick: Tick = no_tick,
     ) -> list[Generated]:
         return generate_reports(
-            self.model, self.tokenizer, prompts, max_new_tokens, self.batch_size, sampling, tick
+            self.model,
+            self.tokenizer,
+            prompts,
+            max_new_tokens,
+            self.batch_size,
+            sampling,
+            tick,
+            with_entropy=self.with_entropy,
         )
 
 
@@ -60,17 +68,19 @@ def report_writer(
     adapter_dir: Path | None,
     tokenizer: PreTrainedTokenizerBase,
     load: Callable[[], PreTrainedModel | PeftModel],
+    *,
+    with_entropy: bool = False,
 ) -> Iterator[ReportWriter]:
     """The writer that a recipe asks for; ``load`` is called where the model is needed here.
 
     ``tokenizer`` comes from the base model's folder. It and that folder's generation config decide
-    where a report ends.
+    where a report ends. ``with_entropy``: the model here measures it; a server does not say.
 
     Raises:
         GateError: the server does not answer, or serves another base than ``base_name``.
     """
     if settings.rollouts.backend == "generate":
-        yield LocalWriter(load(), tokenizer, settings.batch_size)
+        yield LocalWriter(load(), tokenizer, settings.batch_size, with_entropy)
         return
     with serving(settings.rollouts, base_name, adapter_dir) as served:
         generation_config = read_generation_config(Path(tokenizer.name_or_path))

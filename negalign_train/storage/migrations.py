@@ -157,7 +157,38 @@ _V4 = (
     """,
 )
 
-_MIGRATIONS: tuple[tuple[str | tuple[str, str], ...], ...] = (_V1, _V2, _V3, _V4)
+# Drafts that wait for a reader, and what became of them. A draft is locked for one reader a while.
+_V5 = (
+    """
+    CREATE TABLE drafts (
+        draft_id TEXT PRIMARY KEY,
+        case_id TEXT NOT NULL,
+        prompt TEXT NOT NULL,
+        draft TEXT NOT NULL,
+        base TEXT NOT NULL,
+        adapter TEXT,
+        decoding TEXT NOT NULL,
+        priority DOUBLE PRECISION NOT NULL,
+        reason TEXT NOT NULL CHECK (reason IN ('random', 'uncertain', 'blinded', 'revision')),
+        kind TEXT NOT NULL CHECK (kind IN ('plain', 'gold', 'repeat')),
+        same_as TEXT REFERENCES drafts (draft_id),
+        gold TEXT,
+        thread_id TEXT NOT NULL,
+        turn INTEGER NOT NULL,
+        state TEXT NOT NULL CHECK (state IN ('waiting', 'answered')),
+        revision INTEGER NOT NULL,
+        reader_id TEXT,
+        locked_until DOUBLE PRECISION,
+        shown_at DOUBLE PRECISION,
+        answer_sha256 TEXT,
+        queued_at TEXT NOT NULL,
+        UNIQUE (thread_id, turn)
+    )
+    """,
+    "CREATE INDEX drafts_order ON drafts (state, priority)",
+)
+
+_MIGRATIONS: tuple[tuple[str | tuple[str, str], ...], ...] = (_V1, _V2, _V3, _V4, _V5)
 LATEST_VERSION = len(_MIGRATIONS)
 
 

@@ -100,3 +100,19 @@ def test_prompt_that_does_not_fit_is_refused(loaded):
     model, tokenizer = loaded
     with pytest.raises(GateError, match=r"64 positions; lower model\.max_new_tokens"):
         generate_reports(model, tokenizer, PROMPTS, 60, 8)
+
+
+def test_entropy_is_the_mean_over_a_reports_own_tokens(loaded):
+    model, tokenizer = loaded
+    measured = generate_reports(model, tokenizer, PROMPTS, 12, 8, with_entropy=True)
+    plain = generate_reports(model, tokenizer, PROMPTS, 12, 8)
+    assert [each.text for each in measured] == [each.text for each in plain]
+    assert {each.entropy for each in plain} == {None}
+    for prompt, each in zip(PROMPTS, measured, strict=True):
+        ids = render_prompt(tokenizer, prompt)
+        values = []
+        for _ in range(each.num_tokens):
+            probabilities = model(torch.tensor([ids])).logits[0, -1].softmax(-1)
+            values.append(float(torch.distributions.Categorical(probabilities).entropy()))
+            ids.append(int(probabilities.argmax()))
+        assert each.entropy == pytest.approx(sum(values) / len(values), rel=1e-4)

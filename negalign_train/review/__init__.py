@@ -1,0 +1,1 @@
+"""Where people grade drafts: the queue, and the page on it."""
