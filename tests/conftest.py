@@ -29,9 +29,8 @@ from negalign_train.registry.adapters import Registry
 from negalign_train.registry.manifest import AdapterRecord
 from negalign_train.storage.database import open_database
 from negalign_train.storage.workspace import Workspace
-from negalign_train.vocabulary.marks import has_unpriced_marks, summed_marks
+from negalign_train.vocabulary.marks import has_unpriced_marks, marked_severities
 from negalign_train.vocabulary.records import ErrorMark, Event, Generator, Reader, Source
-from negalign_train.vocabulary.taxonomy import cap_severities
 from tests.postgresql import MISSING, URL_VARIABLE, running_server, server_programs
 from tests.registries import RECORD
 from tests.registry.test_weights import LORA_A, candidate
@@ -111,7 +110,7 @@ def make_event() -> Callable[..., Event]:
         marks = fields["errors"]
         known = (marks and not has_unpriced_marks(marks)) or fields["grade"] == "accept"
         if "severities" not in fields and known:
-            severities = cap_severities(summed_marks(marks))
+            severities = marked_severities(marks)
             fields |= {"severities": severities, "severity_source": "reader"}
         return Event(**fields)
 

@@ -20,7 +20,7 @@ from negalign_train.feedback.fields import (
     utc_text,
 )
 from negalign_train.vocabulary.approval import changes_completion
-from negalign_train.vocabulary.marks import has_unpriced_marks, summed_marks
+from negalign_train.vocabulary.marks import has_unpriced_marks, marked_severities
 from negalign_train.vocabulary.records import (
     CATEGORIES,
     DEFAULT_ROLE,
@@ -34,7 +34,6 @@ from negalign_train.vocabulary.records import (
     SeveritySource,
     Source,
 )
-from negalign_train.vocabulary.taxonomy import cap_severities
 
 __all__ = ["EVENT_SCHEMA", "QuarantineError", "event_to_dict", "parse_event"]
 
@@ -263,7 +262,7 @@ def _check_grade(
 def _reader_severities(grade: Grade, errors: tuple[ErrorMark, ...]) -> dict[str, float] | None:
     if grade != "accept" and (not errors or has_unpriced_marks(errors)):
         return None
-    return cap_severities(summed_marks(errors))
+    return marked_severities(errors)
 
 
 def _prompt(value: object, where: str, problems: Problems) -> Prompt:

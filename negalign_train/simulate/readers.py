@@ -14,7 +14,7 @@ from typing import Protocol
 from negalign_train.recipe.cycle import ReaderPanel
 from negalign_train.simulate.edit import mend
 from negalign_train.simulate.truth import Fault, grammar_faults, reader_weight
-from negalign_train.vocabulary.marks import summed_marks
+from negalign_train.vocabulary.marks import marked_severities, summed_marks
 from negalign_train.vocabulary.records import (
     Case,
     Event,
@@ -23,7 +23,7 @@ from negalign_train.vocabulary.records import (
     SeverityScore,
     Source,
 )
-from negalign_train.vocabulary.taxonomy import cap_severities, finding_types, grade_of
+from negalign_train.vocabulary.taxonomy import finding_types, grade_of
 
 _MAX_ROUNDS = 3
 _SECONDS_PER_WORD = 0.3
@@ -55,9 +55,10 @@ def true_score(truth: GroundTruth, case: Case, completion: str) -> SeverityScore
 
 def _score(case: Case, faults: Sequence[Fault]) -> SeverityScore:
     """The severities of these faults, and what the report got right of the case's findings."""
-    weights = summed_marks([fault.mark() for fault in faults])
+    marks = [fault.mark() for fault in faults]
+    weights = summed_marks(marks)
     return SeverityScore(
-        cap_severities(weights), error_weights=weights, correct_weight=_right(case, faults)
+        marked_severities(marks), error_weights=weights, correct_weight=_right(case, faults)
     )
 
 

@@ -22,6 +22,18 @@ def summed_marks(errors: Sequence[ErrorMark]) -> dict[str, float]:
     return sums
 
 
+def marked_severities(errors: Sequence[ErrorMark]) -> dict[str, float]:
+    """Nine severities in [0, 1] of the marks that have one: what a single mark says stands, and
+    several of one category add up under the soft cap.
+    """
+    largest = dict.fromkeys(CATEGORIES, 0.0)
+    for mark in errors:
+        if mark.severity is not None:
+            largest[mark.category] = max(largest[mark.category], mark.severity)
+    summed = summed_marks(errors)
+    return {name: max(largest[name], soft_cap(summed[name])) for name in CATEGORIES}
+
+
 def has_unpriced_marks(errors: Sequence[ErrorMark]) -> bool:
     """Whether a mark has no severity."""
     return any(mark.severity is None for mark in errors)
@@ -39,7 +51,7 @@ def price_marks(errors: Sequence[ErrorMark], scored: Mapping[str, float]) -> dic
         errors: the marks, at least one without severity.
         scored: the scorer's nine severities against the reader's edit, not all 0.
     """
-    reader = {name: soft_cap(value) for name, value in summed_marks(errors).items()}
+    reader = marked_severities(errors)
     unpriced = {mark.category for mark in errors if mark.severity is None}
     if any(scored[name] <= 0 for name in unpriced):
         unpriced = set(CATEGORIES)
@@ -55,17 +67,17 @@ def priced_marks(event: Event) -> tuple[ErrorMark, ...]:
     """
     if event.severities is None or not has_unpriced_marks(event.errors):
         return event.errors
-    priced = summed_marks(event.errors)
     return tuple(
-        mark if mark.severity is not None else replace(mark, severity=_part(mark, event, priced))
+        mark if mark.severity is not None else replace(mark, severity=_part(mark, event))
         for mark in event.errors
     )
 
 
-def _part(mark: ErrorMark, event: Event, priced: Mapping[str, float]) -> float | None:
+def _part(mark: ErrorMark, event: Event) -> float | None:
     assert event.severities is not None
-    num_unpriced = sum(
-        other.category == mark.category and other.severity is None for other in event.errors
-    )
-    left = uncapped(event.severities[mark.category]) - priced[mark.category]
-    return min(1.0, left / num_unpriced) if left > 0 else None
+    severity = event.severities[mark.category]
+    if severity <= marked_severities(event.errors)[mark.category]:
+        return None  # all of it is what the priced marks cost
+    alike = [other for other in event.errors if other.category == mark.category]
+    left = uncapped(severity) - summed_marks(alike)[mark.category]
+    return min(1.0, left / sum(other.severity is None for other in alike))

@@ -22,7 +22,6 @@ from negalign_train.severity.judges.uses.filling import fill_severities
 from negalign_train.vocabulary.approval import own_edits
 from negalign_train.vocabulary.marks import price_marks, priced_marks
 from negalign_train.vocabulary.records import CATEGORIES, ErrorMark, Event
-from negalign_train.vocabulary.taxonomy import soft_cap
 from tests.commands.test_cli import Negalign
 
 EventDict = Callable[..., dict[str, Any]]
@@ -68,12 +67,12 @@ def test_an_accepted_report_with_a_mark_of_unknown_severity_contradicts_itself(
         ([mark("wrong_location"), mark("device_error", 0.2)], scored(wrong_location=0.5),
          scored(wrong_location=0.5, device_error=0.2)),
         ([mark("wrong_location"), mark("wrong_location", 0.7)], scored(wrong_location=0.5),
-         scored(wrong_location=soft_cap(0.7))),
+         scored(wrong_location=0.7)),
         # The scorer calls the same error by another name: it costs what the scorer found there.
         ([mark("wrong_severity")], scored(false_positive=0.6), scored(false_positive=0.6)),
         ([mark("wrong_severity"), mark("device_error", 0.9)],
          scored(false_positive=0.6, device_error=0.1),
-         scored(false_positive=0.6, device_error=soft_cap(0.9))),
+         scored(false_positive=0.6, device_error=0.9)),
     ],
 )  # fmt: skip
 def test_the_scorer_prices_what_the_reader_did_not(
