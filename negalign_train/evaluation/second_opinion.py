@@ -15,6 +15,12 @@ from negalign_train.evaluation.bootstrap import (
 from negalign_train.vocabulary.records import ScoredReport
 
 Verdict = Literal["agrees", "disagrees", "unknown"]
+VERDICTS: Mapping[Verdict, str] = {
+    "agrees": "agrees on the direction",
+    "disagrees": "disagrees on the direction",
+    "unknown": "has no direction to compare",
+}
+"""In words, after "the second judge"."""
 
 
 @dataclass(frozen=True)
@@ -75,17 +81,19 @@ def _verdict(first: Interval | None, second: Interval | None) -> Verdict:
 
 
 def opinion_warnings(opinion: SecondOpinion | None, first: Comparison | None) -> tuple[str, ...]:
-    """What a person must know before trusting the decision; nothing where both judges agree."""
-    if opinion is None or opinion.verdict == "agrees":
+    """What a person must know before trusting the decision: that the second judge sees the other
+    direction, or could score nothing.
+    """
+    if opinion is None:
         return ()
     who = f"the second judge, {opinion.judge},"
     if opinion.change is None:
         named = ", ".join(f"{reason} {count}" for reason, count in opinion.unscored.items())
         return (f"{who} scored no case for parent and candidate ({named or 'no reason'})",)
+    if opinion.verdict != "disagrees" or first is None:
+        return ()
     change = opinion.change
     measured = f"{change.estimate:+.3f} [{change.low:+.3f}, {change.high:+.3f}]"
-    if opinion.verdict == "unknown" or first is None:
-        return (f"{who} cannot be compared with the first: it measures a change of {measured}",)
     certain = "is sure of it" if opinion.shown else "is not sure of it"
     return (
         f"{who} disagrees on the direction and {certain}: mean S changes by {measured} where the "

@@ -76,8 +76,8 @@ def test_judges_and_their_warnings_stand_before_the_reasons(printed):
         "  reason            mean S is shown to be lower and every guardrail holds"
     )
     assert lines[at - 2 : at] == [
-        "  second judge      0.100 → 0.900 (by server, which disagrees: 390 cases, change [0.700, "
-        "0.900])",
+        "  second judge      0.100 → 0.900 (by server, which disagrees on the direction: 390 "
+        "cases, change [0.700, 0.900])",
         "  calibration       nli, the first cycle",
     ]
     assert "  not scored        too_long_for_model 2 of the candidate's reports" in lines

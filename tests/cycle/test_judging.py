@@ -153,21 +153,24 @@ def test_a_recipe_that_names_a_judge_runs_a_cycle_with_it(kind, specs, log, tmp_
     assert (second.judge, second.num_cases) == ("rules", 10)
     assert record["evidence"]["second"]["verdict"] == second.verdict
     assert result.warnings == tuple(record["warnings"])
-    assert (second.verdict == "agrees") == (not result.warnings)
+    assert (second.verdict == "disagrees") == bool(result.warnings)
 
 
 def test_a_second_judge_that_sees_the_other_direction_warns_everywhere(
     server, log, tmp_path, monkeypatch, capsys
 ):
-    """The server rates every later report worse: whatever the rules say, S rises for it."""
-    asked: list[str] = []
+    """Two models on one server: to the first every later report is better, to the second worse."""
+    asked = {"better": 0, "worse": 0}
 
-    def later_is_worse(body: Any) -> str:
-        asked.append(body["model"])
-        return json.dumps({f"R{n}": min(1.0, len(asked) / 100) for n in range(1, 10)})
+    def by_order(body: Any) -> str:
+        asked[body["model"]] += 1
+        share = min(1.0, asked[body["model"]] / 100)
+        share = share if body["model"] == "worse" else 1 - share
+        return json.dumps({f"R{n}": share for n in range(1, 10)})
 
-    monkeypatch.setattr(server, "answer", later_is_worse)
-    result = run(tmp_path, recipe_of("rules", f"server:{server.url}#later"), log)
+    monkeypatch.setattr(server, "answer", by_order)
+    better, worse = (f"server:{server.url}#{model}" for model in asked)
+    result = run(tmp_path, recipe_of(better, worse), log)
     second, own = result.second_judge, result.chosen_candidate
     assert second is not None
     assert second.change is not None
@@ -175,8 +178,8 @@ def test_a_second_judge_that_sees_the_other_direction_warns_everywhere(
     assert second.shown
     record = read_json(Workspace(tmp_path).cycle_dir(1) / "gate_record.json")["records"][0]
     page = (Workspace(tmp_path).cycle_dir(1) / "report.html").read_text()
-    if (result.mean_S_candidate or 0) < (result.mean_S_before or 0):
-        assert second.verdict == "disagrees"
+    assert (result.mean_S_candidate or 0) < (result.mean_S_before or 0)
+    assert second.verdict == "disagrees"
     assert own.warnings == result.warnings == tuple(record["warnings"])
     assert [("second judge, server," in text) for text in result.warnings] == [True]
     assert "<b>Warning:</b> the second judge, server," in page

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import socket
+import time
 from itertools import count
 from typing import Any
 
@@ -14,6 +15,7 @@ from negalign_train.recipe.judge_spec import JudgeServerSettings, server_address
 from negalign_train.severity.judges.base import ReportPair
 from negalign_train.severity.judges.opening import JudgeSetup, open_judge
 from negalign_train.severity.judges.server import endpoint
+from negalign_train.severity.judges.server import judge as judges
 from negalign_train.severity.judges.server.judge import ServerJudge
 from negalign_train.severity.judges.server.question import (
     ask_about,
@@ -273,6 +275,28 @@ def test_a_server_that_drips_keeps_nobody_waiting():
     )
     assert [word.reason for word in judge.judge([PAIR])] == ["judge_timeout"]
     listener.close()
+
+
+def test_nobody_waits_for_requests_under_way_when_a_person_stops(monkeypatch):
+    """Ctrl-C reaches the main thread while eight requests wait for a slow server."""
+    settings = JudgeServerSettings(timeout_seconds=60.0, concurrency=8, retries=2)
+
+    def stop(*_: Any) -> Any:
+        # While all requests are under way.
+        while server.most_at_once < 8:
+            time.sleep(0.01)
+        raise KeyboardInterrupt
+
+    with chat_server(lambda body: 30.0) as server:
+        judge = judge_of(server, settings)
+        assert judge.version
+        monkeypatch.setattr(judges, "Judgement", stop)
+        first = ReportPair("", "x")  # it has an answer at once, and the interrupt comes with it
+        begun = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            judge.judge([first, *(ReportPair("Left mass.", f"Mass {n}.") for n in range(20))])
+        assert time.monotonic() - begun < 10
+        assert len(server.bodies) == 8
 
 
 def test_a_spec_opens_it():

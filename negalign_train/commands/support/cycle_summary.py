@@ -9,7 +9,7 @@ from rich.table import Table
 
 from negalign_train.commands.support.cycle_notes import data_notes
 from negalign_train.commands.support.output import number, print_table
-from negalign_train.evaluation.second_opinion import SecondOpinion
+from negalign_train.evaluation.second_opinion import VERDICTS, SecondOpinion
 from negalign_train.report.result import Check, CycleResult, SinceFirstCycle
 from negalign_train.vocabulary.taxonomy import taxonomy
 
@@ -94,7 +94,7 @@ def _opinion(second: SecondOpinion) -> str:
     change = _interval(second.change.low, second.change.high)
     return (
         f"{_arrow(second.mean_S_before, second.mean_S_after)} (by {second.judge}, which "
-        f"{second.verdict}: {second.num_cases} cases, change {change})"
+        f"{VERDICTS[second.verdict]}: {second.num_cases} cases, change {change})"
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from negalign_train.cycle.opening.plan import SUMMARY, Context
-from negalign_train.evaluation.second_opinion import SecondOpinion
+from negalign_train.evaluation.second_opinion import VERDICTS, SecondOpinion
 from negalign_train.feedback.stats import ReaderStats
 from negalign_train.report.page import CyclePage, LineageRow, ReaderRow, render_cycle_page
 from negalign_train.report.result import CycleResult, read_result
@@ -76,7 +76,7 @@ def _opinion(second: SecondOpinion) -> str:
     return (
         f"mean S {second.mean_S_before:.3f} → {second.mean_S_after:.3f}, change "
         f"{change.estimate:+.3f} [{change.low:+.3f}, {change.high:+.3f}] on {second.num_cases} "
-        f"cases, {second.verdict}{left_out}"
+        f"cases, {VERDICTS[second.verdict]}{left_out}"
     )
 
 

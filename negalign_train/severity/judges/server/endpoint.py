@@ -13,6 +13,7 @@ import os
 import socket
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from negalign_train.recipe.judge_spec import (
@@ -43,6 +44,14 @@ class Endpoint:
 
     def __init__(self, address: ServerAddress, settings: JudgeServerSettings) -> None:
         self._address, self._settings = address, settings
+        self._open: set[http.client.HTTPConnection] = set()
+
+    def hang_up(self) -> None:
+        """Ends every request that is under way: each fails at once, as ``judge_unreachable``."""
+        for connection in list(self._open):
+            if connection.sock is not None:
+                with suppress(OSError):  # it ended by itself
+                    connection.sock.shutdown(socket.SHUT_RDWR)
 
     def models(self) -> list[str]:
         """The names of the models that the server has.
@@ -76,6 +85,7 @@ class Endpoint:
     def _request(self, method: str, path: str, body: Mapping[str, Any] | None) -> Any:
         connection = self._connection()
         latest = time.monotonic() + self._settings.timeout_seconds
+        self._open.add(connection)
         try:
             self._connect(connection)
             data = None if body is None else json.dumps(body).encode()
@@ -87,6 +97,7 @@ class Endpoint:
         except (OSError, http.client.HTTPException) as error:
             raise EndpointError("judge_unreachable", again=True) from error
         finally:
+            self._open.discard(connection)
             connection.close()
         if status >= 500 or status in (408, 429):
             raise EndpointError("judge_error", again=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -51,6 +52,7 @@ class ServerJudge:
         self._address, self._settings = address, settings
         self._endpoint = Endpoint(address, settings)
         self._draw, self._wait = draw, wait
+        self._stopped = threading.Event()
 
     @cached_property
     def model(self) -> str:
@@ -88,9 +90,17 @@ class ServerJudge:
             DataError: the server is not on this machine or its network, and that is not allowed.
         """
         version = self.version  # before the threads: it may ask the server, too
+        self._stopped.clear()
         with ThreadPoolExecutor(self._settings.concurrency) as pool:
             answers = pool.map(self._answer, pairs)
-            return [Judgement(self.name, version, score, reason) for score, reason in answers]
+            try:
+                return [Judgement(self.name, version, score, reason) for score, reason in answers]
+            except BaseException:
+                # Ctrl-C, say: nobody waits for what is under way.
+                self._stopped.set()
+                pool.shutdown(wait=False, cancel_futures=True)
+                self._endpoint.hang_up()
+                raise
 
     def _answer(self, pair: ReportPair) -> tuple[SeverityScore | None, str | None]:
         if (reason := explain_unscorable(pair.reference, pair.candidate)) is not None:
@@ -103,7 +113,7 @@ class ServerJudge:
                 severities = read_answer(self._endpoint.chat(self._body(pair)))
             except EndpointError as error:
                 reason = error.reason
-                if not error.again:
+                if not error.again or self._stopped.is_set():
                     break
                 continue
             if severities is not None:
